@@ -1,0 +1,1 @@
+"""Floatline: mixed-precision training that stays afloat."""

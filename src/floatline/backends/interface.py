@@ -1,0 +1,115 @@
+"""The seam: what every backend promises, and the only view of a framework that a stage has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from floatline.records import Trace
+
+Batch = Any
+"""What the framework's own training hands to one step: a tensor or a nest of tensors."""
+
+State = Any
+"""Values of every variable that a step can touch; opaque outside the backend."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the light watch reads after one step, on the host.
+
+    Attributes:
+        loss: The loss before loss scaling; None when the step differentiates no scalar.
+        finite: For every gradient handed to the optimizer, whether all its values were finite.
+        variables: Paths of the variables those gradients belong to, in the same order.
+        loss_scale: The loss scale used by this step, or None.
+        applied: Whether the optimizer changed the weights (False: a loss scale skipped the step).
+    """
+
+    loss: float | None
+    finite: tuple[bool, ...] = ()
+    variables: tuple[str, ...] = ()
+    loss_scale: float | None = None
+    applied: bool = True
+
+
+class Replay(Protocol):
+    """A training in float32 beside the user's: same step, same batches, its own state."""
+
+    def advance(self, batch: Batch) -> Outcome:
+        """Runs the next step in float32; the user's variables are not touched."""
+        ...
+
+
+class Step(Protocol):
+    """One training step of the user's: compiled as the user compiled it, observed from outside."""
+
+    def run(self, batch: Batch) -> tuple[Any, Outcome]:
+        """Runs the real step on the real variables; returns what it returned, and its outcome."""
+        ...
+
+    def snapshot(self) -> State:
+        """Copies the values of every variable that the step can touch."""
+        ...
+
+    def restore(self, state: State) -> None:
+        """Puts a snapshot back, bit for bit."""
+        ...
+
+    def trace(self, state: State, batch: Batch) -> Trace:
+        """Runs the step from `state` with a float32 shadow; the user's variables are not touched.
+
+        The trace's `step`, `moment` and `agrees` are the caller's to fill in.
+        """
+        ...
+
+    def float32(self, state: State, *, rounded: bool = False) -> Replay:
+        """Starts the same training in float32 from `state`.
+
+        Args:
+            state: A snapshot.
+            rounded: Round the initial weights through the step's low format first.
+        """
+        ...
+
+
+class Backend(Protocol):
+    """A framework under Keras."""
+
+    name: str
+
+    def framework(self) -> str:
+        """Name and version of the framework."""
+        ...
+
+    def device(self) -> str:
+        """The device that training runs on, in words."""
+        ...
+
+    def keras_step(self, model: Any) -> Step:
+        """The training step of a compiled Keras model."""
+        ...
+
+    def function_step(self, function: Callable[..., Any]) -> Step:
+        """The training step that a user wrote as a function of one batch.
+
+        A batch that is a tuple fills the function's parameters, any other batch its first one.
+        """
+        ...
+
+    def intercept(
+        self, model: Any, advance: Callable[[Batch], Any]
+    ) -> AbstractContextManager[None]:
+        """While active, `fit` and `train_on_batch` of `model` hand every batch to `advance`.
+
+        What `advance` returns stands in for the logs of the step. Everything else that Keras does
+        in `fit` (epochs, shuffling, callbacks, validation, class weights) stays Keras' own. On
+        exit the model's own compiled functions are back.
+        """
+        ...
+
+    def preserve_random_state(self) -> AbstractContextManager[None]:
+        """On exit, the framework's global random state is what it was on entry."""
+        ...
