@@ -7,13 +7,16 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from floatline.records import Trace
+from floatline.records import SourceLine, Trace
 
 Batch = Any
 """What the framework's own training hands to one step: a tensor or a nest of tensors."""
 
 State = Any
 """Values of every variable that a step can touch; opaque outside the backend."""
+
+LayerSource = Callable[[Any], SourceLine | None]
+"""The user's line that made a layer, where it is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +91,16 @@ class Backend(Protocol):
         """The device that training runs on, in words."""
         ...
 
-    def keras_step(self, model: Any) -> Step:
-        """The training step of a compiled Keras model."""
+    def keras_step(self, model: Any, layer_source: LayerSource) -> Step:
+        """The training step of a compiled Keras model.
+
+        Args:
+            model: The model.
+            layer_source: The user's line that made a layer, where it is known.
+        """
         ...
 
-    def function_step(self, function: Callable[..., Any]) -> Step:
+    def function_step(self, function: Callable[..., Any], layer_source: LayerSource) -> Step:
         """The training step that a user wrote as a function of one batch.
 
         A batch that is a tuple fills the function's parameters, any other batch its first one.

@@ -1,0 +1,21 @@
+"""A recurrent classifier in mixed precision that trains well: nothing is to be found here."""
+
+import keras
+import numpy as np
+
+keras.utils.set_random_seed(7)
+keras.config.set_dtype_policy("mixed_float16")
+
+random = np.random.default_rng(7)
+x = random.random((100, 10, 1), dtype="float32")
+y = random.integers(0, 2, (100, 1))
+
+model = keras.Sequential(
+    [
+        keras.Input((10, 1)),
+        keras.layers.LSTM(32),
+        keras.layers.Dense(1, activation="sigmoid"),
+    ]
+)
+model.compile(optimizer=keras.optimizers.Adam(1e-3), loss="binary_crossentropy")
+model.fit(x, y, batch_size=32, epochs=10, verbose=0)

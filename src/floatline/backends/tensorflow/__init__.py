@@ -1,0 +1,104 @@
+"""TensorFlow behind the seam: the step's graph is run again with a shadow of every operation."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import Any, final
+
+import keras
+import tensorflow as tf
+from tensorflow.python.eager import context
+
+from floatline.backends.interface import Batch, LayerSource
+from floatline.backends.tensorflow.intercept import intercept
+from floatline.backends.tensorflow.step import TensorFlowStep
+
+
+@final
+class TensorFlowBackend:
+    """The TensorFlow backend of Keras."""
+
+    name = "tensorflow"
+
+    def framework(self) -> str:
+        """Name and version of the framework."""
+        return f"TensorFlow {tf.__version__}"
+
+    def device(self) -> str:
+        """The device that training runs on, in words."""
+        devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+        return ", ".join(device.name.removeprefix("/device:") for device in devices)
+
+    def keras_step(self, model: keras.Model, layer_source: LayerSource) -> TensorFlowStep:
+        """The training step of a compiled Keras model."""
+        return TensorFlowStep(
+            model.train_step,
+            owner=model,
+            eager=bool(model.run_eagerly),
+            jit_compile=bool(model.jit_compile),
+            layer_source=layer_source,
+        )
+
+    def function_step(
+        self, function: Callable[..., Any], layer_source: LayerSource
+    ) -> TensorFlowStep:
+        """The training step that a user wrote as a function of one batch."""
+        compiled = isinstance(function, tf.types.experimental.PolymorphicFunction)
+        call = _as_written(function) if compiled else function
+        return TensorFlowStep(
+            _of_one_batch(call),
+            owner=None,
+            eager=False,
+            jit_compile=bool(getattr(function, "_jit_compile", False)),
+            layer_source=layer_source,
+        )
+
+    def intercept(
+        self, model: keras.Model, advance: Callable[[Batch], Any]
+    ) -> AbstractContextManager[None]:
+        """While active, `fit` and `train_on_batch` of `model` hand every batch to `advance`."""
+        return intercept(model, advance)
+
+    @contextlib.contextmanager
+    def preserve_random_state(self) -> Iterator[None]:
+        """On exit, TensorFlow's global random state is what it was on entry."""
+        eager = context.context()
+        seed, generator = eager._seed, eager._rng  # noqa: SLF001 (tf.random has no getter)
+        drawn = generator.getstate() if generator is not None else None
+        try:
+            yield
+        finally:
+            eager._seed, eager._rng = seed, generator  # noqa: SLF001
+            if generator is not None and drawn is not None:
+                generator.setstate(drawn)
+
+
+def _as_written(function: Any) -> Callable[..., Any]:
+    """The Python function inside a `tf.function`, converted by AutoGraph as it would have been."""
+    if not function._autograph:  # noqa: SLF001 (not readable otherwise)
+        return function.python_function
+    return tf.__internal__.autograph.tf_convert(
+        function.python_function, tf.__internal__.autograph.control_status_ctx()
+    )
+
+
+def _of_one_batch(function: Callable[..., Any]) -> Callable[[Batch], Any]:
+    """The function with a tuple batch spread over its parameters, if it takes that many."""
+
+    def call(batch: Batch) -> Any:
+        if isinstance(batch, (tuple, list)) and _accepts(function, len(batch)):
+            return function(*batch)
+        return function(batch)
+
+    return call
+
+
+def _accepts(function: Callable[..., Any], count: int) -> bool:
+    try:
+        inspect.signature(function).bind(*range(count))
+    except TypeError:
+        return False
+    return True

@@ -1,0 +1,183 @@
+"""From a graph operation to its place: layer, phase, the user's line and the library's line."""
+
+from __future__ import annotations
+
+import os
+import site
+import sysconfig
+from collections.abc import Callable, Mapping
+from functools import cache
+
+import keras
+
+from floatline.backends.interface import LayerSource
+from floatline.backends.tensorflow.observer import Context, Observed, Operation
+from floatline.records import Place, SourceLine
+
+
+class Provenance:
+    """Answers where an operation of the observed step comes from.
+
+    Args:
+        observed: What was seen while the step was built.
+        layer_source: Where a layer was made.
+        root: The model that is trained: left out of layer paths. None for a step function.
+    """
+
+    def __init__(
+        self, observed: Observed, layer_source: LayerSource, root: keras.Layer | None = None
+    ) -> None:
+        self._contexts = observed.contexts
+        self._by_name = {operation.name: context for operation, context in observed.contexts.items()}
+        self._layer_source = layer_source
+        self._root = root
+        self._places: dict[tuple[Operation, Place | None], Place] = {}
+
+    def place(self, operation: Operation, outer: Place | None = None) -> Place:
+        """The place of `operation`; `outer` is that of the loop or branch it stands in."""
+        key = operation, outer
+        if key not in self._places:
+            self._places[key] = self._find(operation, outer)
+        return self._places[key]
+
+    def _find(self, operation: Operation, outer: Place | None) -> Place:
+        context = self._context(operation)
+        forward = context.forward if context else None
+        layers = context.layers if context else ()
+        if not layers and forward is not None:
+            layers = self._layers_of(forward)
+        if not layers and context is not None and context.phase == "backward":
+            layers = self._layers_of_inputs(operation)
+        source, library = self._lines(operation, forward, layers)
+        return Place(
+            layer=self._path(layers) or (outer.layer if outer else None),
+            operation=operation.type,
+            name=operation.name,
+            phase=context.phase if context else (outer.phase if outer else "forward"),
+            source=source or (outer.source if outer else None),
+            library=library,
+            layer_class=(type(layers[-1]).__name__ if layers else None)
+            or (outer.layer_class if outer else None),
+        )
+
+    def _context(self, operation: Operation) -> Context | None:
+        # Functions that TensorFlow rebuilt from their definition keep names, not objects.
+        return self._contexts.get(operation) or self._by_name.get(operation.name)
+
+    def _layers_of(self, operation: Operation) -> tuple[keras.Layer, ...]:
+        context = self._context(operation)
+        return context.layers if context else ()
+
+    def _layers_of_inputs(self, operation: Operation) -> tuple[keras.Layer, ...]:
+        """Layers of what a sum of gradients adds up: TensorFlow makes it outside every op."""
+        for tensor in operation.inputs:
+            context = self._context(tensor.op)
+            if context is not None and context.forward is not None:
+                return self._layers_of(context.forward)
+        return ()
+
+    def _path(self, layers: tuple[keras.Layer, ...]) -> str | None:
+        below = layers[1:] if layers and layers[0] is self._root else layers
+        names = [layer.name for layer in (below or layers)]
+        return "/".join(names) if names else None
+
+    def _lines(
+        self, operation: Operation, forward: Operation | None, layers: tuple[keras.Layer, ...]
+    ) -> tuple[SourceLine | None, SourceLine | None]:
+        """The user's line, else the line that made the layer; and the library's line."""
+        frames = _frames(operation)
+        source = _users_line(frames)
+        if source is None and forward is not None:
+            frames = _frames(forward)
+            source = _users_line(frames)
+        if source is None and layers:
+            source = next(filter(None, map(self._layer_source, reversed(layers))), None)
+        library = _library_line(frames)
+        return source, (None if library == source else library)
+
+
+def _frames(operation: Operation) -> tuple[SourceLine, ...]:
+    """The Python stack inside the step that created an operation, outermost first.
+
+    What stands above the step (the user's call of `fit`, Floatline) says nothing of the operation.
+    """
+    frames = [SourceLine(f.filename, f.lineno) for f in operation.traceback or ()]
+    ours = [index for index, frame in enumerate(frames) if frame.file.startswith(_OUR_OWN)]
+    inside = frames[ours[0] + 1 :] if ours else frames
+    return tuple(frame for frame in inside if not frame.file.startswith(_OUR_OWN))
+
+
+def _users_line(frames: tuple[SourceLine, ...]) -> SourceLine | None:
+    return next((frame for frame in reversed(frames) if is_users(frame.file)), None)
+
+
+def _library_line(frames: tuple[SourceLine, ...]) -> SourceLine | None:
+    """The innermost library line that a reader can learn from: Keras' layers before plumbing."""
+    for telling in (_is_keras_proper, _is_library_proper):
+        found = next((frame for frame in reversed(frames) if telling(frame.file)), None)
+        if found is not None:
+            return found
+    return None
+
+
+_OUR_OWN = os.path.join(
+    os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), ""
+)
+_KERAS = os.path.join("keras", "src", "")
+_KERAS_PLUMBING = tuple(
+    os.path.join("keras", "src", name) for name in ("backend", "ops", "utils", "tree")
+) + (os.path.join("keras", "src", "layers", "layer.py"),)
+_TENSORFLOW_PLUMBING = (
+    os.path.join("tensorflow", "python", "framework", ""),
+    os.path.join("tensorflow", "python", "eager", ""),
+    os.path.join("tensorflow", "python", "util", ""),
+    os.path.join("tensorflow", "python", "ops", "gen_"),
+)
+
+
+@cache
+def _is_keras_proper(file: str) -> bool:
+    return _KERAS in file and not any(plumbing in file for plumbing in _KERAS_PLUMBING)
+
+
+@cache
+def _is_library_proper(file: str) -> bool:
+    return not is_users(file) and not any(plumbing in file for plumbing in _TENSORFLOW_PLUMBING)
+
+
+@cache
+def is_users(file: str) -> bool:
+    """Whether a source file is the user's: not Python's, an installed package's or Floatline's.
+
+    Example:
+
+    >>> is_users(os.__file__), is_users("/home/ada/train.py")
+    (False, True)
+    """
+    path = os.path.abspath(file)
+    return not file.startswith("<") and not path.startswith(_library_directories())
+
+
+@cache
+def _library_directories() -> tuple[str, ...]:
+    paths = sysconfig.get_paths()
+    folders = {paths[key] for key in ("stdlib", "platstdlib", "purelib", "platlib")}
+    folders |= set(site.getsitepackages()) | {site.getusersitepackages(), _OUR_OWN}
+    folders |= {os.path.dirname(os.path.dirname(keras.__file__))}
+    return tuple(os.path.join(os.path.realpath(folder), "") for folder in folders) + tuple(
+        os.path.join(os.path.abspath(folder), "") for folder in folders
+    )
+
+
+def layer_path(path: str, root: keras.Layer | None) -> str | None:
+    """Path of the layer that owns a variable, without the name of the trained model.
+
+    Example:
+
+    >>> layer_path("encoder/dense/kernel", None)
+    'encoder/dense'
+    """
+    owner = path.rpartition("/")[0]
+    if root is not None:
+        owner = owner.removeprefix(f"{root.name}/")
+    return owner or None

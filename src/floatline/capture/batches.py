@@ -1,0 +1,41 @@
+"""Batches as the watch keeps them: how large they are, and copies that nobody overwrites."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+import numpy as np
+
+from floatline.backends.interface import Batch
+
+# Parts that hold the data of sparse and ragged tensors, which have no size of their own.
+_PARTS = ("values", "indices", "flat_values", "nested_row_splits")
+
+
+def size_in_bytes(batch: Batch) -> int:
+    """Memory that a batch holds; leaves that are no arrays count as nothing."""
+    return sum(_leaf_bytes(leaf) for leaf in keras.tree.flatten(batch))
+
+
+def _leaf_bytes(leaf: Any) -> int:
+    parts = [getattr(leaf, name) for name in _PARTS if _is_data(getattr(leaf, name, None))]
+    if parts:
+        return sum(_leaf_bytes(part) for part in keras.tree.flatten(parts))
+    shape, dtype = getattr(leaf, "shape", None), getattr(leaf, "dtype", None)
+    if shape is None or dtype is None:
+        return 0
+    width = getattr(dtype, "itemsize", None) or getattr(dtype, "size", None) or 1
+    return math.prod(int(dimension) for dimension in shape) * int(width)
+
+
+def _is_data(part: Any) -> bool:
+    return part is not None and not callable(part)
+
+
+def kept(batch: Batch) -> Batch:
+    """The batch as it is now: NumPy arrays are copied, for a loop may refill the same array."""
+    return keras.tree.map_structure(
+        lambda leaf: leaf.copy() if isinstance(leaf, np.ndarray) else leaf, batch
+    )

@@ -1,0 +1,65 @@
+"""Runs a function as soon as a script has imported Keras, not a moment earlier.
+
+Keras fixes its backend when it is imported, and scripts choose it on the lines before. So nothing
+may import Keras in the script's place.
+"""
+
+from __future__ import annotations
+
+import importlib.machinery
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.abc import MetaPathFinder
+from types import ModuleType
+
+MODULE = "keras"
+
+
+@contextmanager
+def after_keras(act: Callable[[], None]) -> Iterator[None]:
+    """While active, calls `act` once Keras is imported; at once when it is already."""
+    if MODULE in sys.modules:
+        act()
+        yield
+        return
+    finder = _Finder(act)
+    sys.meta_path.insert(0, finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
+
+
+class _Finder(MetaPathFinder):
+    """Finds nothing itself; lets the loader of Keras call `act` when it is done."""
+
+    def __init__(self, act: Callable[[], None]) -> None:
+        self._act = act
+        self._looking = False
+
+    def find_spec(
+        self,
+        fullname: str,
+        path: Sequence[str] | None,  # noqa: ARG002 - the import system's signature
+        target: ModuleType | None = None,  # noqa: ARG002
+    ) -> importlib.machinery.ModuleSpec | None:
+        if fullname != MODULE or self._looking:
+            return None
+        self._looking = True  # The search below asks this finder again.
+        try:
+            spec = importlib.util.find_spec(fullname)
+        finally:
+            self._looking = False
+        if spec is None or spec.loader is None:
+            return None
+        load = spec.loader.exec_module
+
+        def load_and_act(module: ModuleType) -> None:
+            load(module)
+            self._act()
+
+        # On this one loader object, which serves nothing but Keras' top module.
+        spec.loader.exec_module = load_and_act  # type: ignore[method-assign]
+        return spec

@@ -1,0 +1,35 @@
+"""Replaces methods of Keras classes for a while, and always puts the originals back."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+@contextmanager
+def wrapped(cls: type, name: str, around: Callable[..., Any]) -> Iterator[None]:
+    """While active, `around(original, self, *args, **kwargs)` runs in place of a method.
+
+    The method is replaced on the class that defines it, so subclasses that override it and call
+    `super()` come through here too.
+
+    Args:
+        cls: Where the method is looked up.
+        name: Name of the method.
+        around: Called with the original method first.
+    """
+    owner = next(base for base in cls.__mro__ if name in vars(base))
+    before = vars(owner)[name]
+    original = before.__func__ if isinstance(before, staticmethod) else before
+
+    @functools.wraps(original)
+    def replacement(*args: Any, **kwargs: Any) -> Any:
+        return around(original, *args, **kwargs)
+
+    setattr(owner, name, staticmethod(replacement) if name == "__new__" else replacement)
+    try:
+        yield
+    finally:
+        setattr(owner, name, before)

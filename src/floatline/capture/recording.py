@@ -1,0 +1,125 @@
+"""One watched training, from its first batch to the capture, with the user's state put back."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any
+
+from floatline.backends.interface import Backend, Batch, Step
+from floatline.capture.capture import Budget, Capture
+from floatline.capture.state import (
+    KeptVariables,
+    preserve_attributes,
+    preserve_random_generators,
+)
+from floatline.capture.watch import Watch
+from floatline.errors import TrainingError
+from floatline.progress import Progress
+from floatline.records import Configuration
+
+_NO_STEP = (
+    "Training ran no step: the data gave no batch.",
+    "Give at least one batch, and at least one epoch.",
+)
+
+
+class Recording:
+    """Watches a training whose batches come one by one; on exit everything is as on entry.
+
+    Args:
+        backend: The framework.
+        make_step: Makes the step once the first batch is there.
+        budget: How long to watch.
+        progress: Told of every step.
+        model: The Keras model whose `fit` and `train_on_batch` are watched, or None.
+        owners: Models and optimizers whose variables are put back.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        make_step: Callable[[], Step],
+        *,
+        budget: Budget,
+        progress: Progress,
+        model: Any = None,
+        owners: Sequence[Any] = (),
+    ) -> None:
+        self._backend = backend
+        self._make_step = make_step
+        self._budget = budget
+        self._progress = progress
+        self._model = model
+        self._owners = tuple(owners) if model is None else (model, *owners)
+        self._undo = contextlib.ExitStack()
+        self._step: Step | None = None
+        self._watch: Watch | None = None
+
+    def __enter__(self) -> Recording:
+        with contextlib.ExitStack() as undo:
+            undo.enter_context(self._backend.preserve_random_state())
+            undo.enter_context(preserve_random_generators())
+            self._variables = KeptVariables(self._owners)
+            undo.callback(self._variables.restore)
+            if self._model is not None:
+                undo.enter_context(preserve_attributes(self._model))
+                undo.enter_context(self._backend.intercept(self._model, self.advance))
+            self._undo = undo.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._undo.__exit__(kind, error, trace)
+
+    def close(self) -> None:
+        """Ends the watch and puts everything back."""
+        self._undo.close()
+
+    @property
+    def steps(self) -> int:
+        """Steps that ran to their end."""
+        return 0 if self._watch is None else self._watch.steps
+
+    def advance(self, batch: Batch) -> Any:
+        """Runs the user's next step on `batch`; raises BudgetSpent when enough was seen."""
+        if self._watch is None:
+            self._watch = self._begin(batch)
+        return self._watch.advance(batch)
+
+    def capture(self, configuration: Configuration, notes: Sequence[str] = ()) -> Capture:
+        """What was captured; to be called when the recording is closed.
+
+        Raises:
+            TrainingError: No step ran.
+        """
+        if self._watch is None or self._step is None or not self._watch.steps:
+            raise TrainingError(*_NO_STEP)
+        history, moments, batches = self._watch.result()
+        return Capture(configuration, self._step, history, moments, batches, tuple(notes))
+
+    def _begin(self, batch: Batch) -> Watch:
+        if self._model is not None:
+            build(self._model, batch)
+        # Variables that were made since the recording began are remembered before any step.
+        self._variables.remember()
+        step = self._make_step()
+        self._undo.callback(step.restore, step.snapshot())
+        self._step = step
+        return Watch(step, self._budget, progress=self._progress)
+
+
+def build(model: Any, batch: Batch) -> None:
+    """Makes the variables of the model, its metrics and its optimizer, if they are not made yet.
+
+    Otherwise the first step would make them, and no snapshot would hold their initial values.
+    """
+    # Keras' `build` takes shapes and knows neither metrics nor optimizer; this is what its own
+    # trainers call with a batch. What it cannot build, the first step builds or reports.
+    with contextlib.suppress(Exception):
+        model._symbolic_build(data_batch=batch)  # noqa: SLF001

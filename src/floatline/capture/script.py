@@ -1,0 +1,184 @@
+"""Runs an unmodified script up to its first training, and takes over there."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import CodeType, ModuleType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from floatline.backends.interface import Backend
+from floatline.capture.capture import Budget, Capture
+from floatline.capture.imports import after_keras
+from floatline.capture.script_errors import script_error
+from floatline.capture.sources import is_users, library_folders
+from floatline.errors import InputError, ScriptError
+from floatline.marks import MarkedStep, handle_steps
+from floatline.progress import Progress
+
+if TYPE_CHECKING:
+    from floatline.capture.takeover import Takeover
+
+T = TypeVar("T")
+
+
+def capture_script(
+    script: str,
+    arguments: Sequence[str],
+    *,
+    load_backend: Callable[[], Backend],
+    precision: str | None,
+    budget: Budget,
+    progress: Progress,
+    examine: Callable[[Capture], T],
+) -> T:
+    """Runs a script as `python script arguments...` would, up to its first training.
+
+    Args:
+        script: Path of the script.
+        arguments: What follows the script's name in its `sys.argv`.
+        load_backend: Gives the backend that Keras runs on; called at the first training.
+        precision: Name of a dtype policy to set before the script does anything with Keras.
+        budget: How long the script's training is watched.
+        progress: Told of every step.
+        examine: Looks at the capture at the training call, while the script is still alive.
+
+    Returns:
+        What `examine` returned.
+
+    Raises:
+        ScriptError: The script is missing, is no Python, failed by itself, exited, or never
+            trained. The script's own exception is its `__cause__`, with the traceback from the
+            script's first line on.
+        BackendError: The script's backend is not installed.
+        InputError: `precision` is no dtype policy.
+        TrainingError: The script's training call itself raised.
+    """
+    path = Path(script)
+    code = _compiled(path)
+    begun: list[Takeover[T]] = []
+
+    def begin() -> None:
+        # Only now: this imports Keras, which must be the script's own doing.
+        from floatline.capture.takeover import Takeover
+
+        takeover = Takeover(
+            load_backend=load_backend,
+            budget=budget,
+            progress=progress,
+            examine=lambda capture: examine(_with_precision_note(capture, precision)),
+        )
+        begun.append(takeover)
+        stack.enter_context(takeover.installed())
+        if precision is not None:
+            stack.enter_context(_global_policy(precision, takeover))
+
+    def on_marked_step(
+        mark: MarkedStep[Any, Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> Any:
+        if not begun:
+            return mark.function(*args, **kwargs)
+        return begun[0].on_marked_step(mark, args, kwargs)
+
+    with contextlib.ExitStack() as stack:
+        main = stack.enter_context(_main_module(path, arguments))
+        stack.enter_context(handle_steps(on_marked_step))
+        stack.enter_context(after_keras(begin))
+        error = _execute(code, main)
+        results = begun[0].conclude(error) if begun else ()
+        if not results:
+            raise script_error(path, error) from error
+        return results[0]
+
+
+def _compiled(path: Path) -> CodeType:
+    if not path.exists():
+        raise ScriptError(
+            f"There is no file {str(path)!r}.",
+            "Check the path; it is taken from the folder that you are in.",
+        )
+    if path.is_dir():
+        raise ScriptError(f"{str(path)!r} is a folder.", "Name the script in it that trains.")
+    try:
+        return compile(path.read_bytes(), str(path.absolute()), "exec", dont_inherit=True)
+    except OSError as error:
+        raise ScriptError(
+            f"{str(path)!r} cannot be read: {error.strerror}.", "Check its permissions."
+        ) from error
+    except (SyntaxError, ValueError) as error:  # ValueError: null bytes, as in binary files.
+        line = getattr(error, "lineno", None)
+        where = "" if line is None else f", line {line}"
+        raise ScriptError(
+            f"{str(path)!r} is not a Python script{where}: {getattr(error, 'msg', error)}.",
+            "Name the Python script that trains your model.",
+        ) from error
+
+
+def _execute(code: CodeType, main: ModuleType) -> BaseException | None:
+    try:
+        exec(code, vars(main))
+    except BaseException as error:  # noqa: BLE001 - the caller decides what each end means
+        return error
+    return None
+
+
+@contextlib.contextmanager
+def _main_module(path: Path, arguments: Sequence[str]) -> Iterator[ModuleType]:
+    """A `__main__`, `sys.argv` and `sys.path` as the interpreter would give them to the script."""
+    main = ModuleType("__main__")
+    main.__file__ = str(path.absolute())
+    vars(main)["__builtins__"] = __builtins__
+    argv, paths, modules = sys.argv, list(sys.path), dict(sys.modules)
+    sys.argv = [str(path), *arguments]
+    sys.path.insert(0, str(path.resolve().parent))
+    sys.modules["__main__"] = main
+    try:
+        yield main
+    finally:
+        sys.argv = argv
+        sys.path[:] = paths
+        sys.modules["__main__"] = modules["__main__"]
+        _forget_siblings(path.resolve().parent, modules)
+
+
+def _forget_siblings(folder: Path, before: Mapping[str, ModuleType]) -> None:
+    """Drops the modules that the script imported from its own folder; libraries stay loaded."""
+    libraries = library_folders()
+    for name in [name for name in sys.modules if name not in before]:
+        file = getattr(sys.modules[name], "__file__", None)
+        if file and is_users(file, libraries) and folder in Path(file).resolve().parents:
+            del sys.modules[name]
+
+
+@contextlib.contextmanager
+def _global_policy(precision: str, takeover: Takeover[T]) -> Iterator[None]:
+    import keras
+
+    before = keras.config.dtype_policy()
+    try:
+        keras.config.set_dtype_policy(precision)
+    except (ValueError, TypeError):
+        takeover.fail(
+            InputError(
+                f"{precision!r} is not a dtype policy of Keras.",
+                "Use for example mixed_float16, mixed_bfloat16, float16, bfloat16 or float32.",
+            )
+        )
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def _with_precision_note(capture: Capture, precision: str | None) -> Capture:
+    actual = capture.configuration.global_policy
+    if precision is None or actual == precision:
+        return capture
+    note = (
+        f"The script sets the policy {actual!r} itself; the requested {precision!r} holds only for "
+        "what it made before."
+    )
+    return dataclasses.replace(capture, notes=(*capture.notes, note))

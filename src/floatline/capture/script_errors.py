@@ -1,0 +1,115 @@
+"""What to tell the user when a script ended and no training was seen."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from types import TracebackType
+
+from floatline.capture.sources import is_users, library_folders
+from floatline.errors import BackendError, FloatlineError, ScriptError
+
+HOW_TO_MARK = (
+    "Put `@floatline.training_step` (after `import floatline`) above the function that runs one "
+    "training step, above `@tf.function` too."
+)
+
+# Module names by which a missing framework shows, and the name under which it is installed.
+_FRAMEWORKS = {"tensorflow": "tensorflow", "jax": "jax", "jaxlib": "jax", "torch": "torch"}
+_USAGE_STATUS = 2  # What argparse, click and others exit with after printing the usage.
+
+
+def script_error(path: Path, error: BaseException | None) -> FloatlineError:
+    """The error for a script that ended with `error`, or by itself, before it trained.
+
+    Raises:
+        KeyboardInterrupt: When that is how the script ended.
+    """
+    if isinstance(error, KeyboardInterrupt):
+        raise error
+    if error is None:
+        return _never_trained(path)
+    if isinstance(error, SystemExit):
+        return _exited(path, error)
+    error.__traceback__ = _from_script(error.__traceback__, str(path.absolute()))
+    return _backend_error(error) or _raised(path, error)
+
+
+def _never_trained(path: Path) -> ScriptError:
+    if "keras" in sys.modules:
+        return ScriptError(
+            f"{path} ended without training: it called neither `fit` nor `train_on_batch` of a "
+            "Keras model, nor a marked training step.",
+            f"If it trains in a loop of its own: {HOW_TO_MARK}",
+        )
+    if "tf_keras" in sys.modules:
+        return ScriptError(
+            f"{path} trains with Keras 2 (tf_keras), which Floatline does not know.",
+            "Move the script to Keras 3: `import keras`, and no TF_USE_LEGACY_KERAS.",
+        )
+    return ScriptError(
+        f"{path} ended without importing Keras.", "Name the script that trains a Keras 3 model."
+    )
+
+
+def _exited(path: Path, error: SystemExit) -> ScriptError:
+    status = 0 if error.code is None else error.code if isinstance(error.code, int) else 1
+    said = f": {error.code}" if isinstance(error.code, str) else ""
+    if status == _USAGE_STATUS:
+        advice = (
+            "If it asks for arguments, write them behind its name, as in "
+            f"`floatline diagnose {path} --its-option value`."
+        )
+    else:
+        advice = "Let the script run on until it trains; Floatline takes over there."
+    return ScriptError(
+        f"{path} exited by itself with status {status} before it trained{said}.", advice
+    )
+
+
+def _raised(path: Path, error: BaseException) -> ScriptError:
+    place = _place(error.__traceback__)
+    at = "" if place is None else f" at {place}"
+    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return ScriptError(
+        f"{path} failed by itself before it trained{at}: {text}",
+        f"Make `python {path}` run as far as its training, then diagnose again.",
+    )
+
+
+def _backend_error(error: BaseException) -> BackendError | None:
+    backend = os.environ.get("KERAS_BACKEND")
+    if isinstance(error, ModuleNotFoundError) and error.name in _FRAMEWORKS:
+        name = _FRAMEWORKS[error.name]
+        why = f" (KERAS_BACKEND={backend})" if backend == name else ""
+        return BackendError(
+            f"The script needs the backend {name!r}{why}, which is not installed.",
+            f"Run `pip install 'floatline[{name}]'`, or choose another backend with KERAS_BACKEND.",
+        )
+    if isinstance(error, ValueError) and str(error).startswith("Unable to import backend"):
+        return BackendError(
+            f"Keras knows no backend {backend!r}.",
+            "Set KERAS_BACKEND to tensorflow, jax or torch.",
+        )
+    return None
+
+
+def _from_script(trace: TracebackType | None, file: str) -> TracebackType | None:
+    """The traceback from the script's own first frame on; the whole one if it has none."""
+    start = trace
+    while start is not None and start.tb_frame.f_code.co_filename != file:
+        start = start.tb_next
+    return start or trace
+
+
+def _place(trace: TracebackType | None) -> str | None:
+    """File and line of the innermost frame of the user's."""
+    libraries = library_folders()
+    place = None
+    while trace is not None:
+        file = trace.tb_frame.f_code.co_filename
+        if is_users(file, libraries):
+            place = f"{file}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    return place

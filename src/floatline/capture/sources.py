@@ -1,0 +1,68 @@
+"""Which line of the user's own code is running, and which line made each layer."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import sysconfig
+import weakref
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from floatline.records import SourceLine
+
+_OWN_FOLDER = str(Path(__file__).resolve().parents[1])
+# AutoGraph runs a rewritten copy of the user's function; its line numbers are not the user's.
+_GENERATED = "__autograph_generated_file"
+
+
+def library_folders() -> tuple[str, ...]:
+    """Folders whose files are not the user's: the standard library, packages, Floatline."""
+    paths = sysconfig.get_paths()
+    folders = {paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    keras = sys.modules.get("keras")
+    if keras is not None and keras.__file__:
+        folders.add(str(Path(keras.__file__).parent))
+    return tuple(f"{folder}/" for folder in sorted(folders | {_OWN_FOLDER}))
+
+
+def is_users(file: str, libraries: tuple[str, ...]) -> bool:
+    """Whether a code object's file name is a file of the user's."""
+    return not (
+        file.startswith("<") or file.startswith(libraries) or Path(file).name.startswith(_GENERATED)
+    )
+
+
+def user_frame(frame: FrameType | None = None) -> FrameType | None:
+    """The innermost frame of the user's code, from `frame` (default: the caller) outwards."""
+    libraries = library_folders()
+    frame = frame or inspect.currentframe()
+    while frame is not None and not is_users(frame.f_code.co_filename, libraries):
+        frame = frame.f_back
+    return frame
+
+
+def user_line() -> SourceLine | None:
+    """The line of the user's code that led here, or None."""
+    frame = user_frame(inspect.currentframe())
+    return None if frame is None else SourceLine(frame.f_code.co_filename, frame.f_lineno)
+
+
+class LayerSources:
+    """The line of the user's code that made each layer, for as long as the layer lives."""
+
+    def __init__(self) -> None:
+        # By identity: a layer class of the user's may define equality without a hash.
+        self._lines: dict[int, tuple[weakref.ref[Any], SourceLine]] = {}
+
+    def record(self, layer: Any) -> None:
+        """Notes that `layer` is made by the user's line that is running now."""
+        line = user_line()
+        if line is not None:
+            self._lines[id(layer)] = (weakref.ref(layer), line)
+
+    def __call__(self, layer: Any) -> SourceLine | None:
+        """The line that made `layer`, or None."""
+        reference, line = self._lines.get(id(layer), (None, None))
+        return line if reference is not None and reference() is layer else None

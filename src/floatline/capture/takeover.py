@@ -1,0 +1,313 @@
+"""Takes over inside a running script at its first training call."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, NoReturn, TypeVar
+
+import keras
+
+from floatline.backends.interface import Backend
+from floatline.capture import configuration
+from floatline.capture.capture import Budget, Capture
+from floatline.capture.failures import training_error
+from floatline.capture.function import batch_of_call, unmarked
+from floatline.capture.model import capture_fit, check_model
+from floatline.capture.patches import wrapped
+from floatline.capture.recording import Recording
+from floatline.capture.script_errors import HOW_TO_MARK
+from floatline.capture.sources import LayerSources, user_frame, user_line
+from floatline.capture.watch import BudgetSpent
+from floatline.errors import FloatlineError, ScriptError
+from floatline.marks import MarkedStep
+from floatline.progress import Progress
+from floatline.records import Configuration
+
+T = TypeVar("T")
+
+
+class Unwind(BaseException):
+    """Leaves the script once its training is examined; no handler of the script's stops it."""
+
+
+class Takeover(Generic[T]):
+    """Stands between a script and Keras until the script's first training was examined.
+
+    While it waits, the first `fit` is captured in place; the first `train_on_batch` or marked step
+    opens a recording that grows with each call, until the budget is spent or the script ends.
+    While it is busy (capturing or examining) and once it is done, it lets calls pass or unwinds.
+
+    Args:
+        load_backend: Gives the backend that Keras runs on.
+        budget: How long to watch.
+        progress: Told of every step.
+        examine: Looks at the capture while the script is still alive.
+    """
+
+    def __init__(
+        self,
+        *,
+        load_backend: Callable[[], Backend],
+        budget: Budget,
+        progress: Progress,
+        examine: Callable[[Capture], T],
+    ) -> None:
+        self._load_backend = load_backend
+        self._budget = budget
+        self._progress = progress
+        self._examine = examine
+        self._sources = LayerSources()
+        self._busy = False
+        self._results: list[T] = []
+        self._error: BaseException | None = None
+        self._recording: Recording | None = None
+        self._watched: object = None
+        self._describe: Callable[[], Configuration] | None = None
+        self._step_error: BaseException | None = None
+        self._notes: list[str] = []
+
+    def installed(self) -> contextlib.ExitStack:
+        """Wraps Keras' entries to training; the stack that is returned unwraps them."""
+        with contextlib.ExitStack() as stack:
+            optimizer = keras.optimizers.Optimizer
+            stack.enter_context(wrapped(keras.Model, "fit", self._on_fit))
+            stack.enter_context(wrapped(keras.Model, "train_on_batch", self._on_train_on_batch))
+            stack.enter_context(wrapped(optimizer, "apply", self._on_apply))
+            stack.enter_context(wrapped(optimizer, "apply_gradients", self._on_apply))
+            stack.enter_context(wrapped(keras.Layer, "__new__", self._on_new_layer))
+            return stack.pop_all()
+
+    def conclude(self, error: BaseException | None) -> tuple[T, ...]:
+        """The result, when the script has ended with `error` or by itself.
+
+        Returns:
+            What `examine` returned; nothing when the script never trained.
+
+        Raises:
+            TrainingError: The training call itself raised.
+            KeyboardInterrupt: The user wants to stop.
+        """
+        if self._error is None and not self._results and self._recording is not None:
+            self._finish_recording(error)
+        if self._error is not None:
+            raise self._error
+        return tuple(self._results)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether no training call has come yet."""
+        return not (self._busy or self._done or self._recording is not None)
+
+    @property
+    def _done(self) -> bool:
+        return bool(self._results) or self._error is not None
+
+    # What the script calls. ----------------------------------------------------------------
+
+    def _on_fit(self, original: Callable[..., Any], model: Any, *args: Any, **kwargs: Any) -> Any:
+        if not self.waiting:
+            return self._later_call(original, model, args, kwargs)
+        self._in_place(lambda: self._capture_fit(original, model, args, kwargs))
+        raise Unwind
+
+    def _capture_fit(
+        self,
+        original: Callable[..., Any],
+        model: Any,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+    ) -> Capture:
+        try:
+            bound = inspect.signature(original).bind(model, *args, **kwargs)
+        except TypeError as error:
+            raise training_error(error, "The call of `fit`") from error
+        arguments = dict(list(bound.arguments.items())[1:])
+        return capture_fit(
+            self._load_backend(),
+            model,
+            arguments,
+            self._budget,
+            self._progress,
+            fit=lambda **fit_arguments: original(model, **fit_arguments),
+            source=user_line(),
+            layer_source=self._sources,
+        )
+
+    def _on_train_on_batch(
+        self, original: Callable[..., Any], model: Any, *args: Any, **kwargs: Any
+    ) -> Any:
+        if self.waiting:
+            source = user_line()
+            self._record(
+                model,
+                lambda: self._model_recording(model),
+                lambda: configuration.of_model(
+                    model, entry="train_on_batch", source=source, layer_source=self._sources
+                ),
+            )
+        return self._later_call(original, model, args, kwargs)
+
+    def _model_recording(self, model: Any) -> Recording:
+        check_model(model)
+        backend = self._load_backend()
+        return Recording(
+            backend,
+            lambda: backend.keras_step(model, self._sources),
+            budget=self._budget,
+            progress=self._progress,
+            model=model,
+        )
+
+    def on_marked_step(
+        self, mark: MarkedStep[Any, Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> Any:
+        """Runs one call of a step that the script has marked."""
+        if self._done:
+            raise Unwind
+        if self.waiting:
+            self._record_function(unmarked(mark), mark.key, args)
+        recording = self._recording
+        if self._busy or recording is None or self._watched != mark.key:
+            self._note_other()
+            return mark.function(*args, **kwargs)
+        return self._watched_call(
+            lambda: recording.advance(batch_of_call(mark.function, args, kwargs))
+        )
+
+    def _record_function(
+        self, function: Callable[..., Any], key: object, args: tuple[Any, ...]
+    ) -> None:
+        source = user_line()
+        known = configuration.known_objects(function, args)
+
+        def make() -> Recording:
+            backend = self._load_backend()
+            return Recording(
+                backend,
+                lambda: backend.function_step(function, self._sources),
+                budget=self._budget,
+                progress=self._progress,
+                owners=known,
+            )
+
+        self._record(
+            key,
+            make,
+            lambda: configuration.of_function(
+                function, known, source=source, layer_source=self._sources
+            ),
+        )
+
+    def _on_apply(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        if self._done:
+            raise Unwind
+        if self.waiting:  # The script updates weights by itself, in a loop that has no mark.
+            self.fail(_unmarked_loop())
+        return original(*args, **kwargs)
+
+    def _on_new_layer(
+        self, original: Callable[..., Any], cls: type, *args: Any, **kwargs: Any
+    ) -> Any:
+        layer = original(cls, *args, **kwargs)
+        self._sources.record(layer)
+        return layer
+
+    # How calls are answered. ---------------------------------------------------------------
+
+    def _later_call(
+        self,
+        original: Callable[..., Any],
+        model: Any,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+    ) -> Any:
+        if self._done:
+            raise Unwind
+        if self._busy or self._watched is not model:
+            self._note_other()
+            return original(model, *args, **kwargs)
+        return self._watched_call(lambda: original(model, *args, **kwargs))
+
+    def _watched_call(self, call: Callable[[], Any]) -> Any:
+        try:
+            return call()
+        except BudgetSpent:
+            self._in_place(self._recorded)
+            raise Unwind from None
+        except FloatlineError as error:
+            self.fail(error)
+        except Exception as error:
+            self._step_error = error
+            raise
+
+    def _note_other(self) -> None:
+        text = "The script trains more than one model; only the first one was watched."
+        if self._recording is not None and not self._busy and text not in self._notes:
+            self._notes.append(text)
+
+    def _record(
+        self,
+        watched: object,
+        make: Callable[[], Recording],
+        describe: Callable[[], Configuration],
+    ) -> None:
+        try:
+            recording = make()
+            recording.__enter__()
+        except Exception as error:  # noqa: BLE001 - raised again outside the script
+            self.fail(error)
+        else:
+            self._recording, self._watched, self._describe = recording, watched, describe
+
+    def _recorded(self) -> Capture:
+        assert self._recording is not None
+        assert self._describe is not None
+        self._recording.close()
+        return self._recording.capture(self._describe())
+
+    def _in_place(self, take: Callable[[], Capture]) -> None:
+        """Captures and examines; keeps the result or the error for after the script."""
+        self._busy = True
+        try:
+            capture = take()
+            self._results.append(self._examine(self._with_notes(capture)))
+        except BaseException as error:  # noqa: BLE001 - Ctrl-C too: scripts catch it, it is for us
+            self._error = error
+        finally:
+            self._busy = False
+
+    def fail(self, error: BaseException) -> NoReturn:
+        """Ends the script; `conclude` raises the error."""
+        self._error = error
+        raise Unwind from None
+
+    def _with_notes(self, capture: Capture) -> Capture:
+        return dataclasses.replace(capture, notes=(*capture.notes, *self._notes))
+
+    def _finish_recording(self, error: BaseException | None) -> None:
+        assert self._recording is not None
+        if isinstance(error, KeyboardInterrupt) or (error and error is self._step_error):
+            self._recording.close()
+            self._error = (
+                error
+                if isinstance(error, KeyboardInterrupt)
+                else training_error(error, "The training step")
+            )
+            return
+        if error is not None and not isinstance(error, SystemExit):
+            what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+            self._notes.append(f"The script ended with {what} after {self._recording.steps} steps.")
+        self._in_place(self._recorded)
+
+
+def _unmarked_loop() -> ScriptError:
+    frame = user_frame()
+    where = "" if frame is None else f" at {frame.f_code.co_filename}:{frame.f_lineno}"
+    return ScriptError(
+        f"The script updates the weights in a loop of its own{where}, which Floatline cannot find "
+        "the beginning of.",
+        HOW_TO_MARK,
+    )

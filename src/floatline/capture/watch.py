@@ -1,0 +1,177 @@
+"""The light watch: runs the user's steps, notes what they did, keeps the moments worth tracing."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+from floatline.backends.interface import Batch, Outcome, Step
+from floatline.capture.batches import kept, size_in_bytes
+from floatline.capture.capture import Budget, KeptMoment
+from floatline.progress import Progress, silent
+from floatline.records import History, Moment, StepRecord, StopReason
+
+STAGE = "watching the training"
+
+# A loss scale is halved by every skipped step. 25 in a row take Keras' 32768 down to 2**-10, which
+# no healthy training needs (a scale below 1 shrinks the gradients), so the failure is permanent.
+CONFIRMING_BAD_STEPS = 25
+
+# A non-finite loss whose update was applied leaves non-finite weights behind; ten such losses in a
+# row are no accident of one batch.
+CONFIRMING_BAD_LOSSES = 10
+
+# Batches kept for the float32 training beside the user's: half a gibibyte is hundreds of batches
+# of images and still fits beside the model on a laptop.
+BATCH_BYTES = 512 * 2**20
+
+# One step can be worth tracing for several reasons; it is traced once, under the most telling.
+_TELLING: tuple[Moment, ...] = ("symptom", "last symptom", "first", "last")
+
+
+class BudgetSpent(BaseException):
+    """Ends the user's training; not an Exception, so that the user's handlers let it through."""
+
+
+class Watch:
+    """Runs one training step after the other and decides when enough was seen.
+
+    Args:
+        step: The user's training step.
+        budget: How long to watch.
+        clock: Seconds that only grow.
+        progress: Told of every step.
+        batch_bytes: How many bytes of batches to keep for the float32 training.
+    """
+
+    def __init__(
+        self,
+        step: Step,
+        budget: Budget,
+        clock: Callable[[], float] = time.monotonic,
+        progress: Progress = silent,
+        batch_bytes: int = BATCH_BYTES,
+    ) -> None:
+        self._step = step
+        self._budget = budget
+        self._clock = clock
+        self._progress = progress
+        self._bytes_left = batch_bytes
+        self._records: list[StepRecord] = []
+        self._moments: dict[Moment, KeptMoment] = {}
+        self._batches: list[Batch] = []
+        self._stopped: StopReason = "end of training"
+        self._started = clock()
+        self._first_ended: float | None = None
+        self._ended = self._started
+        self._bad_steps = 0
+        self._bad_losses = 0
+
+    @property
+    def steps(self) -> int:
+        """Steps that ran to their end."""
+        return len(self._records)
+
+    def advance(self, batch: Batch) -> Any:
+        """Runs the next step on `batch` and returns what the step returned.
+
+        Raises:
+            BudgetSpent: Enough was seen; the step has run and is recorded.
+        """
+        batch = kept(batch)
+        state = self._step.snapshot()
+        try:
+            returned, outcome = self._step.run(batch)
+        except KeyboardInterrupt:
+            self._stopped = "interrupted"
+            raise
+        record = _record(self.steps, outcome)
+        self._keep(record, state, batch)
+        self._records.append(record)
+        self._ended = self._clock()
+        if self._first_ended is None:
+            self._first_ended = self._ended
+        self._progress(STAGE, self.steps, self._budget.steps)
+        self._stop_if_enough(record)
+        return returned
+
+    def result(self) -> tuple[History, tuple[KeptMoment, ...], tuple[Batch, ...]]:
+        """What was seen, the steps to trace in order of time, and the first batches."""
+        history = History(tuple(self._records), self._stopped, self._ended - self._started)
+        return history, self._merged_moments(), tuple(self._batches)
+
+    def _keep(self, record: StepRecord, state: Any, batch: Batch) -> None:
+        def keep(moment: Moment) -> None:
+            self._moments[moment] = KeptMoment(record.step, moment, state, batch)
+
+        if record.step == 0:
+            keep("first")
+        if is_bad(record):
+            keep("last symptom" if "symptom" in self._moments else "symptom")
+        keep("last")
+        self._keep_batch(batch)
+
+    def _keep_batch(self, batch: Batch) -> None:
+        # The float32 training needs the first batches without a gap: the first that does not fit
+        # ends the keeping, even if a smaller one follows.
+        size = size_in_bytes(batch)
+        if size > self._bytes_left:
+            self._bytes_left = -1
+        else:
+            self._bytes_left -= size
+            self._batches.append(batch)
+
+    def _stop_if_enough(self, record: StepRecord) -> None:
+        self._bad_steps = self._bad_steps + 1 if is_bad(record) else 0
+        self._bad_losses = self._bad_losses + 1 if _loss_lost(record) else 0
+        confirmed = (
+            self._bad_steps >= CONFIRMING_BAD_STEPS or self._bad_losses >= CONFIRMING_BAD_LOSSES
+        )
+        if confirmed:
+            self._stopped = "symptom"
+        elif self.steps >= self._budget.steps or self._seconds_spent():
+            self._stopped = "budget"
+        else:
+            return
+        raise BudgetSpent
+
+    def _seconds_spent(self) -> bool:
+        # Counted from the end of the first step, whose time is nearly all compilation.
+        first_ended = self._ended if self._first_ended is None else self._first_ended
+        return self._ended - first_ended >= self._budget.seconds
+
+    def _merged_moments(self) -> tuple[KeptMoment, ...]:
+        by_step: dict[int, KeptMoment] = {}
+        for label in _TELLING:
+            if label in self._moments:
+                by_step.setdefault(self._moments[label].step, self._moments[label])
+        return tuple(by_step[step] for step in sorted(by_step))
+
+
+def is_bad(record: StepRecord) -> bool:
+    """Whether a step shows a symptom: non-finite loss or gradients, or a skipped update."""
+    return _loss_is_not_finite(record) or not record.finite_gradients or record.skipped
+
+
+def _loss_is_not_finite(record: StepRecord) -> bool:
+    return record.loss is not None and not math.isfinite(record.loss)
+
+
+def _loss_lost(record: StepRecord) -> bool:
+    return _loss_is_not_finite(record) and not record.skipped
+
+
+def _record(step: int, outcome: Outcome) -> StepRecord:
+    nonfinite = tuple(
+        path for path, finite in zip(outcome.variables, outcome.finite, strict=True) if not finite
+    )
+    return StepRecord(
+        step=step,
+        loss=outcome.loss,
+        finite_gradients=all(outcome.finite),
+        nonfinite_variables=nonfinite,
+        skipped=not outcome.applied,
+        loss_scale=outcome.loss_scale,
+    )

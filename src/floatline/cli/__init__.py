@@ -1,0 +1,1 @@
+"""The command line: arguments in, one diagnosis called, text and an exit code out."""

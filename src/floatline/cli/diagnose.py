@@ -1,0 +1,170 @@
+"""`floatline diagnose`: runs the user's script under watch and tells what is wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from floatline.capture.capture import Budget
+from floatline.cli.exit_codes import BY_VERDICT, HELP
+from floatline.cli.failures import debug_option
+from floatline.cli.output import checked_target, stdout_on_stderr, write_atomically
+from floatline.records import Diagnosis
+from floatline.report import json, progress, terminal
+
+_PRECISIONS = ("mixed_float16", "mixed_bfloat16", "float16", "bfloat16", "float32")
+_DEFAULT = Budget()
+_STDOUT = "-"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What was asked on the command line."""
+
+    script: str
+    arguments: tuple[str, ...]
+    precision: str | None
+    budget: Budget
+    json: str | None
+    quiet: bool
+    colour: bool
+
+    def command(self) -> str:
+        """The command that asks the same diagnosis again.
+
+        Example:
+
+        >>> Request("my train.py", ("--lr", "1"), None, Budget(steps=20), "-", True, True).command()
+        "floatline diagnose --steps 20 'my train.py' --lr 1"
+        """
+        words = ["floatline", "diagnose"]
+        if self.precision:
+            words += ["--precision", self.precision]
+        if self.budget.steps != _DEFAULT.steps:
+            words += ["--steps", str(self.budget.steps)]
+        if self.budget.seconds != _DEFAULT.seconds:
+            words += ["--seconds", f"{self.budget.seconds:g}"]
+        return shlex.join([*words, self.script, *self.arguments])
+
+
+@click.command(
+    context_settings={"allow_interspersed_args": False},
+    epilog=HELP,
+    short_help="Run a training script under watch and tell what is wrong.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(_PRECISIONS),
+    help="Run the script as if it had set this Keras dtype policy at its start.",
+)
+@click.option(
+    "--steps",
+    type=click.IntRange(min=1),
+    default=_DEFAULT.steps,
+    show_default=True,
+    help="Watch at most this many training steps.",
+)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    default=_DEFAULT.seconds,
+    show_default=True,
+    help="Watch training for at most this long; the limit reached first counts.",
+)
+@click.option(
+    "--json",
+    "json_file",
+    metavar="FILE",
+    help="Also write the diagnosis to FILE; with - only that, to standard output.",
+)
+@click.option("--quiet", is_flag=True, help="Show no progress, and only the verdict.")
+@click.option("--no-color", is_flag=True, help="Use no colour (as the variable NO_COLOR does).")
+@debug_option
+@click.argument("script")
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[ARGS]...")
+@click.pass_context
+def diagnose(
+    ctx: click.Context,
+    script: str,
+    arguments: tuple[str, ...],
+    precision: str | None,
+    steps: int,
+    seconds: float,
+    json_file: str | None,
+    quiet: bool,
+    no_color: bool,
+) -> None:
+    """Run SCRIPT up to its training, watch that, and tell why it fails.
+
+    The script is not changed. Options of Floatline's come before SCRIPT; everything after it is
+    the script's own.
+    """
+    budget = Budget(steps, seconds)
+    request = Request(script, arguments, precision, budget, json_file, quiet, not no_color)
+    diagnosis = _answer(request)
+    ctx.exit(BY_VERDICT[diagnosis.verdict])
+
+
+def _answer(request: Request) -> Diagnosis:
+    """Diagnoses and reports; the working folder is noted first, for the script may change it."""
+    base = Path.cwd()
+    to_stdout = request.json == _STDOUT
+    target = None if request.json is None or to_stdout else checked_target(request.json)
+    diagnosis = _diagnosis(request, divert=to_stdout)
+    if request.json is not None:
+        text = json.dumps(diagnosis, base)
+        if target is None:
+            click.echo(text, nl=False)
+        else:
+            write_atomically(target, text)
+    if not to_stdout:
+        _show(diagnosis, request, base)
+    return diagnosis
+
+
+def _diagnosis(request: Request, *, divert: bool) -> Diagnosis:
+    """Runs the script; with `divert` nothing of it reaches standard output."""
+    _quieten_tensorflow()
+    with contextlib.ExitStack() as stack:
+        if divert:
+            stack.enter_context(stdout_on_stderr())
+        errors = terminal.console(sys.stderr, colour=request.colour)
+        listener = stack.enter_context(progress.shown_on(errors, quiet=request.quiet))
+        listener("running the script")
+        # Keras and its backend take seconds to load, and read the environment while they do.
+        from floatline.diagnose import diagnose_script
+
+        diagnosis = diagnose_script(
+            request.script,
+            request.arguments,
+            precision=request.precision,
+            budget=request.budget,
+            progress=listener,
+        )
+    if diagnosis.command is None:
+        diagnosis = dataclasses.replace(diagnosis, command=request.command())
+    return diagnosis
+
+
+def _quieten_tensorflow() -> None:
+    """Keeps TensorFlow's start-up messages off the terminal, unless the user wants them."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+def _show(diagnosis: Diagnosis, request: Request, base: Path) -> None:
+    out = terminal.console(sys.stdout, colour=request.colour)
+    if request.quiet:
+        terminal.show(terminal.headline(diagnosis), out)
+        return
+    from floatline.findings.page import page
+    from floatline.findings.table import RULES
+
+    titles = {rule.id: page(rule).title for rule in RULES}
+    terminal.show(terminal.render(diagnosis, base, titles), out)

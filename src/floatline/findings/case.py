@@ -1,0 +1,95 @@
+"""What every rule reads: the evidence, what became of the training, and the origins of faults."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from floatline.findings.gradients import LayerGradient, layer_gradients
+from floatline.findings.graph import low
+from floatline.findings.origins import Origin, float32_breakdowns, overflows
+from floatline.findings.outcome import Outcome, outcome
+from floatline.findings.silent import silent_origins
+from floatline.formats import LOW_FORMATS
+from floatline.records import Evidence, Trace
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """Evidence, studied once.
+
+    Attributes:
+        evidence: What was measured.
+        outcome: What became of the training.
+        loud: Origins whose non-finite values reach the loss or a gradient, in execution order.
+        silent: Origins of faults that leave the loss and the gradients finite.
+        disputed: Loud origins of traces that the compiled step does not agree with.
+        breakdowns: Origins that are non-finite in float32 too.
+        gradients: For every trace that agrees, its gradients by layer.
+    """
+
+    evidence: Evidence
+    outcome: Outcome
+    loud: tuple[Origin, ...]
+    silent: tuple[Origin, ...]
+    disputed: tuple[Origin, ...]
+    breakdowns: tuple[Origin, ...]
+    gradients: tuple[tuple[LayerGradient, ...], ...]
+
+    @property
+    def computes_low(self) -> bool:
+        """Whether anything computes in half precision."""
+        layers = self.evidence.configuration.layers
+        if any(layer.compute_dtype in LOW_FORMATS for layer in layers):
+            return True
+        return any(low(site) is not None for t in self.evidence.traces for site in t.sites)
+
+    @property
+    def untraced(self) -> bool:
+        """Whether a half-precision training was watched and no step of it was traced."""
+        return self.computes_low and not self.evidence.traces
+
+
+def study(evidence: Evidence) -> Case:
+    """Finds the origins in every trace and compares the training with float32."""
+    agreed = tuple(trace for trace in evidence.traces if trace.agrees is not False)
+    disputed = (trace for trace in evidence.traces if trace.agrees is False)
+    found = [origin for trace in agreed for origin in overflows(trace)]
+    return Case(
+        evidence=evidence,
+        outcome=outcome(evidence),
+        loud=_decisive([o for o in found if o.reach != "none"]),
+        silent=_silent(agreed, [o for o in found if o.reach == "none"]),
+        disputed=tuple(o for t in disputed for o in overflows(t) if o.reach != "none"),
+        breakdowns=tuple(o for t in agreed for o in float32_breakdowns(t)),
+        gradients=tuple(layer_gradients(trace) for trace in agreed if trace.gradients),
+    )
+
+
+def _decisive(origins: list[Origin]) -> tuple[Origin, ...]:
+    """The origins of one trace: the earliest with a forward fault, which no loss scale cures.
+
+    Without one, that of the lowest loss scale: what still overflows there is the fault, what
+    overflows at the first scale is often only the search for it.
+    """
+    if not origins:
+        return ()
+    forward = [origin for origin in origins if origin.forward]
+    usable = [o for o in origins if _scale(o.trace) > 0] or origins
+    chosen = forward[0].trace if forward else min(usable, key=lambda o: _scale(o.trace)).trace
+    return tuple(origin for origin in forward or origins if origin.trace is chosen)
+
+
+def _scale(trace: Trace) -> float:
+    scale = trace.loss_scale
+    return 1.0 if scale is None or math.isnan(scale) else scale
+
+
+def _silent(traces: tuple[Trace, ...], overflowing: list[Origin]) -> tuple[Origin, ...]:
+    found = list(overflowing)
+    for trace in traces:
+        found += silent_origins(trace, first=trace.moment == "first")
+    best: dict[str, Origin] = {}
+    for origin in found:
+        best.setdefault(origin.rule, origin)
+    return tuple(best.values())

@@ -1,0 +1,160 @@
+"""Which root cause an overflow or a breakdown is: every origin belongs to exactly one rule."""
+
+from __future__ import annotations
+
+from floatline.findings.graph import Graph, low
+from floatline.findings.operations import kind
+from floatline.formats import FORMATS, Format
+from floatline.records import Site
+
+NEAR_HOPS = 4
+"""Operations between a lost digit and the division or logarithm that it breaks."""
+
+MASK_HOPS = 2
+"""Operations between a mask constant and the sum that it pushes over the edge: (1 - m) * c."""
+
+NORMALIZATION_HOPS = 8
+"""Operations between the square and the division in a hand-written normalisation."""
+
+EDGE_SHARE = 0.25
+"""A constant of a quarter of the format's range has no use but as a mask."""
+
+TARGET_FACTOR = 4.0
+"""An overflow within this factor of a batch tensor that does not fit is caused by that tensor."""
+
+_FRAGILE = ("divide", "log", "root")
+
+
+def cause_of(graph: Graph, site: Site) -> str:
+    """The id of the rule that an overflowing or breaking site belongs to."""
+    if site.role == "constant":
+        return "FL104"
+    fragile = kind(site.place.operation) in _FRAGILE or site.statistics.local_nonfinite > 0
+    behind = _lost_digit(graph, site) if fragile else None
+    if behind:
+        return behind
+    if site.place.phase != "forward" or _is_scaled_loss(graph, site):
+        return "FL110"
+    if site.statistics.local_saturated == 0:
+        near = graph.ancestors(site, NEAR_HOPS)
+        return "FL204" if any(s.statistics.local_flushed for s in near) else "FL301"
+    return _forward_overflow(graph, site)
+
+
+def one_minus_epsilon(graph: Graph, site: Site) -> bool:
+    """Whether a site is 1 - p with p rounded to 1, or the constant 1 - epsilon itself."""
+    if site.role == "constant":
+        c = site.constant
+        return c is not None and 0.99 < c < 1 and site.statistics.computed_max_abs == 1.0
+    subtracts = kind(site.place.operation) == "subtract" and site.statistics.flushed > 0
+    return subtracts and any(i.constant == 1.0 for i in graph.inputs(site))
+
+
+def flushed_constant(site: Site) -> bool:
+    """Whether a site is a literal that the format rounds to 0."""
+    lost = site.constant != 0 and site.constant is not None
+    return site.role == "constant" and lost and site.statistics.zero > 0
+
+
+def edge_constant(site: Site, ends: Format) -> bool:
+    """Whether a site is a literal so large that it can only be a mask."""
+    return site.constant is not None and abs(site.constant) >= EDGE_SHARE * ends.max_finite
+
+
+def format_of(site: Site) -> Format:
+    """The format in which a site was computed."""
+    return low(site) or FORMATS.get(site.dtype, FORMATS["float32"])
+
+
+def _lost_digit(graph: Graph, site: Site) -> str | None:
+    for ancestor in graph.ancestors(site, NEAR_HOPS):
+        if flushed_constant(ancestor):
+            return "FL203"
+        if one_minus_epsilon(graph, ancestor):
+            return "FL305"
+        softmax = kind(ancestor.place.operation) in ("softmax", "exponential")
+        if softmax and ancestor.statistics.local_flushed and site.place.phase == "forward":
+            return "FL205"
+    return None
+
+
+def _is_scaled_loss(graph: Graph, site: Site) -> bool:
+    return graph.trace.loss_scale is not None and site.index in graph.trace.losses
+
+
+def _forward_overflow(graph: Graph, site: Site) -> str:
+    ends, what = format_of(site), kind(site.place.operation)
+    if what == "cast":
+        return _cast(graph, site, ends)
+    if what == "exponential":
+        return "FL103"
+    if what in ("add", "subtract", "multiply") and _masks(graph, site, ends):
+        return "FL104"
+    if what == "matmul" and _is_attention(graph, site):
+        return "FL107"
+    if what == "normalization":
+        return "FL106"
+    if what == "square" or (what == "multiply" and len(set(site.inputs)) == 1):
+        return _squares(graph, site)
+    if what == "reduction":
+        return "FL102"
+    return "FL105" if _out_of_range_target(graph, site, ends) else "FL101"
+
+
+def _cast(graph: Graph, site: Site, ends: Format) -> str:
+    source = next(iter(graph.inputs(site)), None)
+    while source is not None and kind(source.place.operation) == "cast" and source.inputs:
+        source = graph.inputs(source)[0]
+    if source is not None and source.role == "input":
+        return "FL105"
+    if source is not None and source.role == "constant":
+        return "FL104"
+    return "FL105" if _out_of_range_target(graph, site, ends) else "FL101"
+
+
+def _masks(graph: Graph, site: Site, ends: Format) -> bool:
+    return any(edge_constant(near, ends) for near in graph.ancestors(site, MASK_HOPS))
+
+
+def _is_attention(graph: Graph, site: Site) -> bool:
+    computed = all(i.role == "value" and not _is_weight(graph, i) for i in graph.inputs(site))
+    ahead = graph.descendants(site, NEAR_HOPS)
+    feeds = any(kind(near.place.operation) in ("softmax", "exponential") for near in ahead)
+    return computed and (feeds or "Attention" in (site.place.layer_class or ""))
+
+
+def _is_weight(graph: Graph, site: Site) -> bool:
+    cast = kind(site.place.operation) == "cast"
+    return cast and any(i.role == "parameter" for i in graph.inputs(site))
+
+
+def _squares(graph: Graph, site: Site) -> str:
+    if _normalizes(graph, site):
+        return "FL106"
+    sums = graph.descendants(site, MASK_HOPS)
+    return "FL102" if any(kind(s.place.operation) == "reduction" for s in sums) else "FL101"
+
+
+def _normalizes(graph: Graph, site: Site) -> bool:
+    """Whether other values are divided by what becomes of the square."""
+    ahead = graph.descendants(site, NORMALIZATION_HOPS, lambda s: s.place.phase == "forward")
+    near = {s.index: s for s in ahead}
+    by_root = any(kind(s.place.operation) == "root" for s in near.values())
+    known = near.keys() | {site.index}
+    for reached in near.values():
+        what = kind(reached.place.operation)
+        other = any(i.role == "value" and i.index not in known for i in graph.inputs(reached))
+        divides = what == "divide" and reached.inputs[-1] in near
+        if other and (divides or (what == "multiply" and by_root)):
+            return True
+    return False
+
+
+def _out_of_range_target(graph: Graph, site: Site, ends: Format) -> bool:
+    return any(
+        other.role == "input"
+        and other.dtype in FORMATS
+        and other.statistics.max_abs > ends.max_finite
+        and other.statistics.max_abs * TARGET_FACTOR >= site.statistics.max_abs
+        for other in graph.trace.sites
+    )

@@ -1,0 +1,94 @@
+"""A trace as a graph: who reads whose values, and what values lead where."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from floatline.formats import FORMATS, LOW_FORMATS, Format
+from floatline.records import Site, Trace
+
+DECISIVE_ERROR = 0.2
+"""Relative error of a gradient or loss above which training follows another direction."""
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """A trace and, for every site, the sites that read it."""
+
+    trace: Trace
+    readers: tuple[tuple[int, ...], ...]
+
+    def ancestors(self, site: Site, hops: int) -> Iterator[Site]:
+        """Sites whose values `site` came from, nearest first, at most `hops` away."""
+        sites = self.trace.sites
+        for index in _walk(site.index, lambda i: sites[i].inputs, hops):
+            yield sites[index]
+
+    def descendants(
+        self, site: Site, hops: int | None = None, through: Callable[[Site], bool] | None = None
+    ) -> Iterator[Site]:
+        """Sites that `site` leads to, nearest first; `through` limits it to sites it accepts."""
+        sites = self.trace.sites
+
+        def readers(index: int) -> tuple[int, ...]:
+            if through is None:
+                return self.readers[index]
+            return tuple(i for i in self.readers[index] if through(sites[i]))
+
+        for index in _walk(site.index, readers, hops):
+            yield sites[index]
+
+    def inputs(self, site: Site) -> tuple[Site, ...]:
+        """The sites that `site` reads."""
+        return tuple(self.trace.sites[index] for index in site.inputs)
+
+    @property
+    def ends(self) -> frozenset[int]:
+        """Sites that training acts on: what was differentiated, and the gradients."""
+        return frozenset(self.trace.losses) | {g.site for g in self.trace.gradients}
+
+    def influences(self, site: Site) -> bool:
+        """Whether a site leads to a loss or gradient that is decisively wrong."""
+        reached = {s.index for s in self.descendants(site)} | {site.index}
+        return any(decisively_wrong(self.trace.sites[i]) for i in reached & self.ends)
+
+
+def graph(trace: Trace) -> Graph:
+    """Turns the inputs of every site around."""
+    readers: list[list[int]] = [[] for _ in trace.sites]
+    for site in trace.sites:
+        for index in dict.fromkeys(site.inputs):
+            readers[index].append(site.index)
+    return Graph(trace, tuple(map(tuple, readers)))
+
+
+def low(site: Site) -> Format | None:
+    """The half-precision format a site is computed in, or None."""
+    return FORMATS[site.dtype] if site.dtype in LOW_FORMATS else None
+
+
+def harmed(site: Site) -> bool:
+    """Whether values are non-finite that are finite in float32."""
+    return site.statistics.saturated + site.statistics.poisoned > 0
+
+
+def decisively_wrong(site: Site) -> bool:
+    """Whether a site is harmed, or its finite values are off by a decisive share of their sum."""
+    return harmed(site) or site.statistics.error >= DECISIVE_ERROR
+
+
+def _walk(
+    start: int, neighbours: Callable[[int], tuple[int, ...]], hops: int | None
+) -> Iterator[int]:
+    seen, queue = {start}, deque([(start, 0)])
+    while queue:
+        index, distance = queue.popleft()
+        if hops is not None and distance == hops:
+            continue
+        for neighbour in neighbours(index):
+            if neighbour not in seen:
+                seen.add(neighbour)
+                queue.append((neighbour, distance + 1))
+                yield neighbour

@@ -1,0 +1,202 @@
+"""From evidence to a verdict: runs every rule, puts the root cause first, says what it means."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from floatline.findings.case import Case, study
+from floatline.findings.rule import CannotTell, Found, Result, Rule
+from floatline.findings.rules.fl304_lost_small_update import updates_lost
+from floatline.findings.rules.fl402_loss_scale_too_high import searched_from_above
+from floatline.findings.rules.fl502_pure_float16_policy import half_variables
+from floatline.findings.table import RULES
+from floatline.findings.underflow import suspicious
+from floatline.findings.words import number
+from floatline.records import (
+    Check,
+    Configuration,
+    Evidence,
+    Finding,
+    History,
+    Phase,
+    Trace,
+    Verdict,
+)
+
+NOT_PRECISION: tuple[str, ...] = ("FL601", "FL604", "FL602", "FL603")
+"""Rules whose root cause fails in every precision, most telling first."""
+
+SYMPTOMS: tuple[str, ...] = ("FL401", "FL403", "FL402")
+"""Rules that show what another root cause does to the loss scale; listed after it."""
+
+CONSEQUENCES: tuple[str, ...] = ("FL202", "FL201", "FL502")
+"""Rules that are listed after an overflow or lost digits, which can bring them about."""
+
+_PHASES: tuple[Phase, ...] = ("forward", "backward", "update", "configuration")
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What the findings stage concludes.
+
+    Attributes:
+        verdict: Healthy, precision, not-precision or undecided.
+        explanation: The verdict in one or two sentences.
+        findings: Most likely root cause first, advice last.
+        checks: What every rule said, in id order.
+    """
+
+    verdict: Verdict
+    explanation: str
+    findings: tuple[Finding, ...]
+    checks: tuple[Check, ...]
+
+
+def judge(evidence: Evidence) -> Judgement:
+    """Runs every rule on the evidence and draws the conclusion.
+
+    Example:
+
+    >>> from floatline.records import StepRecord
+    >>> history = History(tuple(StepRecord(i, 1.0 / (i + 1)) for i in range(40)))
+    >>> judge(Evidence(Configuration("float32"), history)).verdict
+    'healthy'
+    """
+    case = study(evidence)
+    results = tuple((rule, rule.check(case)) for rule in RULES)
+    findings = [f for _, result in results if isinstance(result, Found) for f in result.findings]
+    findings = _without_duplicates(case, sorted(findings, key=lambda f: _order(case, f)))
+    missing = {rule: r.missing for rule, r in results if isinstance(r, CannotTell)}
+    verdict = _verdict(case, findings, bool(missing))
+    return Judgement(
+        verdict=verdict,
+        explanation=_explanation(case, verdict, findings, missing),
+        findings=tuple(findings),
+        checks=tuple(_check(rule, result, findings) for rule, result in results),
+    )
+
+
+def needs_reference(
+    configuration: Configuration, history: History, traces: tuple[Trace, ...]
+) -> bool:
+    """Whether float32 must be run beside the training before anything can be concluded.
+
+    Example:
+
+    >>> needs_reference(Configuration("float32"), History(()), ())
+    False
+    """
+    case = study(Evidence(configuration, history, traces))
+    state = case.outcome
+    return (
+        state.broken
+        or state.diverged
+        or bool(case.silent)
+        or (state.searching and bool(case.loud))
+        or any(origin.forward for origin in case.loud)
+        or bool(half_variables(case))
+        or suspicious(case)
+        or updates_lost(case)
+    )
+
+
+def _order(case: Case, finding: Finding) -> tuple[int, int, int, int]:
+    """Sorts by what is most likely the root: group, phase, step and position in the step."""
+    if finding.severity == "advice":
+        group = 5
+    elif finding.rule in NOT_PRECISION:
+        group = 0 if case.outcome.float32_fails or finding.rule != "FL603" else 4
+    elif finding.rule in SYMPTOMS:
+        group = 3
+    else:
+        group = 2 if finding.rule in CONSEQUENCES else 1
+    rank = NOT_PRECISION.index(finding.rule) if finding.rule in NOT_PRECISION else 0
+    phase = _PHASES.index(finding.phase)
+    return group, rank, phase, _position(case, finding)
+
+
+def _position(case: Case, finding: Finding) -> int:
+    origins = (*case.loud, *case.silent)
+    found = (o.site.index for o in origins if o.rule == finding.rule)
+    return next(found, 0)
+
+
+def _without_duplicates(case: Case, findings: list[Finding]) -> list[Finding]:
+    """Drops the overflow that only is the search from a scale that was set too high."""
+    if any(f.rule == "FL402" for f in findings) and searched_from_above(case):
+        return [f for f in findings if f.rule != "FL110"]
+    return findings
+
+
+def _verdict(case: Case, findings: list[Finding], missing: bool) -> Verdict:
+    state = case.outcome
+    failures = [finding for finding in findings if finding.severity == "failure"]
+    if failures and failures[0].rule in NOT_PRECISION:
+        return "not-precision"
+    causes = [finding for finding in failures if finding.rule != "FL401"]
+    if causes or (state.ends_broken and state.float32_fails is False and not case.disputed):
+        return "precision"
+    looks_wrong = state.broken or state.diverged or state.worse or state.searching
+    return "undecided" if looks_wrong or missing else "healthy"
+
+
+def _check(rule: Rule, result: Result, findings: list[Finding]) -> Check:
+    if isinstance(result, Found) and any(f.rule == rule.id for f in findings):
+        return Check(rule.id, "found")
+    if isinstance(result, CannotTell):
+        return Check(rule.id, "cannot tell", result.missing)
+    return Check(rule.id, "clear")
+
+
+def _explanation(
+    case: Case, verdict: Verdict, findings: list[Finding], missing: dict[Rule, str]
+) -> str:
+    if verdict == "healthy":
+        return _healthy(case)
+    if verdict == "undecided":
+        wanted = "; ".join(dict.fromkeys(missing.values()))
+        return _symptom(case) + (f" To decide, this is missing: {wanted}." if wanted else "")
+    first = next((f for f in findings if f.severity == "failure" and f.rule != "FL401"), None)
+    if first is None:
+        return f"{_symptom(case)} Float32 trains, but no rule can name the cause."
+    if verdict == "not-precision":
+        return f"Precision is not the cause ({first.cause}): float32 fails or stalls as well."
+    return f"{_harm(case)} The most likely root cause is {first.cause}."
+
+
+def _healthy(case: Case) -> str:
+    state, precision = case.outcome, case.evidence.configuration.global_policy
+    text = f"Nothing is wrong with training in {precision}"
+    if not case.computes_low:
+        return f"Nothing is computed in half precision in {state.steps} steps."
+    if state.skipped:
+        text += (
+            f"; {state.skipped} of {state.steps} steps skipped are a normal search for the scale"
+        )
+    if state.comparison:
+        text += f"; the loss {number(state.comparison.own)} keeps pace with float32's"
+        text += f" {number(state.comparison.reference)}"
+    return text + "."
+
+
+def _harm(case: Case) -> str:
+    state, both = case.outcome, case.outcome.comparison
+    if state.worse and both and not state.ends_broken:
+        own, reference = number(both.own), number(both.reference)
+        return f"Training does worse than float32: the loss is {own} instead of {reference}."
+    if state.broken:
+        return _symptom(case)
+    return "Training is at risk, although the loss does not show it yet."
+
+
+def _symptom(case: Case) -> str:
+    state = case.outcome
+    if state.skipped and (state.ends_broken or state.wasted or state.searching):
+        return f"{state.skipped} of {state.steps} steps were skipped."
+    if state.nonfinite_losses or state.ends_broken:
+        return "Training becomes non-finite."
+    if state.diverged:
+        return "The loss ends far above where it began."
+    if state.worse:
+        return "Training does worse than float32."
+    return "What was measured does not decide."

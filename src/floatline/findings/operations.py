@@ -1,0 +1,62 @@
+"""What the operations of TensorFlow, JAX and PyTorch do, by name."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+Kind = Literal[
+    "add",
+    "cast",
+    "convolution",
+    "divide",
+    "exponential",
+    "log",
+    "matmul",
+    "multiply",
+    "normalization",
+    "other",
+    "reduction",
+    "root",
+    "softmax",
+    "square",
+    "subtract",
+    "trigonometric",
+]
+
+_NAMES: dict[Kind, str] = {
+    "add": "add biasadd",
+    "cast": "cast convertelementtype tocopy",
+    "convolution": "conv conv1d conv2d conv3d convolution convgeneraldilated"
+    " depthwiseconv2dnative conv2dbackpropinput conv2dbackpropfilter",
+    "divide": "realdiv div divide truediv divnonan xdivy reciprocal inv",
+    "exponential": "exp expm1 exp2 sinh cosh softplus",
+    "log": "log log1p log2 xlogy xlog1py",
+    "matmul": "matmul batchmatmul einsum dotgeneral mm bmm addmm baddbmm linear xlaeinsum",
+    "multiply": "mul multiply",
+    "normalization": "fusedbatchnorm layernorm nativelayernorm nativebatchnorm",
+    "reduction": "sum mean cumsum addn reducesum reducemean prod reduceprod cumprod logsumexp"
+    " euclideannorm cumulativelogsumexp segmentsum unsortedsegmentsum reducewindowsum avgpool",
+    "root": "sqrt rsqrt",
+    "softmax": "softmax logsoftmax softmaxcrossentropywithlogits"
+    " sparsesoftmaxcrossentropywithlogits",
+    "square": "square squareddifference integerpow",
+    "subtract": "sub subtract rsub",
+    "trigonometric": "sin cos tan",
+}
+_KINDS: dict[str, Kind] = {name: kind for kind, names in _NAMES.items() for name in names.split()}
+
+
+def kind(operation: str) -> Kind:
+    """The kind of an operation; versions and punctuation in its name do not matter.
+
+    Example:
+
+    >>> kind("BatchMatMulV2"), kind("dot_general"), kind("aten.bmm.default")
+    ('matmul', 'matmul', 'matmul')
+    >>> kind("Relu")
+    'other'
+    """
+    name = operation.removeprefix("aten::").removeprefix("aten.").split(".")[0]
+    name = re.sub(r"v\d+$", "", name.lower().replace("_", ""))
+    return _KINDS.get(name, "other")

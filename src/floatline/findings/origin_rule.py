@@ -1,0 +1,146 @@
+"""The rules that name an origin in a traced step share one decision: does it harm training?"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import ClassVar, final
+
+from floatline.findings.case import Case
+from floatline.findings.causes import format_of
+from floatline.findings.origins import Origin
+from floatline.findings.rule import REFERENCE, TRACES, CannotTell, Clear, Result, Rule
+from floatline.findings.words import number, where
+from floatline.records import Number, Phase
+
+MORE_STEPS = "more steps: the search for a loss scale had not ended"
+DISPUTED = (
+    "a traced step that behaves like the compiled one; the overflow is seen only outside the"
+    " compiled step, so compiler or kernel decide"
+)
+FLOAT32_FIRST = "a training that works in float32; float32 fails in the same way"
+
+
+class OriginRule(Rule):
+    """A rule whose evidence is an origin; a subclass only says what happens there."""
+
+    phase: ClassVar[Phase] = "forward"
+
+    @abstractmethod
+    def sentence(self, origin: Origin) -> str:
+        """What happens at the origin, with the place and the decisive number."""
+
+    @final
+    def check(self, case: Case) -> Result:
+        """Found when the origin lies on the way to the harm that training shows."""
+        if case.untraced:
+            return CannotTell(TRACES)
+        loud = next((o for o in case.loud if o.rule == self.id), None)
+        silent = next((o for o in case.silent if o.rule == self.id), None)
+        if loud and (result := self._loud(case, loud)):
+            return result
+        if silent and (result := self._silent(case, silent)):
+            return result
+        if case.outcome.broken and any(o.rule == self.id for o in case.disputed):
+            return CannotTell(DISPUTED)
+        return Clear()
+
+    def _loud(self, case: Case, origin: Origin) -> Result | None:
+        state = case.outcome
+        if state.float32_fails:
+            return CannotTell(FLOAT32_FIRST)
+        if state.broken or (state.worse and origin.forward):
+            return self._finding(case, origin)
+        return CannotTell(MORE_STEPS) if state.searching else None
+
+    def _silent(self, case: Case, origin: Origin) -> Result | None:
+        state = case.outcome
+        if state.ends_broken or state.float32_fails or state.worse is False:
+            return None
+        if state.worse is None:
+            return CannotTell(REFERENCE)
+        return self._finding(case, origin)
+
+    def _finding(self, case: Case, origin: Origin) -> Result:
+        return self.found(
+            self.sentence(origin),
+            {**numbers(origin), **harm(case)},
+            place=origin.spot.place,
+            propagation=origin.propagation,
+        )
+
+
+def numbers(origin: Origin) -> dict[str, Number]:
+    """The decisive numbers of an origin."""
+    statistics = origin.site.statistics
+    counts = {
+        "saturated_elements": statistics.saturated,
+        "flushed_elements": statistics.flushed,
+        "nan_elements": statistics.nan,
+        "mismatched_elements": statistics.mismatched,
+    }
+    result: dict[str, Number] = {
+        "step": origin.trace.step,
+        "elements": statistics.count,
+        **{name: count for name, count in counts.items() if count},
+        "shadow_max_abs": statistics.max_abs,
+        "format_max": format_of(origin.site).max_finite,
+        "relative_error": statistics.error,
+    }
+    if origin.trace.loss_scale is not None:
+        result["loss_scale"] = origin.trace.loss_scale
+    if origin.site.constant is not None:
+        result["constant"] = origin.site.constant
+    if origin.others:
+        result["further_places"] = origin.others
+    if origin.reach == "unconfirmed":
+        result["path_confirmed"] = False
+    return result
+
+
+def harm(case: Case) -> dict[str, Number]:
+    """What training suffered, in numbers."""
+    state = case.outcome
+    result: dict[str, Number] = {"steps": state.steps}
+    if state.skipped:
+        result["skipped_steps"] = state.skipped
+    if state.nonfinite_losses:
+        result["nonfinite_loss_steps"] = state.nonfinite_losses
+    if state.comparison:
+        result["loss"] = state.comparison.own
+        result["float32_loss"] = state.comparison.reference
+    return result
+
+
+def overflow(origin: Origin) -> str:
+    """The sentence for a plain overflow: how many elements, how large, and the format's end.
+
+    Example:
+
+    >>> from floatline.records import Place, Site, Statistics, Trace
+    >>> numbers = Statistics(8, inf=2, saturated=2, local_saturated=2, max_abs=98304.0)
+    >>> place = Place("div", "Mul", "div/mul", "backward")
+    >>> site = Site(0, place, "value", "float16", (8,), (), numbers)
+    >>> overflow(Origin("FL110", Trace(0, "first", (site,)), site, site))
+    "2 of 8 elements of the backward Mul in layer 'div' overflow: float32 reaches 9.83e+04, \
+float16 ends at 65504"
+    """
+    site, statistics = origin.site, origin.site.statistics
+    ends = format_of(site)
+    count = statistics.local_saturated or statistics.saturated or statistics.poisoned
+    verb = "overflows" if count == 1 else "overflow"
+    return (
+        f"{count} of {statistics.count} elements of {where(origin.spot.place)} {verb}:"
+        f" float32 reaches {number(statistics.max_abs)}, {ends.name} ends at"
+        f" {number_of_end(ends.max_finite)}"
+    )
+
+
+def number_of_end(value: float) -> str:
+    """The end of a format: in full when it is short.
+
+    Example:
+
+    >>> number_of_end(65504.0), number_of_end(3.39e38)
+    ('65504', '3.39e+38')
+    """
+    return f"{value:.0f}" if value < 1e6 else number(value)

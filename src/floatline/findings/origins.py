@@ -1,0 +1,138 @@
+"""Where a fault arises in a trace, whether it matters there, and what only passes it on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from floatline.findings.causes import cause_of
+from floatline.findings.graph import Graph, graph, harmed, low
+from floatline.formats import FORMATS
+from floatline.records import Site, Trace
+
+ORDINARY_MAX = FORMATS["float16"].max_finite
+"""Largest input for which an expression is to blame for a non-finite result; beyond it, float32
+diverged before."""
+
+Reach = Literal["confirmed", "unconfirmed", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """A site at which a fault arises.
+
+    Attributes:
+        rule: Id of the rule the fault belongs to.
+        trace: The traced step.
+        site: Where it arises.
+        spot: The operation to name: the site, or the one that uses it when it is a literal.
+        reach: Whether its non-finite values reach the loss or a gradient; "unconfirmed" when
+            those are non-finite but an operation on the way was not traced.
+        propagation: Sites that only pass the fault on.
+        others: Further sites with the same fault in the same step.
+    """
+
+    rule: str
+    trace: Trace
+    site: Site
+    spot: Site
+    reach: Reach = "confirmed"
+    propagation: int = 0
+    others: int = 0
+
+    @property
+    def forward(self) -> bool:
+        """Whether the fault arises before the backward pass, at every loss scale."""
+        return self.site.place.phase == "forward" and self.rule != "FL110"
+
+
+def overflows(trace: Trace) -> tuple[Origin, ...]:
+    """Origins of non-finite values that float32 would not have, in execution order.
+
+    An origin that another one leads to is folded into it. When a forward origin exists, what
+    arises in the backward pass is its consequence and is left out.
+    """
+    view = graph(trace)
+    starts = [site for site in trace.sites if _starts(view, site)]
+    origins, covered = [], set[int]()
+    for site in starts:
+        if site.index in covered:
+            continue
+        passed = {s.index for s in view.descendants(site, through=harmed)}
+        reach: Reach = "confirmed" if (passed | {site.index}) & view.ends else "none"
+        rule = cause_of(view, site)
+        origins.append(Origin(rule, trace, site, spot(view, site), reach, len(passed)))
+        if reach == "confirmed":
+            covered |= passed
+    return _relevant(view, origins)
+
+
+def spot(view: Graph, site: Site) -> Site:
+    """The operation to show for a site: for a literal, the one that reads it."""
+    if site.role != "constant" or not view.readers[site.index]:
+        return site
+    return view.trace.sites[view.readers[site.index][0]]
+
+
+def float32_breakdowns(trace: Trace) -> tuple[Origin, ...]:
+    """Operations that are non-finite in float32 too although their inputs are finite."""
+    view = graph(trace)
+    return tuple(_float32_breakdowns(view))
+
+
+def _starts(view: Graph, site: Site) -> bool:
+    numbers = site.statistics
+    if site.role == "constant":
+        return numbers.saturated > 0
+    if site.role != "value":
+        return False
+    if numbers.local_saturated and low(site):
+        return True
+    clean = all(s.statistics.nonfinite == 0 for s in view.inputs(site))
+    return clean and numbers.local_nonfinite > 0 and harmed(site)
+
+
+def _relevant(view: Graph, origins: list[Origin]) -> tuple[Origin, ...]:
+    confirmed = [origin for origin in origins if origin.reach == "confirmed"]
+    if not confirmed and origins and any(harmed(view.trace.sites[i]) for i in view.ends):
+        first = origins[0]
+        confirmed = [Origin(first.rule, first.trace, first.site, first.spot, "unconfirmed", 0)]
+    forward = [origin for origin in confirmed if origin.forward]
+    quiet = [o for o in origins if o.reach == "none" and o.forward and view.influences(o.site)]
+    return tuple(_one_per_rule(forward or confirmed)) + tuple(_one_per_rule(quiet))
+
+
+def _one_per_rule(origins: list[Origin]) -> Iterator[Origin]:
+    for rule in dict.fromkeys(origin.rule for origin in origins):
+        mine = [origin for origin in origins if origin.rule == rule]
+        first = mine[0]
+        yield Origin(
+            rule,
+            first.trace,
+            first.site,
+            first.spot,
+            first.reach,
+            sum(origin.propagation for origin in mine),
+            len(mine) - 1,
+        )
+
+
+def _ordinary(view: Graph, site: Site) -> bool:
+    """Whether the inputs are of a size that trainings that do not diverge have."""
+    return all(s.statistics.max_abs <= ORDINARY_MAX for s in view.inputs(site))
+
+
+def _float32_breakdowns(view: Graph) -> Iterator[Origin]:
+    def broken(site: Site) -> bool:
+        return site.statistics.shadow_nonfinite > 0
+
+    for site in view.trace.sites:
+        clean = not any(broken(s) for s in view.inputs(site))
+        if site.role != "value" or not broken(site) or not clean:
+            continue
+        if site.statistics.local_nonfinite == 0 or not _ordinary(view, site):
+            continue
+        passed = {s.index for s in view.descendants(site, through=broken)}
+        if (passed | {site.index}) & view.ends:
+            yield Origin("FL604", view.trace, site, site, "confirmed", len(passed))

@@ -1,0 +1,263 @@
+"""Did training suffer? Compares the watched training with the same steps in float32."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from floatline.records import Evidence, History, Reference, StepRecord
+
+SEARCH_STEPS = 6
+"""Skipped steps that the search for a loss scale may take; from Keras' 2**15 it ends at 2**9."""
+
+WASTED_SHARE = 0.15
+"""Share of skipped steps, beyond `SEARCH_STEPS`, that counts as harm: a sixth of the training."""
+
+BROKEN_STEPS = 3
+"""Steps in a row with a non-finite loss at the end that a loss scale will not cure."""
+
+COMPARABLE_STEPS = 10
+"""Steps below which two loss curves are a handful of points, and nothing is concluded."""
+
+TAIL_SHARE = 5
+"""One over the share of the training whose median loss is compared: the last fifth."""
+
+TAIL_STEPS = 5
+"""Fewest steps in that tail: a median of fewer follows single batches."""
+
+SOLVED_SHARE = 1e-3
+"""Loss over starting loss below which a task counts as solved; differences there are rounding."""
+
+RATIO_AT_START = 1.15
+"""Loss ratio to float32 that is tolerated when training has hardly lowered the loss."""
+
+RATIO_EXPONENT = 0.35
+"""Tolerated ratio grows as (start / loss)**0.35: a factor 2.6 at a tenth of the starting loss,
+5.8 at a hundredth. The deeper a training went, the more its loss depends on the last digits."""
+
+BANDS = 3.0
+"""Spreads of float32 against perturbed float32 that a difference must exceed."""
+
+CONSISTENT_SHARE = 0.6
+"""Share of the tail's steps that must agree with the median on who is worse."""
+
+LOST_PROGRESS = 0.25
+"""For losses that are not positive: share of float32's progress that is missing."""
+
+DIVERGED_RATIO = 10.0
+"""Loss at the end over loss at the start that counts as divergence."""
+
+ALIKE_STEPS = 20
+"""Float32 fails 'in the same way' when it fails by twice the step plus these."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Tails of two loss curves; `worse` when own exceeds reference beyond `allowed`.
+
+    Attributes:
+        own: Median loss at the end in the training's own precision.
+        reference: Median loss at the end in float32, after as many updates.
+        start: Median float32 loss at the beginning.
+        difference: Log of the loss ratio; share of lost progress when losses are not positive.
+        allowed: The difference that is still noise.
+        worse: Whether training suffered.
+    """
+
+    own: float
+    reference: float
+    start: float
+    difference: float
+    allowed: float
+    worse: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of the training.
+
+    Attributes:
+        steps: Steps watched.
+        skipped: Steps skipped by a loss-scale optimizer.
+        nonfinite_losses: Steps whose loss was non-finite although float32's was not.
+        ends_broken: The last steps are all non-finite or skipped, beyond a search for a scale.
+        searching: The watch ended before the search for a loss scale let one step through.
+        wasted: Skipped steps take a decisive share of the training.
+        diverged: The loss ended far above where it began, yet finite.
+        float32_fails: Whether float32 fails in the same way; None without a reference.
+        comparison: The loss curves side by side; None when that says nothing.
+    """
+
+    steps: int
+    skipped: int
+    nonfinite_losses: int
+    ends_broken: bool
+    searching: bool
+    wasted: bool
+    diverged: bool
+    float32_fails: bool | None
+    comparison: Comparison | None
+
+    @property
+    def worse(self) -> bool | None:
+        """Whether training did worse than float32; None when it cannot be told."""
+        return self.comparison.worse if self.comparison else None
+
+    @property
+    def broken(self) -> bool:
+        """Whether steps were lost to non-finite values beyond what a loss scale is made for."""
+        return self.ends_broken or self.wasted or self.nonfinite_losses > 0
+
+
+def outcome(evidence: Evidence) -> Outcome:
+    """Reads the history, and the float32 reference if there is one.
+
+    Example:
+
+    >>> from floatline.records import Configuration
+    >>> steps = tuple(StepRecord(i, 1.0 / (i + 1)) for i in range(40))
+    >>> same = Evidence(Configuration("mixed_float16"), History(steps), (), Reference(steps))
+    >>> outcome(same).worse
+    False
+    """
+    history, reference = evidence.history, evidence.reference
+    steps = history.steps
+    skipped = sum(step.skipped for step in steps)
+    trailing = _trailing_bad(steps)
+    ends_broken = _ends_broken(steps, trailing)
+    diverged = _diverged(steps)
+    return Outcome(
+        steps=len(steps),
+        skipped=skipped,
+        nonfinite_losses=_nonfinite_losses(steps, reference),
+        ends_broken=ends_broken,
+        searching=0 < trailing == len(steps) and not ends_broken,
+        wasted=skipped > SEARCH_STEPS and skipped >= WASTED_SHARE * len(steps),
+        diverged=diverged,
+        float32_fails=_fails_alike(steps, trailing, ends_broken or diverged, reference),
+        comparison=_compare(history, reference),
+    )
+
+
+def bad(step: StepRecord) -> bool:
+    """Whether a step lost its update to non-finite values."""
+    return step.skipped or not step.finite_gradients or nonfinite(step.loss)
+
+
+def nonfinite(loss: float | None) -> bool:
+    """Whether a loss is known and not finite."""
+    return loss is not None and not math.isfinite(loss)
+
+
+def _trailing_bad(steps: Sequence[StepRecord]) -> int:
+    return next((i for i, step in enumerate(reversed(steps)) if not bad(step)), len(steps))
+
+
+def _ends_broken(steps: Sequence[StepRecord], trailing: int) -> bool:
+    if not trailing:
+        return False
+    end = steps[-trailing:]
+    if not any(step.skipped for step in end):
+        return True  # Nothing skipped the update, so the weights are lost.
+    lost = sum(nonfinite(step.loss) for step in end)
+    return trailing > SEARCH_STEPS or lost >= BROKEN_STEPS
+
+
+def _nonfinite_losses(steps: Sequence[StepRecord], reference: Reference | None) -> int:
+    elsewhere = {step.step for step in reference.steps if nonfinite(step.loss)} if reference else ()
+    return sum(nonfinite(step.loss) and step.step not in elsewhere for step in steps)
+
+
+def _losses(steps: Sequence[StepRecord]) -> list[float]:
+    return [step.loss for step in steps if step.loss is not None and math.isfinite(step.loss)]
+
+
+def _start(steps: Sequence[StepRecord]) -> float | None:
+    losses = _losses(steps)
+    if not losses:
+        return None
+    return max(median(losses[:TAIL_STEPS]), median(losses[: max(1, len(losses) // TAIL_SHARE)]))
+
+
+def _diverged(steps: Sequence[StepRecord]) -> bool:
+    losses, start = _losses(steps), _start(steps)
+    if start is None or start <= 0 or len(losses) < COMPARABLE_STEPS:
+        return False
+    return median(losses[-TAIL_STEPS:]) > DIVERGED_RATIO * start
+
+
+def _fails_alike(
+    steps: Sequence[StepRecord], trailing: int, fails: bool, reference: Reference | None
+) -> bool | None:
+    if reference is None or not reference.steps:
+        return None
+    if not fails:
+        return False
+    if _diverged(reference.steps):
+        return True
+    first = next((i for i, step in enumerate(reference.steps) if nonfinite(step.loss)), None)
+    return first is not None and first <= 2 * (len(steps) - trailing) + ALIKE_STEPS
+
+
+def _compare(history: History, reference: Reference | None) -> Comparison | None:
+    if reference is None:
+        return None
+    length = min(len(history.steps), len(reference.steps))
+    own = history.steps[:length]
+    tail = max(TAIL_STEPS, length // TAIL_SHARE)
+    updates = length - sum(step.skipped for step in own)
+    own_losses = _losses(own[-tail:])
+    start = _start(reference.steps[:length])
+    if updates < max(COMPARABLE_STEPS, tail) or start is None or 2 * len(own_losses) < tail:
+        return None
+    windows = (reference.steps[length - tail : length], reference.steps[updates - tail : updates])
+    references = [median(losses) for losses in map(_losses, windows) if losses]
+    paired = _losses(windows[0])
+    perturbed = _losses(reference.perturbed[length - tail : length])
+    if not paired:
+        return None
+    level = median(own_losses)
+    if min(level, start, *references) > 0:
+        result = _by_ratio(level, max(references), start, paired, perturbed)
+    else:
+        result = _by_progress(level, max(references), start, perturbed)
+    return result if _consistent(own_losses, result) else _not_worse(result)
+
+
+def _by_ratio(
+    own: float, reference: float, start: float, tail: Sequence[float], perturbed: Sequence[float]
+) -> Comparison:
+    difference = math.log(own / reference)
+    floor = math.log(RATIO_AT_START) + RATIO_EXPONENT * max(0.0, math.log(start / own))
+    centre = median(tail)
+    spread = median([abs(math.log(max(loss, 1e-300) / centre)) for loss in tail]) if centre else 0
+    noise = spread / math.sqrt(len(tail))
+    middle = median(perturbed) if perturbed else centre
+    band = abs(math.log(middle / centre)) if middle > 0 and centre > 0 else 0.0
+    allowed = max(floor, BANDS * band, BANDS * noise)
+    worse = difference > allowed and own > SOLVED_SHARE * start
+    return Comparison(own, reference, start, difference, allowed, worse)
+
+
+def _by_progress(
+    own: float, reference: float, start: float, perturbed: Sequence[float]
+) -> Comparison:
+    progress = start - reference
+    if progress <= 0:
+        return Comparison(own, reference, start, 0.0, LOST_PROGRESS, False)
+    band = abs(median(perturbed) - reference) / progress if perturbed else 0.0
+    difference, allowed = (own - reference) / progress, max(LOST_PROGRESS, BANDS * band)
+    return Comparison(own, reference, start, difference, allowed, difference > allowed)
+
+
+def _consistent(own: Sequence[float], result: Comparison) -> bool:
+    above = sum(loss > result.reference for loss in own)
+    return above >= CONSISTENT_SHARE * len(own)
+
+
+def _not_worse(result: Comparison) -> Comparison:
+    return Comparison(
+        result.own, result.reference, result.start, result.difference, result.allowed, False
+    )

@@ -1,0 +1,1 @@
+"""One file per root cause; `floatline.findings.table` lists them."""

@@ -1,0 +1,51 @@
+"""FL101: activation-range-overflow."""
+
+from __future__ import annotations
+
+from typing import final
+
+from floatline.findings.origin_rule import OriginRule, overflow
+from floatline.findings.origins import Origin
+
+
+@final
+class ActivationRangeOverflow(OriginRule):
+    """An activation leaves the range of the format in the forward pass.
+
+    What it means:
+        A matrix product, a convolution or a sum of a few large terms exceeds the largest value of
+        the format and becomes infinite, although its inputs are finite.
+
+    Evidence:
+        The first operation of the step with finite inputs and an infinite output that float32
+        holds: elements, the largest float32 value, and the operations that only pass it on. Its
+        infinities reach the loss or a gradient, or training falls behind float32.
+
+    Why it matters:
+        The forward pass does not depend on the loss scale, so no loss scale helps: every such
+        step is lost, and without a loss scale the weights become NaN.
+
+    Remedy:
+        Keep the layer and the addition it feeds in float32, or make the values smaller: normalise
+        inputs and branches, initialise smaller, clip. bfloat16 has float32's range.
+
+    When it is harmless:
+        When the infinite values are masked away afterwards, and neither loss nor gradients see
+        them.
+
+    References:
+        - IEEE 754-2019, binary16: largest finite value 65504, 11 significand bits.
+        - huggingface/transformers#10956: float16 overflow in T5's feed-forward layers.
+    """
+
+    id = "FL101"
+    cause = "activation-range-overflow"
+    remedies = (
+        'Build this layer, and the addition or normalisation it feeds, with dtype="float32".',
+        "Make the values smaller before it: normalise its input or initialise smaller.",
+        'Use "mixed_bfloat16", which has the range of float32.',
+    )
+
+    def sentence(self, origin: Origin) -> str:
+        """What happens at the origin."""
+        return overflow(origin)

@@ -1,0 +1,55 @@
+"""FL201: missing-loss-scaling."""
+
+from __future__ import annotations
+
+from typing import final
+
+from floatline.findings.case import Case
+from floatline.findings.rule import Clear, Result, Rule
+from floatline.findings.underflow import gradient_underflow, scales
+
+
+@final
+class MissingLossScaling(Rule):
+    """Gradients underflow to zero because nothing scales the loss.
+
+    What it means:
+        Gradients below 3e-8 are 0 in float16. A loss scale lifts them above that and is taken
+        out again before the update. Custom loops, auto_scale_loss=False and mixed_float16 on
+        single layers under a float32 global policy get none.
+
+    Evidence:
+        No loss scale, and layers of which float32 has a gradient and this precision has not:
+        the flushed share per layer. Either training does worse than float32, or the layers
+        stand still in the first and in the last traced step while others receive a gradient.
+
+    Why it matters:
+        The layers do not learn, or learn slowly, without any NaN or warning.
+
+    Remedy:
+        Wrap the optimizer in LossScaleOptimizer; in a custom loop use its scale_loss and apply.
+
+    When it is harmless:
+        When the flushed gradients are those of samples that are already fitted, or of biases
+        that a normalisation cancels: the loss keeps pace with float32.
+
+    References:
+        - Micikevicius et al., Mixed Precision Training, 2018, arXiv:1710.03740, section 3.2.
+        - keras-team/keras#19244, keras-team/keras#20894: loss scaling in custom loops.
+    """
+
+    id = "FL201"
+    cause = "missing-loss-scaling"
+    phase = "backward"
+    remedies = (
+        "Wrap the optimizer: keras.optimizers.LossScaleOptimizer(optimizer).",
+        "In a custom loop, differentiate optimizer.scale_loss(loss) and call optimizer.apply.",
+        'Set the global policy "mixed_float16" before compile: Keras then wraps the optimizer.',
+        'Use "mixed_bfloat16", whose smallest values are those of float32.',
+    )
+
+    def check(self, case: Case) -> Result:
+        """Looks at gradients only when no step was scaled."""
+        if scales(case):
+            return Clear()
+        return gradient_underflow(self, case, "there is no loss scaling")

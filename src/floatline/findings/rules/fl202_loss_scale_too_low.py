@@ -1,0 +1,54 @@
+"""FL202: loss-scale-too-low."""
+
+from __future__ import annotations
+
+from typing import final
+
+from floatline.findings.case import Case
+from floatline.findings.rule import Clear, Result, Rule
+from floatline.findings.underflow import gradient_underflow, scales
+
+
+@final
+class LossScaleTooLow(Rule):
+    """Gradients underflow to zero although the loss is scaled: the scale is too low.
+
+    What it means:
+        A fixed loss scale was chosen too small, or a dynamic one was driven down by a single
+        operation whose gradient is far larger than all others.
+
+    Evidence:
+        A loss scale in force, and layers of which float32 has a gradient and this precision has
+        not: the flushed share per layer. Either training does worse than float32, or the layers
+        stand still in the first and in the last traced step while others receive a gradient.
+
+    Why it matters:
+        The layers do not learn, or learn slowly, without any NaN or warning.
+
+    Remedy:
+        Raise the scale; where something overflows at that scale, compute that operation in
+        float32 first.
+
+    When it is harmless:
+        When the flushed gradients are those of samples that are already fitted, or of biases
+        that a normalisation cancels: the loss keeps pace with float32.
+
+    References:
+        - Micikevicius et al., Mixed Precision Training, 2018, arXiv:1710.03740, section 3.2.
+        - keras.optimizers.LossScaleOptimizer, arguments initial_scale, dynamic_growth_steps.
+    """
+
+    id = "FL202"
+    cause = "loss-scale-too-low"
+    phase = "backward"
+    remedies = (
+        "Start from a higher scale: LossScaleOptimizer(optimizer, initial_scale=2.0**15) or more.",
+        "Let the scale grow faster: a smaller dynamic_growth_steps.",
+        "Compute the operation with the largest gradients in float32, so that the scale can rise.",
+    )
+
+    def check(self, case: Case) -> Result:
+        """Looks at gradients only when the loss is scaled."""
+        if not scales(case):
+            return Clear()
+        return gradient_underflow(self, case, "the loss scale is too low for it")

@@ -1,0 +1,58 @@
+"""FL204: activation-underflow."""
+
+from __future__ import annotations
+
+from typing import final
+
+from floatline.findings.origin_rule import OriginRule
+from floatline.findings.origins import Origin
+from floatline.findings.words import share, where
+
+
+@final
+class ActivationUnderflow(OriginRule):
+    """Activations that float32 holds are 0 in the format.
+
+    What it means:
+        Values below 3e-8 are 0 in float16. Products of small factors, squares of small numbers
+        and powers vanish, and what divides by them or takes their logarithm breaks.
+
+    Evidence:
+        An operation of the forward pass that flushes half of its nonzero results by itself and
+        leaves the loss or the gradients decisively wrong; or a division or logarithm that breaks
+        behind one.
+
+    Why it matters:
+        The feature carries no information and no gradient; a loss scale does not help, for it
+        acts on the backward pass only.
+
+    Remedy:
+        Scale the values up before the operation, or compute it in float32.
+
+    When it is harmless:
+        Attention weights, gates and the far side of a softmax may vanish without any effect.
+
+    References:
+        - Micikevicius et al., Mixed Precision Training, 2018, arXiv:1710.03740.
+        - IEEE 754-2019, binary16: largest finite value 65504, 11 significand bits.
+    """
+
+    id = "FL204"
+    cause = "activation-underflow"
+    remedies = (
+        "Compute this operation in float32.",
+        "Scale its inputs up first, and the result down after.",
+    )
+
+    def sentence(self, origin: Origin) -> str:
+        """What happens at the origin."""
+        statistics = origin.site.statistics
+        if origin.reach != "none":
+            return (
+                f"{where(origin.spot.place)} breaks on a value that underflowed to 0:"
+                f" {statistics.nonfinite} of {statistics.count} elements are not finite"
+            )
+        return (
+            f"{where(origin.spot.place)} flushes {share(statistics.flushed_share)} of its nonzero"
+            " values to 0"
+        )

@@ -1,0 +1,52 @@
+"""FL205: softmax-or-loss-in-half."""
+
+from __future__ import annotations
+
+from typing import final
+
+from floatline.findings.origin_rule import OriginRule
+from floatline.findings.origins import Origin
+from floatline.findings.words import where
+
+
+@final
+class SoftmaxOrLossInHalf(OriginRule):
+    """A loss takes the logarithm of probabilities that vanished in half precision.
+
+    What it means:
+        Probabilities below 6e-8 are 0 in float16. Their logarithm is -inf, or, where the loss
+        clips them, a constant without gradient.
+
+    Evidence:
+        A softmax or exponential that flushes probabilities, feeds a logarithm, and leaves the
+        gradients decisively wrong.
+
+    Why it matters:
+        A class whose probability vanished can never be learnt: a plateau at a high loss, or NaN
+        after good epochs.
+
+    Remedy:
+        Let the last layer be in float32, or give the loss logits with from_logits=True.
+
+    When it is harmless:
+        Attention weights that vanish, and a well-fitted classifier whose wrong classes vanish.
+
+    References:
+        - Micikevicius et al., Mixed Precision Training, 2018, arXiv:1710.03740.
+        - keras.io, Mixed precision: the softmax at the end of a model should be float32.
+    """
+
+    id = "FL205"
+    cause = "softmax-or-loss-in-half"
+    remedies = (
+        'Build the output layer with dtype="float32".',
+        "Return logits and use from_logits=True in the loss.",
+    )
+
+    def sentence(self, origin: Origin) -> str:
+        """What happens at the origin."""
+        return (
+            f"{where(origin.spot.place)} leads to the logarithm of probabilities of which"
+            f" {origin.site.statistics.flushed or origin.site.statistics.nonfinite} vanished"
+            " or became infinite in half precision"
+        )

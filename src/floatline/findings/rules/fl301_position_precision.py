@@ -1,0 +1,57 @@
+"""FL301: position-precision."""
+
+from __future__ import annotations
+
+from typing import final
+
+from floatline.findings.origin_rule import OriginRule
+from floatline.findings.origins import Origin
+from floatline.findings.words import number, where
+
+
+@final
+class PositionPrecision(OriginRule):
+    """An operation cancels or folds away the digits that its inputs have.
+
+    What it means:
+        Half precision keeps 3 digits. The difference of two large close numbers, or the sine of a
+        large angle, needs those that were rounded away: timestamps, positions, coordinates.
+
+    Evidence:
+        In the first step, an operation of the forward pass whose relative error is 10 % or more
+        although its inputs are as exact as the format allows, and which leads to gradients that
+        are decisively wrong.
+
+    Why it matters:
+        No NaN: the model learns from noise, and its quality falls with sequence length or
+        distance from zero.
+
+    Remedy:
+        Compute positions, angles and differences in float32 and cast the result.
+
+    When it is harmless:
+        The residual of a good fit, prediction minus target, cancels as it should; so do
+        differences that nobody uses.
+
+    References:
+        - N. Higham, Accuracy and Stability of Numerical Algorithms, 2nd edition, 2002, section
+          1.7 on cancellation.
+        - huggingface/transformers#12898: damage without a warning.
+    """
+
+    id = "FL301"
+    cause = "position-precision"
+    remedies = (
+        "Compute the difference or the angle in float32, and cast the result.",
+        'Build the layer with dtype="float32"; a custom layer also needs autocast=False.',
+        "Subtract a common offset from the data before the model.",
+    )
+
+    def sentence(self, origin: Origin) -> str:
+        """What happens at the origin."""
+        if origin.reach != "none":
+            return f"{where(origin.spot.place)} cancels to a value that breaks what follows"
+        return (
+            f"{where(origin.spot.place)} loses its digits: a relative error of"
+            f" {number(origin.site.statistics.error)} from inputs that are exact to half precision"
+        )

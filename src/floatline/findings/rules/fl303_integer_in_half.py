@@ -1,0 +1,51 @@
+"""FL303: integer-in-half."""
+
+from __future__ import annotations
+
+from typing import final
+
+from floatline.findings.origin_rule import OriginRule
+from floatline.findings.origins import Origin
+from floatline.findings.words import where
+
+
+@final
+class IntegerInHalf(OriginRule):
+    """Integers pass through half precision and come out as others.
+
+    What it means:
+        float16 holds every integer up to 2048, bfloat16 up to 256; 2049 becomes 2048. Class ids,
+        token ids and row numbers that travel in a float tensor are rounded.
+
+    Evidence:
+        An integer tensor that was cast from half precision, has values above the limit, differs
+        from float32, and leads to gradients that are decisively wrong.
+
+    Why it matters:
+        Wrong rows are looked up and wrong classes learnt, without any NaN.
+
+    Remedy:
+        Declare integer inputs as integers and never cast them to the compute dtype.
+
+    When it is harmless:
+        When the rounded ids are only logged.
+
+    References:
+        - keras-team/keras#15012, keras-team/keras#19629: silent damage to integer labels.
+        - IEEE 754-2019, binary16: largest finite value 65504, 11 significand bits.
+    """
+
+    id = "FL303"
+    cause = "integer-in-half"
+    remedies = (
+        "Keep ids and labels in an integer dtype; do not cast them to the compute dtype.",
+        "Give the layer that receives them autocast=False, or the dtype float32.",
+    )
+
+    def sentence(self, origin: Origin) -> str:
+        """What happens at the origin."""
+        statistics = origin.site.statistics
+        return (
+            f"{where(origin.spot.place)} carries integers up to {statistics.max_abs:.0f} through"
+            f" half precision: {statistics.mismatched} of {statistics.count} come out wrong"
+        )

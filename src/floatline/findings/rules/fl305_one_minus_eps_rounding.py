@@ -1,0 +1,53 @@
+"""FL305: one-minus-eps-rounding."""
+
+from __future__ import annotations
+
+from typing import final
+
+from floatline.findings.origin_rule import OriginRule
+from floatline.findings.origins import Origin
+from floatline.findings.words import where
+
+
+@final
+class OneMinusEpsRounding(OriginRule):
+    """1 - epsilon is 1 in the format.
+
+    What it means:
+        float16 has no value between 1 - 2.4e-4 and 1 that keeps them apart: clip(p, 1e-7, 1 -
+        1e-7) does nothing at the top, and 1 - p is exactly 0.
+
+    Evidence:
+        A difference 1 - p that is 0 in this precision only, or a literal 1 - epsilon that rounds
+        to 1, and behind it a logarithm or division that is not finite.
+
+    Why it matters:
+        log(0) and 1 / 0 follow. The forward pass may stay finite because the value is weighted by
+        0, while its gradient is 0 * inf: NaN.
+
+    Remedy:
+        Use from_logits=True or log_sigmoid, or compute the loss in float32.
+
+    When it is harmless:
+        When the values stay away from 1; then nothing breaks and nothing is reported.
+
+    References:
+        - IEEE 754-2019, binary16: largest finite value 65504, 11 significand bits.
+        - keras.ops.log_sigmoid, keras.losses.BinaryCrossentropy(from_logits=True).
+    """
+
+    id = "FL305"
+    cause = "one-minus-eps-rounding"
+    remedies = (
+        "Compute the expression in float32: cast the prediction first.",
+        "Use log_sigmoid, softplus or from_logits=True instead of the logarithm of 1 - p.",
+        "Clip with 1 - 1e-3 in float16.",
+    )
+
+    def sentence(self, origin: Origin) -> str:
+        """What happens at the origin."""
+        statistics = origin.site.statistics
+        return (
+            f"{where(origin.spot.place)} breaks because 1 - p is rounded to 0 (or p to 1) in half"
+            f" precision: {statistics.nonfinite} of {statistics.count} elements are not finite"
+        )

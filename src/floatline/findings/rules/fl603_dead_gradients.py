@@ -1,0 +1,80 @@
+"""FL603: dead-gradients."""
+
+from __future__ import annotations
+
+from typing import final
+
+from floatline.findings.case import Case
+from floatline.findings.origin_rule import harm
+from floatline.findings.rule import Clear, Result, Rule
+from floatline.findings.words import share
+from floatline.records import Number, StepRecord, Trace
+
+DEAD_SHARE = 0.9
+"""Share of the variables without any gradient: training stands still."""
+
+SOLVED_LOSS = 1e-6
+"""Loss below which zero gradients mean that there is nothing left to learn."""
+
+PROGRESS = 0.01
+"""Relative fall of the loss that shows that training moves after all."""
+
+
+@final
+class DeadGradients(Rule):
+    """Nearly all gradients are exactly zero in float32 too.
+
+    What it means:
+        Dead activations, a loss that does not depend on the weights, or weights that start at
+        zero on both sides of a product. No precision helps.
+
+    Evidence:
+        Nine in ten variables have a gradient of exact zeros in float32, in the first and in the
+        last traced step, while the loss is neither near zero nor falling.
+
+    Why it matters:
+        The model does not learn.
+
+    Remedy:
+        Look for dead activations, a wrong initialisation and a loss cut off from the weights.
+
+    When it is harmless:
+        When there is nothing left to learn: a hinge loss at zero.
+
+    References:
+        - L. Lu et al., Dying ReLU and Initialization, 2019, arXiv:1903.06733.
+    """
+
+    id = "FL603"
+    cause = "dead-gradients"
+    phase = "backward"
+    remedies = (
+        "Look for dead activations and a wrong initialisation: inspect the layers' outputs.",
+        "Check that the loss depends on the weights: no stop_gradient, argmax or rounding between.",
+    )
+
+    def check(self, case: Case) -> Result:
+        """Looks at the float32 gradients of the first and the last traced step."""
+        traces = [trace for trace in case.evidence.traces if trace.gradients]
+        if not traces or traces[0].step == traces[-1].step:
+            return Clear()
+        dead = min(_dead_share(traces[0]), _dead_share(traces[-1]))
+        if dead < DEAD_SHARE or not _stalls(case.evidence.history.steps):
+            return Clear()
+        count = len(traces[-1].gradients)
+        summary = f"{share(dead)} of {count} variables have a gradient of zero in float32 too"
+        numbers: dict[str, Number] = {"dead_share": dead, "variables": count, **harm(case)}
+        return self.found(summary, numbers)
+
+
+def _dead_share(trace: Trace) -> float:
+    numbers = [trace.sites[gradient.site].statistics for gradient in trace.gradients]
+    return sum(n.shadow_zero == n.count for n in numbers) / len(numbers)
+
+
+def _stalls(steps: tuple[StepRecord, ...]) -> bool:
+    losses = [step.loss for step in steps if step.loss is not None]
+    if not losses:
+        return False
+    first, last = losses[0], losses[-1]
+    return abs(last) > SOLVED_LOSS and last >= first - PROGRESS * abs(first)

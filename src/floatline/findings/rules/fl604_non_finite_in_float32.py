@@ -1,0 +1,61 @@
+"""FL604: non-finite-in-float32."""
+
+from __future__ import annotations
+
+from typing import final
+
+from floatline.findings.case import Case
+from floatline.findings.origin_rule import harm
+from floatline.findings.rule import Clear, Result, Rule
+from floatline.findings.words import where
+
+
+@final
+class NonFiniteInFloat32(Rule):
+    """An operation is non-finite in float32 too, at finite inputs.
+
+    What it means:
+        0 / 0, the logarithm of 0, the root of a negative number, an exponential beyond 88: the
+        expression itself has no finite value there. No precision helps.
+
+    Evidence:
+        The first operation whose float32 result is NaN or infinite although its float32 inputs
+        are finite, on the way to the loss or a gradient, in a training that breaks.
+
+    Why it matters:
+        Those steps are lost in every precision.
+
+    Remedy:
+        Guard the expression: an epsilon, a clip, or the guarded form of the operation.
+
+    When it is harmless:
+        When where() discards the value, in the forward pass and in the gradient.
+
+    References:
+        - IEEE 754-2019, section 7: invalid operation and division by zero.
+    """
+
+    id = "FL604"
+    cause = "non-finite-in-float32"
+    phase = "forward"
+    remedies = (
+        "Guard the expression: add an epsilon to the denominator, clip the argument.",
+        "With where, replace the argument as well as the result: the gradient sees both branches.",
+    )
+
+    def check(self, case: Case) -> Result:
+        """Found when training breaks at it and float32 is not known to survive."""
+        state = case.outcome
+        if not case.breakdowns or not state.ends_broken or state.float32_fails is False:
+            return Clear()
+        origin = case.breakdowns[0]
+        numbers = origin.site.statistics
+        summary = (
+            f"{where(origin.site.place)} has {numbers.shadow_nonfinite} of {numbers.count} elements"
+            " that are not finite in float32 either"
+        )
+        evidence = {"step": origin.trace.step, "elements": numbers.count}
+        counts = {"shadow_nan": numbers.shadow_nan, "shadow_inf": numbers.shadow_inf}
+        found = {**evidence, **counts, **harm(case)}
+        place, passed = origin.site.place, origin.propagation
+        return self.found(summary, found, place=place, propagation=passed)

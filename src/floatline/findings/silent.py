@@ -1,0 +1,134 @@
+"""Faults that leave every value finite: wrong digits, rounded ids, values flushed to zero."""
+
+from __future__ import annotations
+
+from floatline.findings.graph import DECISIVE_ERROR, Graph, decisively_wrong, graph, low
+from floatline.findings.operations import kind
+from floatline.findings.origins import Origin
+from floatline.formats import FORMATS, Format
+from floatline.records import Site, Trace
+
+AMPLIFIED_ERROR = 0.1
+"""Relative error after an operation that counts as lost digits: one digit left is the last."""
+
+AMPLIFIED_EPSILONS = 32
+"""... and in units of the format's epsilon, which is decisive for bfloat16."""
+
+CLEAN_EPSILONS = 8
+"""Relative error of inputs, in epsilons, that ordinary rounding of a few operations explains."""
+
+REDUCTION_ERROR = 0.05
+"""Relative error that a reduction adds itself; an exact accumulator stays below one epsilon."""
+
+FLUSHED_SHARE = 0.5
+"""Share of an operation's nonzero results that it flushes itself, from which half are gone."""
+
+SOFTMAX_FLUSHED_SHARE = 0.01
+"""Share of flushed probabilities at which whole classes lose their gradient."""
+
+LOG_HOPS = 4
+"""Operations between a softmax and the logarithm of a loss."""
+
+
+def silent_origins(trace: Trace, *, first: bool) -> tuple[Origin, ...]:
+    """Origins of silent faults that reach the loss or a gradient decisively.
+
+    Args:
+        trace: The traced step.
+        first: Whether this is the first step, the only one in which lost digits are looked for:
+            later, the residual of a good fit cancels as it should.
+    """
+    view = graph(trace)
+    best: dict[str, Origin] = {}
+    for site in trace.sites:
+        rule = _rule_of(view, site, first) if site.place.phase == "forward" else None
+        if rule is None:
+            continue
+        if rule in best:
+            best[rule] = _with_other(best[rule])
+        elif view.influences(site):
+            named = _narrowing(view, site) if rule == "FL303" else site
+            best[rule] = Origin(rule, trace, site, named, "none", _passed(view, site))
+    return tuple(best.values())
+
+
+def _rule_of(view: Graph, site: Site, first: bool) -> str | None:
+    if _rounded_integer(view, site):
+        return "FL303"
+    ends = low(site)
+    if ends is None or site.role != "value":
+        return None
+    what, numbers = kind(site.place.operation), site.statistics
+    flushed = numbers.local_flushed / numbers.shadow_nonzero if numbers.shadow_nonzero else 0.0
+    if what == "softmax":
+        vanishes = flushed >= SOFTMAX_FLUSHED_SHARE and _feeds_log(view, site)
+        return "FL205" if vanishes else None
+    if flushed >= FLUSHED_SHARE and numbers.error >= DECISIVE_ERROR:
+        return "FL204"
+    if what == "reduction" and numbers.local_error >= max(REDUCTION_ERROR, 8 * ends.epsilon):
+        return "FL302"
+    if first and _amplifies(view, site, ends):
+        return "FL105" if _offset_input(view, site) else "FL301"
+    return None
+
+
+def _rounded_integer(view: Graph, site: Site) -> bool:
+    integer = site.dtype.startswith(("int", "uint")) and site.statistics.mismatched > 0
+    if not integer or kind(site.place.operation) != "cast" or not site.inputs:
+        return False
+    source = view.inputs(site)[0]
+    ends = low(_narrowing(view, site)) or low(source)
+    return ends is not None and source.statistics.max_abs > ends.exact_integers
+
+
+def _narrowing(view: Graph, site: Site) -> Site:
+    """The nearest operation before an integer cast that went to half precision."""
+    for ancestor in view.ancestors(site, LOG_HOPS):
+        if low(ancestor) and kind(ancestor.place.operation) == "cast":
+            return ancestor
+    return site
+
+
+def _amplifies(view: Graph, site: Site, ends: Format) -> bool:
+    inputs = view.inputs(site)
+    if not inputs or site.statistics.error < max(
+        AMPLIFIED_ERROR, AMPLIFIED_EPSILONS * ends.epsilon
+    ):
+        return False
+    return max(s.statistics.error for s in inputs) <= CLEAN_EPSILONS * ends.epsilon
+
+
+def _offset_input(view: Graph, site: Site) -> bool:
+    """Whether a batch tensor loses its digits against a weight or literal: a Normalization."""
+    if kind(site.place.operation) not in ("subtract", "add"):
+        return False
+    roots = [_root(view, s).role for s in view.inputs(site)]
+    return roots.count("input") == 1 and all(r in ("input", "parameter", "constant") for r in roots)
+
+
+def _root(view: Graph, site: Site) -> Site:
+    while kind(site.place.operation) == "cast" and site.inputs and site.role == "value":
+        site = view.inputs(site)[0]
+    return site
+
+
+def _feeds_log(view: Graph, site: Site) -> bool:
+    ahead = view.descendants(site, LOG_HOPS, lambda s: s.place.phase == "forward")
+    return any(kind(s.place.operation) in ("log", "softmax") for s in ahead)
+
+
+def _passed(view: Graph, site: Site) -> int:
+    ahead = view.descendants(site)
+    return sum(decisively_wrong(s) for s in ahead if s.dtype in FORMATS)
+
+
+def _with_other(origin: Origin) -> Origin:
+    return Origin(
+        origin.rule,
+        origin.trace,
+        origin.site,
+        origin.spot,
+        origin.reach,
+        origin.propagation,
+        origin.others + 1,
+    )

@@ -1,0 +1,1 @@
+"""The last stage: records in, text out; reads everything, measures and judges nothing."""

@@ -1,0 +1,202 @@
+"""The diagnosis as JSON: the contract that docs/json.md describes, version 1."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any
+
+from floatline.records import (
+    Check,
+    Configuration,
+    Diagnosis,
+    Environment,
+    Finding,
+    History,
+    LayerRecord,
+    Reference,
+    SourceLine,
+    StepRecord,
+)
+from floatline.report.places import shown
+from floatline.report.sites import trace_rows
+
+SCHEMA_VERSION = 1
+"""Grows when a key goes or changes its meaning; new keys may come without."""
+
+
+def to_json(diagnosis: Diagnosis, base: Path | None = None) -> dict[str, Any]:
+    """The diagnosis as plain dictionaries, lists, text and finite numbers.
+
+    Numbers that JSON cannot write become `"NaN"`, `"Infinity"` and `"-Infinity"`.
+
+    Args:
+        diagnosis: The whole answer.
+        base: Files below this folder are named relative to it; the working folder if None.
+    """
+    base = base or Path.cwd()
+    evidence = diagnosis.evidence
+    document = {
+        "schema_version": SCHEMA_VERSION,
+        "verdict": diagnosis.verdict,
+        "explanation": diagnosis.explanation,
+        "script": None if diagnosis.script is None else shown(diagnosis.script, base),
+        "command": diagnosis.command,
+        "findings": [_finding(finding, base) for finding in diagnosis.findings],
+        "checks": [_check(check) for check in diagnosis.checks],
+        "not_traced": _not_traced(diagnosis),
+        "notes": diagnosis.notes,
+        "environment": _environment(diagnosis.environment),
+        "configuration": _configuration(evidence.configuration, base),
+        "history": _history(evidence.history),
+        "reference": _reference(evidence.reference),
+        "traces": [trace_rows(trace, base) for trace in evidence.traces],
+    }
+    strict: dict[str, Any] = strictly(document)
+    return strict
+
+
+def dumps(diagnosis: Diagnosis, base: Path | None = None) -> str:
+    """The diagnosis as JSON text with a newline at its end."""
+    text = json.dumps(to_json(diagnosis, base), indent=1, allow_nan=False, ensure_ascii=False)
+    return f"{text}\n"
+
+
+def strictly(value: Any) -> Any:
+    """Turns sequences into lists and numbers into ones that strict JSON has.
+
+    Example:
+
+    >>> strictly({"loss": float("nan"), "shape": (None, 3), "largest": -float("inf")})
+    {'loss': 'NaN', 'shape': [None, 3], 'largest': '-Infinity'}
+    """
+    if value is None or isinstance(value, bool | str):
+        return value
+    if isinstance(value, Integral):
+        return int(value)
+    if isinstance(value, Real):
+        return _finite(float(value))
+    if isinstance(value, Mapping):
+        return {str(key): strictly(item) for key, item in value.items()}
+    if isinstance(value, Sequence):
+        return [strictly(item) for item in value]
+    raise TypeError(f"A record holds {value!r}, which has no form in JSON.")
+
+
+def _finite(value: float) -> float | str:
+    if math.isfinite(value):
+        return value
+    if math.isnan(value):
+        return "NaN"
+    return "Infinity" if value > 0 else "-Infinity"
+
+
+def _position(source: SourceLine | None, base: Path, prefix: str = "") -> dict[str, Any]:
+    return {
+        f"{prefix}file": None if source is None else shown(source.file, base),
+        f"{prefix}line": None if source is None else source.line,
+    }
+
+
+def _finding(finding: Finding, base: Path) -> dict[str, Any]:
+    place = finding.place
+    return {
+        "rule": finding.rule,
+        "cause": finding.cause,
+        "verdict": finding.verdict,
+        "severity": finding.severity,
+        "phase": finding.phase,
+        "layer": place.layer if place else None,
+        "layer_class": place.layer_class if place else None,
+        "operation": place.operation if place else None,
+        "operation_name": place.name if place else None,
+        **_position(place.source if place else None, base),
+        **_position(place.library if place else None, base, "library_"),
+        "summary": finding.summary,
+        "evidence": finding.evidence,
+        "remedies": finding.remedies,
+        "propagation": finding.propagation,
+    }
+
+
+def _check(check: Check) -> dict[str, Any]:
+    return {"rule": check.rule, "verdict": check.verdict, "missing": check.missing}
+
+
+def _not_traced(diagnosis: Diagnosis) -> list[dict[str, Any]]:
+    return [
+        {
+            "step": trace.step,
+            "operation": entry.operation,
+            "count": entry.count,
+            "reason": entry.reason,
+        }
+        for trace in diagnosis.evidence.traces
+        for entry in trace.not_traced
+    ]
+
+
+def _environment(environment: Environment) -> dict[str, Any]:
+    return {
+        "floatline": environment.floatline,
+        "python": environment.python,
+        "keras": environment.keras,
+        "backend": environment.backend,
+        "framework": environment.framework,
+        "device": environment.device,
+    }
+
+
+def _configuration(configuration: Configuration, base: Path) -> dict[str, Any]:
+    return {
+        "global_policy": configuration.global_policy,
+        "optimizer": configuration.optimizer,
+        "loss_scaling": configuration.loss_scaling,
+        "initial_scale": configuration.initial_scale,
+        "entry": configuration.entry,
+        **_position(configuration.source, base),
+        "epochs": configuration.epochs,
+        "compiled": configuration.compiled,
+        "layers": [_layer(layer, base) for layer in configuration.layers],
+    }
+
+
+def _layer(layer: LayerRecord, base: Path) -> dict[str, Any]:
+    return {
+        "path": layer.path,
+        "layer_class": layer.layer_class,
+        "compute_dtype": layer.compute_dtype,
+        "variable_dtype": layer.variable_dtype,
+        **_position(layer.source, base),
+    }
+
+
+def _history(history: History) -> dict[str, Any]:
+    return {
+        "stopped": history.stopped,
+        "seconds": history.seconds,
+        "steps": [_step(step) for step in history.steps],
+    }
+
+
+def _reference(reference: Reference | None) -> dict[str, Any] | None:
+    if reference is None:
+        return None
+    return {
+        "steps": [_step(step) for step in reference.steps],
+        "perturbed": [_step(step) for step in reference.perturbed],
+    }
+
+
+def _step(step: StepRecord) -> dict[str, Any]:
+    return {
+        "step": step.step,
+        "loss": step.loss,
+        "finite_gradients": step.finite_gradients,
+        "nonfinite_variables": step.nonfinite_variables,
+        "skipped": step.skipped,
+        "loss_scale": step.loss_scale,
+    }

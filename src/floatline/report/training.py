@@ -1,0 +1,108 @@
+"""The part of the terminal report that tells of the training under watch and the traced steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from rich.console import RenderableType
+
+from floatline.records import Configuration, Diagnosis, History, StepRecord, StopReason, Trace
+from floatline.report import layout, numbers
+from floatline.report.places import line_of
+
+_STOPPED: dict[StopReason, str] = {
+    "budget": "the budget was spent",
+    "symptom": "a symptom appeared",
+    "end of training": "the training ended",
+    "interrupted": "it was interrupted",
+}
+
+_AGREEMENT: dict[bool | None, str] = {
+    True: "the untraced step shows the same",
+    False: "the untraced step shows something else",
+    None: "not compared with the untraced step",
+}
+
+
+def sections(diagnosis: Diagnosis, base: Path) -> Iterator[RenderableType]:
+    """The training, the traced steps, and what could not be traced."""
+    evidence = diagnosis.evidence
+    reference = evidence.reference.steps if evidence.reference else ()
+    rows = _setup(evidence.configuration, base) + _watched(evidence.history, reference)
+    yield layout.section("Training under watch", [layout.pairs(rows)])
+    if evidence.traces:
+        steps = [row for trace in evidence.traces for row in _traced(trace)]
+        yield layout.section("Traced steps", [layout.pairs(steps)])
+    missed = _not_traced(evidence.traces)
+    if missed:
+        yield layout.section("Not traced", missed)
+
+
+def _setup(configuration: Configuration, base: Path) -> list[tuple[str, str]]:
+    place = f" at {line_of(configuration.source, base)}" if configuration.source else ""
+    optimizer = configuration.optimizer or "optimizer not known"
+    return [
+        ("started by", f"{configuration.entry}{place}"),
+        ("policy", configuration.global_policy),
+        ("step", f"{configuration.compiled}, {optimizer}"),
+    ]
+
+
+def _watched(history: History, reference: Sequence[StepRecord]) -> list[tuple[str, str]]:
+    steps = history.steps
+    if not steps:
+        return [("steps", "none")]
+    stopped = f"{_STOPPED[history.stopped]} after {history.seconds:.1f} s"
+    skipped = sum(step.skipped for step in steps)
+    rows = [("steps", f"{len(steps):,} ({stopped})")]
+    if skipped or _scales(steps):
+        rows.append(("skipped", f"{numbers.counted(skipped, 'step')}, by the loss scale"))
+        rows.append(("loss scale", _from_to(_scales(steps), numbers.power)))
+    bad = sum(not step.finite_gradients for step in steps)
+    if bad:
+        rows.append(("non-finite gradients", f"in {numbers.counted(bad, 'step')}"))
+    rows.append(("loss", _from_to(_losses(steps), numbers.plain)))
+    if reference:
+        over = numbers.counted(len(reference), "step")
+        rows.append(("loss in float32", f"{_from_to(_losses(reference), numbers.plain)} ({over})"))
+    return rows
+
+
+def _traced(trace: Trace) -> Iterator[tuple[str, str]]:
+    scale = "" if trace.loss_scale is None else f", loss scale {numbers.power(trace.loss_scale)}"
+    measured = numbers.counted(len(trace.sites), "value")
+    yield (
+        f"step {trace.step} ({trace.moment})",
+        f"{measured} measured{scale}; {_AGREEMENT[trace.agrees]}",
+    )
+    if trace.disagreement:
+        yield ("", trace.disagreement)
+
+
+def _not_traced(traces: Sequence[Trace]) -> list[RenderableType]:
+    """One line for each operation type and reason; every traced step would only repeat it."""
+    counts: dict[tuple[str, str], int] = {}
+    for trace in traces:
+        for entry in trace.not_traced:
+            key = (entry.operation, entry.reason)
+            counts[key] = max(entry.count, counts.get(key, 0))
+    return [
+        layout.bullet(f"{count} x {operation}: {reason}")
+        for (operation, reason), count in counts.items()
+    ]
+
+
+def _scales(steps: Sequence[StepRecord]) -> list[float]:
+    return [step.loss_scale for step in steps if step.loss_scale is not None]
+
+
+def _losses(steps: Sequence[StepRecord]) -> list[float]:
+    return [step.loss for step in steps if step.loss is not None]
+
+
+def _from_to(values: Sequence[float], written: Callable[[float], str]) -> str:
+    if not values:
+        return "not known"
+    first, last = written(values[0]), written(values[-1])
+    return first if first == last else f"{first} to {last}"

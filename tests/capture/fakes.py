@@ -1,0 +1,81 @@
+"""Stand-ins for a backend: steps whose outcomes are told beforehand."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from floatline.backends.interface import Batch, LayerSource, Outcome, Replay, State
+from floatline.records import Trace
+
+GOOD = Outcome(loss=1.0, finite=(True, True), variables=("a", "b"), loss_scale=32768.0)
+SKIPPED = Outcome(
+    loss=1.0, finite=(True, False), variables=("a", "b"), loss_scale=32768.0, applied=False
+)
+LOST = Outcome(loss=float("nan"), finite=(True, True), variables=("a", "b"))
+
+
+class FakeStep:
+    """A step whose state is the number of steps run; good once the told outcomes are used up."""
+
+    def __init__(self, outcomes: Iterable[Outcome | BaseException] = ()) -> None:
+        self._outcomes = iter(outcomes)
+        self.state = 0
+        self.ran: list[Batch] = []
+
+    def run(self, batch: Batch) -> tuple[Any, Outcome]:
+        outcome = next(self._outcomes, GOOD)
+        if isinstance(outcome, BaseException):
+            raise outcome
+        self.state += 1
+        self.ran.append(batch)
+        return {"loss": outcome.loss}, outcome
+
+    def snapshot(self) -> State:
+        return self.state
+
+    def restore(self, state: State) -> None:
+        self.state = state
+
+    def trace(self, state: State, batch: Batch) -> Trace:
+        raise NotImplementedError
+
+    def float32(self, state: State, *, rounded: bool = False) -> Replay:
+        raise NotImplementedError
+
+
+class FakeBackend:
+    """A backend without a framework: its steps change nothing."""
+
+    name = "fake"
+
+    def __init__(self, outcomes: Iterable[Outcome | BaseException] = ()) -> None:
+        self.step = FakeStep(outcomes)
+        self.functions: list[Callable[..., Any]] = []
+
+    def framework(self) -> str:
+        return "fake 1.0"
+
+    def device(self) -> str:
+        return "nowhere"
+
+    def keras_step(self, model: Any, layer_source: LayerSource) -> FakeStep:
+        return self.step
+
+    def function_step(self, function: Callable[..., Any], layer_source: LayerSource) -> FakeStep:
+        self.functions.append(function)
+        return self.step
+
+    @contextlib.contextmanager
+    def intercept(self, model: Any, advance: Callable[[Batch], Any]) -> Iterator[None]:
+        before = model.train_function
+        model.train_function = lambda batches: advance(next(batches))
+        try:
+            yield
+        finally:
+            model.train_function = before
+
+    @contextlib.contextmanager
+    def preserve_random_state(self) -> Iterator[None]:
+        yield

@@ -1,0 +1,59 @@
+"""The telling line of the errors that training raises."""
+
+from __future__ import annotations
+
+import pytest
+
+from floatline.capture.failures import MAX_LENGTH, condensed, training_error
+
+OUT_OF_RANGE = """Graph execution error:
+
+Detected at node compile_loss/SparseSoftmaxCrossEntropyWithLogits defined at (most recent call last):
+  File "train.py", line 12, in <module>
+
+  File "/lib/keras/src/trainer.py", line 399, in fit
+
+Received a label value of 12 which is outside the valid range of [0, 10).  Label values: 1 2 12
+\t [[{{node compile_loss/SparseSoftmaxCrossEntropyWithLogits}}]] [Op:__inference_step_42]"""
+
+LAYER = """Exception encountered when calling Sequential.call().
+
+\x1b[1mInput 0 of layer "dense" is incompatible with the layer: expected axis -1 of input shape to \
+have value 10, but received input with shape (None, 7)\x1b[0m
+
+Arguments received by Sequential.call():
+  • inputs=tf.Tensor(shape=(None, 7), dtype=float32)"""
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (
+            OUT_OF_RANGE,
+            "Received a label value of 12 which is outside the valid range of [0, 10).",
+        ),
+        (
+            LAYER,
+            'Input 0 of layer "dense" is incompatible with the layer: expected axis -1 of input '
+            "shape to have value 10, but received input with shape (None, 7)",
+        ),
+        ("plain", "plain"),
+        ("", "ValueError"),
+    ],
+)
+def test_the_telling_line_is_found(text: str, line: str) -> None:
+    assert condensed(ValueError(text)) == line
+
+
+def test_long_lines_are_cut() -> None:
+    assert len(condensed(ValueError("x" * 10_000))) == MAX_LENGTH
+
+
+def test_says_what_to_do() -> None:
+    error = training_error(ValueError(OUT_OF_RANGE), "Training")
+    assert error.message.startswith("Training raised ValueError: Received a label value of 12")
+    assert "Labels count from 0" in error.advice
+
+
+def test_an_unknown_error_gets_advice_too() -> None:
+    assert "Correct it" in training_error(RuntimeError("odd")).advice

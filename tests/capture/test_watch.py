@@ -1,0 +1,161 @@
+"""The light watch, on steps whose outcomes are told beforehand."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+
+import numpy as np
+import pytest
+
+from floatline.backends.interface import Outcome
+from floatline.capture.capture import Budget
+from floatline.capture.watch import (
+    CONFIRMING_BAD_LOSSES,
+    CONFIRMING_BAD_STEPS,
+    BudgetSpent,
+    Watch,
+)
+from tests.capture.fakes import GOOD, LOST, SKIPPED, FakeStep
+
+
+def watch(outcomes: Iterable[Outcome], budget: Budget | None = None) -> Watch:
+    """Watches as many steps as there are outcomes, or until enough was seen."""
+    outcomes = list(outcomes)
+    watching = Watch(FakeStep(outcomes), budget or Budget(steps=1000, seconds=1e9))
+    try:
+        for index in range(len(outcomes)):
+            watching.advance(f"batch {index}")
+    except BudgetSpent:
+        pass
+    return watching
+
+
+def labels(watching: Watch) -> list[tuple[int, str]]:
+    return [(moment.step, moment.moment) for moment in watching.result()[1]]
+
+
+def test_the_end_of_the_users_handlers_is_not_the_end_of_the_budget() -> None:
+    assert not issubclass(BudgetSpent, Exception)
+
+
+def test_returns_what_the_step_returned() -> None:
+    assert Watch(FakeStep(), Budget()).advance("batch") == {"loss": 1.0}
+
+
+def test_records_each_step() -> None:
+    history = watch([GOOD, SKIPPED]).result()[0]
+    assert [record.step for record in history.steps] == [0, 1]
+    assert [record.skipped for record in history.steps] == [False, True]
+    assert history.steps[1].nonfinite_variables == ("b",)
+    assert not history.steps[1].finite_gradients
+    assert history.steps[1].loss_scale == 32768.0
+    assert history.stopped == "end of training"
+
+
+def test_stops_when_the_steps_are_spent() -> None:
+    watching = Watch(FakeStep(), Budget(steps=3, seconds=1e9))
+    watching.advance("batch")
+    watching.advance("batch")
+    with pytest.raises(BudgetSpent):
+        watching.advance("batch")
+    history = watching.result()[0]
+    assert len(history.steps) == 3
+    assert history.stopped == "budget"
+
+
+def test_seconds_count_from_the_end_of_the_first_step() -> None:
+    times = itertools.chain([0.0, 100.0, 104.0, 105.0])
+    watching = Watch(FakeStep(), Budget(steps=99, seconds=5.0), clock=lambda: next(times))
+    watching.advance("compiles for 100 s")
+    watching.advance("batch")
+    with pytest.raises(BudgetSpent):
+        watching.advance("batch")
+    assert watching.result()[0].seconds == 105.0
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "expected"),
+    [
+        ([GOOD], [(0, "first")]),
+        ([GOOD, GOOD, GOOD], [(0, "first"), (2, "last")]),
+        ([SKIPPED], [(0, "symptom")]),
+        ([SKIPPED, SKIPPED], [(0, "symptom"), (1, "last symptom")]),
+        ([GOOD, LOST, GOOD], [(0, "first"), (1, "symptom"), (2, "last")]),
+        (
+            [GOOD, SKIPPED, GOOD, SKIPPED, GOOD],
+            [(0, "first"), (1, "symptom"), (3, "last symptom"), (4, "last")],
+        ),
+    ],
+)
+def test_keeps_each_moment_once(outcomes: list[Outcome], expected: list[tuple[int, str]]) -> None:
+    assert labels(watch(outcomes)) == expected
+
+
+def test_moments_hold_the_state_before_the_step_and_its_batch() -> None:
+    moments = watch([GOOD, GOOD, SKIPPED, GOOD]).result()[1]
+    symptom = next(moment for moment in moments if moment.moment == "symptom")
+    assert symptom.state == 2
+    assert symptom.batch == "batch 2"
+
+
+def test_stops_when_skipping_does_not_end() -> None:
+    watching = watch([GOOD, *[SKIPPED] * 100])
+    assert watching.steps == 1 + CONFIRMING_BAD_STEPS
+    assert watching.result()[0].stopped == "symptom"
+
+
+def test_goes_on_when_the_loss_scale_finds_its_place() -> None:
+    watching = watch([*[SKIPPED] * (CONFIRMING_BAD_STEPS - 1), GOOD] * 3)
+    assert watching.steps == 3 * CONFIRMING_BAD_STEPS
+    assert watching.result()[0].stopped == "end of training"
+
+
+def test_stops_when_the_loss_is_lost_and_nothing_skipped() -> None:
+    watching = watch([GOOD, *[LOST] * 100])
+    assert watching.steps == 1 + CONFIRMING_BAD_LOSSES
+    assert watching.result()[0].stopped == "symptom"
+
+
+def test_a_step_without_a_loss_is_judged_by_its_gradients() -> None:
+    nothing = Outcome(loss=None)
+    bad = Outcome(loss=None, finite=(False,), variables=("a",))
+    assert labels(watch([nothing, bad])) == [(0, "first"), (1, "symptom")]
+
+
+def test_an_interrupt_is_noted_and_passed_on() -> None:
+    watching = Watch(FakeStep([GOOD, KeyboardInterrupt()]), Budget())
+    watching.advance("batch")
+    with pytest.raises(KeyboardInterrupt):
+        watching.advance("batch")
+    history = watching.result()[0]
+    assert history.stopped == "interrupted"
+    assert len(history.steps) == 1
+
+
+def test_keeps_the_first_batches_without_a_gap() -> None:
+    small, large = np.zeros(10, "float32"), np.zeros(1000, "float32")
+    watching = Watch(FakeStep(), Budget(), batch_bytes=100)
+    for batch in (small, small, large, small):
+        watching.advance(batch)
+    assert len(watching.result()[2]) == 2
+
+
+def test_a_batch_that_is_refilled_in_place_is_kept_as_it_was() -> None:
+    buffer = np.zeros(3)
+    watching = Watch(FakeStep(), Budget())
+    watching.advance((buffer, 1))
+    buffer[:] = 7
+    np.testing.assert_array_equal(watching.result()[2][0][0], np.zeros(3))
+
+
+def test_says_how_far_it_is() -> None:
+    said: list[tuple[int, int | None]] = []
+    watching = Watch(
+        FakeStep(),
+        Budget(steps=9),
+        progress=lambda stage, done=0, total=None: said.append((done, total)),
+    )
+    watching.advance("batch")
+    watching.advance("batch")
+    assert said == [(1, 9), (2, 9)]

@@ -1,0 +1,181 @@
+"""Verdicts, order of findings, and when nothing can be told."""
+
+from __future__ import annotations
+
+import pytest
+
+from floatline.findings.judge import judge, needs_reference
+from floatline.records import Evidence, Trace
+from tests.findings.evidence import (
+    NAN,
+    Build,
+    Sketch,
+    collapses,
+    configuration,
+    curve,
+    evidence,
+    learns,
+    rules_found,
+    stalls,
+    steps,
+)
+from tests.findings.patients import (
+    activation,
+    backward,
+    collapse,
+    flushing,
+    late_policy,
+    logarithm_of_zero,
+    no_scaling,
+    position,
+    pure_half,
+    variance,
+)
+
+
+def test_the_division_model() -> None:
+    """Nine of 40 steps are skipped; two elements reach 9.8e4 in the backward division."""
+    judgement = judge(backward())
+    finding = judgement.findings[0]
+    assert judgement.verdict == "precision"
+    assert finding.place is not None
+    assert (finding.rule, finding.phase, finding.place.layer) == ("FL110", "backward", "div")
+    assert finding.evidence["saturated_elements"] == 2
+    assert finding.evidence["shadow_max_abs"] == 98304.0
+    assert finding.evidence["skipped_steps"] == 9
+    assert "2 of 100 elements" in finding.summary
+    assert "train.py:15" in finding.summary
+    assert "9 of 40 steps were skipped" in judgement.explanation
+
+
+def test_the_overflow_comes_before_its_symptom_and_folds_what_it_spreads_to() -> None:
+    assert rules_found(activation()) == ["FL101", "FL401"]
+    assert judge(activation()).findings[0].propagation == 4
+
+
+def test_a_vanishing_gradient_names_the_share_of_each_layer() -> None:
+    finding = judge(no_scaling()).findings[0]
+    assert finding.evidence["flushed_share[block]"] == 1.0
+    assert finding.evidence["flushed_share[head]"] == 0.0
+
+
+def test_layers_that_stand_still_are_a_risk_before_the_loss_shows_it() -> None:
+    case = no_scaling()
+    early = Evidence(case.configuration, case.history, case.traces)
+    judgement = judge(early)
+    assert [f.rule for f in judgement.findings] == ["FL201"]
+    assert "at risk" in judgement.explanation
+    same = evidence(case.traces, learns(), learns(), config=configuration(scaling=False))
+    assert rules_found(same) == ["FL201"]
+
+
+def test_flushed_gradients_of_one_step_wait_for_the_reference() -> None:
+    traces = [flushing(share=0.0), flushing(share=0.7, step=39)]
+    judgement = judge(evidence(traces, config=configuration(scaling=False)))
+    assert judgement.verdict == "undecided"
+    assert "float32 reference" in judgement.explanation
+
+
+@pytest.mark.parametrize("build", [variance, position])
+def test_silent_faults_wait_for_the_reference(build: Build) -> None:
+    case = build()
+    alone = Evidence(case.configuration, case.history, case.traces)
+    assert needs_reference(alone.configuration, alone.history, alone.traces)
+    assert judge(alone).verdict == "undecided"
+
+
+def test_float32_that_fails_in_the_same_way_comes_first() -> None:
+    case = activation()
+    judgement = judge(evidence(case.traces, case.history.steps, collapses()))
+    assert judgement.verdict == "not-precision"
+    assert [f.rule for f in judgement.findings] == ["FL602"]
+
+
+def test_a_trace_that_the_compiled_step_contradicts_decides_nothing() -> None:
+    sketch = Sketch()
+    spoilt = sketch.overflow("MatMul", sketch.add("Relu"))
+    sketch.gradient("block", sketch.loss(spoilt, nan=1, poisoned=1), nan=1, poisoned=1)
+    for agrees, verdict in ((False, "undecided"), (True, "precision"), (None, "precision")):
+        trace = sketch.trace(0, "symptom", 2.0**15, agrees=agrees)
+        assert judge(evidence([trace], collapses(), learns())).verdict == verdict
+    checks = judge(evidence([sketch.trace(agrees=False)], collapses(), learns())).checks
+    missing = next(check.missing for check in checks if check.rule == "FL101")
+    assert missing is not None
+    assert "compiler or kernel" in missing
+
+
+def test_a_collapse_that_nothing_explains() -> None:
+    case = collapse()
+    assert judge(case).verdict == "precision"
+    assert rules_found(case) == ["FL401"]
+    alone = Evidence(case.configuration, case.history, case.traces)
+    assert judge(alone).verdict == "undecided"
+
+
+def test_a_watch_that_ends_during_the_search_is_undecided() -> None:
+    own = steps([1.0] * 4, range(4), 2.0**15)
+    judgement = judge(evidence(backward().traces, own))
+    assert judgement.verdict == "undecided"
+    assert "search for a loss scale had not ended" in judgement.explanation
+
+
+def test_worse_training_that_no_rule_explains_is_undecided() -> None:
+    sketch = Sketch()
+    sketch.gradient("block", sketch.loss(sketch.add("MatMul")))
+    judgement = judge(evidence([sketch.trace()], stalls(), learns()))
+    assert (judgement.verdict, judgement.findings) == ("undecided", ())
+
+
+def test_nothing_traced_is_undecided_in_half_precision_only() -> None:
+    assert judge(evidence()).verdict == "undecided"
+    full = configuration("float32", "float32", scaling=False)
+    assert judge(evidence(config=full)).verdict == "healthy"
+
+
+def test_advice_leaves_the_verdict_healthy_and_comes_last() -> None:
+    judgement = judge(late_policy())
+    assert (judgement.verdict, judgement.findings[0].severity) == ("healthy", "advice")
+    case = pure_half()
+    well = evidence(case.traces, learns(), learns(), config=case.configuration)
+    assert [(f.rule, f.severity) for f in judge(well).findings] == [("FL502", "advice")]
+    assert judge(well).verdict == "healthy"
+
+
+def test_a_forward_fault_is_named_although_an_earlier_step_overflowed_in_the_search() -> None:
+    search, fault = backward().traces[0], activation().traces[0]
+    own = steps([*curve(1.0, 0.3, 30), *[NAN] * 10], (0, 1, *range(30, 40)), 2.0**15)
+    assert rules_found(evidence([search, fault], own, learns()))[0] == "FL101"
+
+
+def test_the_overflow_at_the_lowest_scale_is_the_fault() -> None:
+    def trace(layer: str, step: int, scale: float) -> Trace:
+        sketch = Sketch()
+        start = sketch.overflow("Mul", sketch.loss(), phase="backward", layer=layer)
+        sketch.gradient(layer, start, nan=1, poisoned=1)
+        return sketch.trace(step, "symptom", scale)
+
+    traces = [trace("search", 0, 2.0**15), trace("fault", 39, 1.0)]
+    finding = judge(evidence(traces, collapses(0.5), learns())).findings[0]
+    assert finding.place is not None
+    assert finding.place.layer == "fault"
+
+
+def test_silent_faults_are_not_hidden_by_the_search() -> None:
+    """Recipe 27: a few skipped steps at the start, and positions that cancel."""
+    case = position()
+    own = steps([1.0] * 40, range(4), 2.0**15)
+    traces = (*backward().traces, *case.traces)
+    assert rules_found(evidence(traces, own, learns())) == ["FL301"]
+
+
+def test_an_origin_behind_an_untraced_operation_is_named_unconfirmed() -> None:
+    sketch = Sketch()
+    sketch.overflow("MatMul", sketch.add("Relu"))
+    sketch.gradient("block", sketch.loss(nan=1, poisoned=1), nan=1, poisoned=1)
+    finding = judge(evidence([sketch.trace()], collapses(), learns())).findings[0]
+    assert (finding.rule, finding.evidence["path_confirmed"]) == ("FL101", False)
+
+
+def test_non_finite_in_float32_but_masked_is_not_reported() -> None:
+    case = logarithm_of_zero()
+    assert judge(evidence(case.traces, learns(), learns())).findings == ()

@@ -1,0 +1,121 @@
+"""Whether training suffered: loss curves of every level, length and sign."""
+
+from __future__ import annotations
+
+import pytest
+
+from floatline.findings.outcome import Outcome, outcome
+from floatline.records import StepRecord
+from tests.findings.evidence import INF, NAN, curve, evidence, steps
+
+Steps = tuple[StepRecord, ...]
+
+
+def of(own: Steps, reference: Steps | None = None, perturbed: Steps = ()) -> Outcome:
+    return outcome(evidence((), own, reference, perturbed))
+
+
+def flat(loss: float, count: int = 40) -> Steps:
+    return steps([loss] * count)
+
+
+def wave(level: float, swing: float, count: int = 40) -> Steps:
+    return steps([level * (1 + swing * (-1) ** (i // 2)) for i in range(count)])
+
+
+@pytest.mark.parametrize(
+    ("own", "reference"),
+    [
+        (steps(curve(5e-5, 1.9e-7, 120)), steps(curve(5e-5, 1.8e-9, 120))),
+        (steps(curve(4.6, 3.33, 100)), steps(curve(4.6, 2.42, 100))),
+        (flat(0.25), steps(curve(0.25, 0.005))),
+        (flat(0.0696), steps(curve(0.0696, 1e-7))),
+        (flat(-0.1), steps([-0.1 - 0.02 * i for i in range(40)])),
+        (flat(14.7, 320), steps(curve(14.0, 0.045, 320))),
+    ],
+    ids=["tiny", "transformer", "variance", "position", "negative", "softmax"],
+)
+def test_worse(own: Steps, reference: Steps) -> None:
+    assert of(own, reference, reference).worse is True
+
+
+@pytest.mark.parametrize(
+    ("own", "reference", "perturbed"),
+    [
+        (flat(0.69), flat(0.69), flat(0.69)),
+        (flat(0.70), flat(0.69), flat(0.69)),
+        (steps(curve(0.7, 1.2e-3)), steps(curve(0.7, 1.0e-3)), steps(curve(0.7, 1.0e-3))),
+        (steps(curve(2.3, 2e-4)), steps(curve(2.3, 1e-6)), steps(curve(2.3, 1e-6))),
+        (wave(0.5, 0.3), wave(0.4, 0.3), wave(0.41, 0.3)),
+        (steps(curve(1.0, 0.16)), steps(curve(1.0, 0.1)), steps(curve(1.0, 0.13))),
+        (steps(curve(1.0, 0.1)), steps(curve(1.0, 0.3)), ()),
+        (flat(0.0), flat(0.0), flat(0.0)),
+        (flat(-1.0), steps([-1.0 - 0.001 * i for i in range(40)]), flat(-1.02)),
+    ],
+    ids="flat labels solved both noise band better zero negative".split(),
+)
+def test_not_worse(own: Steps, reference: Steps, perturbed: Steps) -> None:
+    assert of(own, reference, perturbed).worse is False
+
+
+def test_skipped_steps_do_not_count_as_lag() -> None:
+    reference = steps(curve(1.0, 0.001))
+    late = [1.0] * 12 + [step.loss for step in reference[:28]]
+    assert of(steps(late, range(12)), reference).worse is False
+    assert of(steps(late), reference).worse is True
+
+
+def test_too_few_steps_tell_nothing() -> None:
+    assert of(flat(1.0, 9), flat(0.1, 9)).worse is None
+    assert of(flat(1.0, 10), flat(0.1, 10)).worse is not None
+    assert of(flat(1.0)).worse is None
+    assert of(steps([None] * 40), flat(0.1)).worse is None
+
+
+def test_one_outlier_at_the_end_is_not_worse() -> None:
+    own = [step.loss for step in steps(curve(1.0, 0.1))]
+    own[-3:] = [1.0, 1.0, 1.0]
+    assert of(steps(own), steps(curve(1.0, 0.1))).worse is False
+
+
+@pytest.mark.parametrize(
+    ("own", "broken"),
+    [
+        (steps(curve(1.0, 0.1), range(6), 2.0**15), False),
+        (steps(curve(1.0, 0.1), (*range(6), 30), 2.0**15), True),
+        (steps(curve(1.0, 0.1, 4000), (0, 1, 2000), 2.0**15), False),
+        (steps(curve(1.0, 0.1, 240), range(18), 2.0**15), False),
+        (steps(curve(1.0, 0.1), (0, 1, 2, 3, 4, 5, 9, 14, 20), 2.0**15), True),
+        (steps(curve(1.0, 0.1), range(33, 40), 2.0**15), True),
+        (steps(curve(1.0, 0.1), (38, 39), 2.0**15), False),
+        (steps([*curve(1.0, 0.1), NAN]), True),
+        (steps(curve(1.0, 0.1), bad=(39,)), True),
+        (steps([1.0, NAN, *curve(1.0, 0.1)], (1,), 8.0), True),
+    ],
+    ids="search search-late growth large-gradients wasted end tail nan bad-gradient once".split(),
+)
+def test_lost_steps(own: Steps, broken: bool) -> None:
+    assert of(own).broken is broken
+
+
+def test_searching_is_only_a_watch_without_any_good_step() -> None:
+    assert of(steps([1.0] * 5, range(5), 2.0**15)).searching
+    assert not of(steps([1.0] * 5, range(1, 5), 2.0**15)).searching
+    assert not of(steps([1.0] * 7, range(7), 2.0**15)).searching
+
+
+def test_float32_fails_in_the_same_way_or_not() -> None:
+    late = steps([1.0] * 900 + [NAN] * 100)
+    early = steps([1.0] * 5 + [NAN] * 995)
+    assert of(early, early).float32_fails is True
+    assert of(early, late).float32_fails is False
+    assert of(early, flat(1.0, 1000)).float32_fails is False
+    assert of(early).float32_fails is None
+    assert of(flat(1.0), steps([INF] * 40)).float32_fails is False
+    assert of(steps(curve(1.0, 1e4)), steps(curve(1.0, 1e4))).float32_fails is True
+
+
+def test_a_loss_that_is_non_finite_in_float32_too_is_not_counted() -> None:
+    own = steps([1.0, NAN, 1.0, INF])
+    assert of(own).nonfinite_losses == 2
+    assert of(own, steps([1.0, NAN, 1.0, 1.0])).nonfinite_losses == 1
