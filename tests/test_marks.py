@@ -77,4 +77,4 @@ def test_compiled_functions_keep_their_attributes() -> None:
 
 def test_only_functions_can_be_marked() -> None:
     with pytest.raises(TypeError, match="marks a function, but received 3 of type int"):
-        training_step(3)  # type: ignore[type-var]
+        training_step(3)  # type: ignore[arg-type]

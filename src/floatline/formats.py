@@ -52,7 +52,7 @@ class Format:
     @property
     def exact_integers(self) -> int:
         """Every integer up to this one is representable."""
-        return 2**self.precision_bits
+        return 1 << self.precision_bits
 
 
 def _ieee(name: str, bits: int, precision_bits: int, max_exponent: int) -> Format:

@@ -10,11 +10,11 @@ import pytest
 from floatline.capture.callbacks import select
 
 
-class Own(keras.callbacks.Callback):
+class Own(keras.callbacks.Callback):  # type: ignore[misc]
     pass
 
 
-class OwnCheckpoint(keras.callbacks.ModelCheckpoint):
+class OwnCheckpoint(keras.callbacks.ModelCheckpoint):  # type: ignore[misc]
     pass
 
 

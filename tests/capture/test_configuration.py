@@ -58,7 +58,7 @@ def test_a_shared_layer_stands_once() -> None:
 
 
 def test_layers_of_a_subclassed_model() -> None:
-    class Model(keras.Model):
+    class Model(keras.Model):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             self.blocks = [keras.layers.Dense(4, name="one"), keras.layers.Dense(4, name="two")]
@@ -107,7 +107,7 @@ def test_how_the_step_is_compiled(compiling: dict[str, Any], expected: str) -> N
 def test_a_step_function_is_described_by_what_it_names() -> None:
     model, optimizer = small(), keras.optimizers.Adam()
 
-    @tf.function
+    @tf.function  # type: ignore[untyped-decorator]
     def step(x: Any) -> Any:
         optimizer.apply([x], model.trainable_variables)
 

@@ -8,7 +8,7 @@ from floatline.capture.failures import MAX_LENGTH, condensed, training_error
 
 OUT_OF_RANGE = """Graph execution error:
 
-Detected at node compile_loss/SparseSoftmaxCrossEntropyWithLogits defined at (most recent call last):
+Detected at node compile_loss/SparseSoftmaxCrossEntropy defined at (most recent call last):
   File "train.py", line 12, in <module>
 
   File "/lib/keras/src/trainer.py", line 399, in fit
@@ -18,8 +18,7 @@ Received a label value of 12 which is outside the valid range of [0, 10).  Label
 
 LAYER = """Exception encountered when calling Sequential.call().
 
-\x1b[1mInput 0 of layer "dense" is incompatible with the layer: expected axis -1 of input shape to \
-have value 10, but received input with shape (None, 7)\x1b[0m
+\x1b[1mInput 0 of layer "dense" is incompatible: expected 10, but received (None, 7)\x1b[0m
 
 Arguments received by Sequential.call():
   • inputs=tf.Tensor(shape=(None, 7), dtype=float32)"""
@@ -34,8 +33,7 @@ Arguments received by Sequential.call():
         ),
         (
             LAYER,
-            'Input 0 of layer "dense" is incompatible with the layer: expected axis -1 of input '
-            "shape to have value 10, but received input with shape (None, 7)",
+            'Input 0 of layer "dense" is incompatible: expected 10, but received (None, 7)',
         ),
         ("plain", "plain"),
         ("", "ValueError"),

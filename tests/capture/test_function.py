@@ -25,7 +25,7 @@ def stepping() -> tuple[Any, Any, Any]:
     optimizer = keras.optimizers.Adam()
     optimizer.build(model.trainable_variables)
 
-    @tf.function
+    @tf.function  # type: ignore[untyped-decorator]
     def step(x: Any, y: Any) -> Any:
         with tf.GradientTape() as tape:
             loss = tf.reduce_mean((model(x) - y) ** 2)
@@ -115,7 +115,7 @@ def test_keyword_only_arguments_are_refused() -> None:
 
 
 def test_a_step_inside_another_compiled_function_is_refused() -> None:
-    @tf.function(autograph=False)
+    @tf.function(autograph=False)  # type: ignore[untyped-decorator]
     def epoch(x: Any) -> Any:
         batch_of_call(print, (x,), {})
         return x

@@ -18,7 +18,7 @@ from tests.report import samples
 
 @dataclass
 class Stub:
-    """Stands for `floatline.diagnose`: notes what it is asked, answers what it is told to."""
+    """Stands for `floatline.pipeline`: notes what it is asked, answers what it is told to."""
 
     answer: Diagnosis | BaseException = field(default_factory=samples.precision)
     meanwhile: Callable[[], Any] = lambda: None
@@ -39,9 +39,9 @@ class Stub:
 @pytest.fixture
 def stub(monkeypatch: pytest.MonkeyPatch) -> Stub:
     made = Stub()
-    module = types.ModuleType("floatline.diagnose")
+    module = types.ModuleType("floatline.pipeline")
     module.diagnose_script = made.diagnose_script  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "floatline.diagnose", module)
+    monkeypatch.setitem(sys.modules, "floatline.pipeline", module)
     return made
 
 

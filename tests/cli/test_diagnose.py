@@ -116,14 +116,14 @@ def test_nothing_a_process_prints_gets_between_the_json() -> None:
     program = """
 import os, sys, types
 from tests.report import samples
-module = types.ModuleType("floatline.diagnose")
+module = types.ModuleType("floatline.pipeline")
 def diagnose_script(*args, **kwargs):
     print("from python")
     os.system("echo from a child")
     os.write(1, b"from the framework\\n")
     return samples.precision()
 module.diagnose_script = diagnose_script
-sys.modules["floatline.diagnose"] = module
+sys.modules["floatline.pipeline"] = module
 from floatline.cli.main import cli
 print("before", flush=True)
 cli(["diagnose", "--json", "-", "train.py"])

@@ -86,8 +86,7 @@ def capture_script(
     with contextlib.ExitStack() as stack:
         main = stack.enter_context(_main_module(path, arguments))
         stack.enter_context(handle_steps(on_marked_step))
-        stack.enter_context(after_keras(begin))
-        error = _execute(code, main)
+        error = _execute(code, main, after_keras(begin))
         results = begun[0].conclude(error) if begun else ()
         if not results:
             raise script_error(path, error) from error
@@ -117,9 +116,13 @@ def _compiled(path: Path) -> CodeType:
         ) from error
 
 
-def _execute(code: CodeType, main: ModuleType) -> BaseException | None:
+def _execute(
+    code: CodeType, main: ModuleType, hook: contextlib.AbstractContextManager[None]
+) -> BaseException | None:
+    """Runs the script under the import hook; returns what ended it early, or None."""
     try:
-        exec(code, vars(main))
+        with hook:
+            exec(code, vars(main))
     except BaseException as error:  # noqa: BLE001 - the caller decides what each end means
         return error
     return None

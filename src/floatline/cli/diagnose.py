@@ -139,7 +139,7 @@ def _diagnosis(request: Request, *, divert: bool) -> Diagnosis:
         listener = stack.enter_context(progress.shown_on(errors, quiet=request.quiet))
         listener("running the script")
         # Keras and its backend take seconds to load, and read the environment while they do.
-        from floatline.diagnose import diagnose_script
+        from floatline.pipeline import diagnose_script
 
         diagnosis = diagnose_script(
             request.script,

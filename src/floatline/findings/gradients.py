@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
-from floatline.findings.graph import Graph, graph
 from floatline.records import Site, Trace
 
 UNDERFLOW_SHARE = 0.1
@@ -45,32 +43,41 @@ class LayerGradient:
 
 def layer_gradients(trace: Trace) -> tuple[LayerGradient, ...]:
     """Gradients of a traced step, gathered by layer, in the optimizer's order."""
-    view = graph(trace)
+    origins = _underflows(trace)
     layers: dict[str, list[Site]] = {}
     for gradient in trace.gradients:
         name = gradient.layer or gradient.variable
         layers.setdefault(name, []).append(trace.sites[gradient.site])
-    return tuple(_gather(view, layer, sites) for layer, sites in layers.items())
+    return tuple(_gather(trace, origins, layer, sites) for layer, sites in layers.items())
 
 
-def _gather(view: Graph, layer: str, sites: list[Site]) -> LayerGradient:
+def _gather(trace: Trace, origins: dict[int, int], layer: str, sites: list[Site]) -> LayerGradient:
     nonzero = sum(s.statistics.shadow_nonzero for s in sites)
     weighted = sum(s.statistics.error * s.statistics.shadow_nonzero for s in sites)
-    flushed = sum(s.statistics.flushed for s in sites)
-    origin = None
-    if flushed:
-        largest = max(sites, key=lambda s: s.statistics.flushed)
-        origin = _underflow(view, largest)
-    elements = sum(s.statistics.count for s in sites)
-    error = weighted / nonzero if nonzero else 0.0
-    return LayerGradient(layer, elements, nonzero, flushed, error, origin)
+    largest = max(sites, key=lambda s: s.statistics.flushed)
+    origin = origins.get(largest.index)
+    return LayerGradient(
+        layer=layer,
+        elements=sum(s.statistics.count for s in sites),
+        nonzero=nonzero,
+        flushed=sum(s.statistics.flushed for s in sites),
+        error=weighted / nonzero if nonzero else 0.0,
+        origin=None if origin is None else trace.sites[origin],
+    )
 
 
-def _underflow(view: Graph, gradient: Site) -> Site | None:
-    """The earliest backward operation behind a gradient that flushes decisively by itself."""
-    behind: Iterable[Site] = (gradient, *view.ancestors(gradient, len(view.trace.sites)))
-    flushing = [s for s in behind if s.place.phase == "backward" and _flushes(s)]
-    return min(flushing, key=lambda s: s.index, default=None)
+def _underflows(trace: Trace) -> dict[int, int]:
+    """For every site of the backward pass, the earliest one before it that flushes by itself."""
+    earliest: dict[int, int] = {}
+    for site in trace.sites:
+        if site.place.phase != "backward":
+            continue
+        before = [earliest[i] for i in site.inputs if i in earliest]
+        if _flushes(site):
+            before.append(site.index)
+        if before:
+            earliest[site.index] = min(before)
+    return earliest
 
 
 def _flushes(site: Site) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from floatline.formats import FORMATS, LOW_FORMATS, Format
@@ -49,10 +49,29 @@ class Graph:
         """Sites that training acts on: what was differentiated, and the gradients."""
         return frozenset(self.trace.losses) | {g.site for g in self.trace.gradients}
 
-    def influences(self, site: Site) -> bool:
-        """Whether a site leads to a loss or gradient that is decisively wrong."""
-        reached = {s.index for s in self.descendants(site)} | {site.index}
-        return any(decisively_wrong(self.trace.sites[i]) for i in reached & self.ends)
+    def leading_to(
+        self, ends: Iterable[int], through: Callable[[Site], bool] | None = None
+    ) -> frozenset[int]:
+        """Sites whose values lead to one of `ends`, the ends included.
+
+        Args:
+            ends: Indices of sites.
+            through: Limits the way, the ends included, to sites it accepts.
+        """
+        sites = self.trace.sites
+        accepted = [i for i in ends if through is None or through(sites[i])]
+        found, stack = set(accepted), accepted
+        while stack:
+            for index in sites[stack.pop()].inputs:
+                if index not in found and (through is None or through(sites[index])):
+                    found.add(index)
+                    stack.append(index)
+        return frozenset(found)
+
+    def influential(self) -> frozenset[int]:
+        """Sites that lead to a loss or gradient that is decisively wrong."""
+        sites = self.trace.sites
+        return self.leading_to(i for i in self.ends if decisively_wrong(sites[i]))
 
 
 def graph(trace: Trace) -> Graph:

@@ -55,16 +55,18 @@ def overflows(trace: Trace) -> tuple[Origin, ...]:
     """
     view = graph(trace)
     starts = [site for site in trace.sites if _starts(view, site)]
+    reaching = view.leading_to(view.ends, through=harmed)
     origins, covered = [], set[int]()
     for site in starts:
         if site.index in covered:
             continue
-        passed = {s.index for s in view.descendants(site, through=harmed)}
-        reach: Reach = "confirmed" if (passed | {site.index}) & view.ends else "none"
         rule = cause_of(view, site)
-        origins.append(Origin(rule, trace, site, spot(view, site), reach, len(passed)))
-        if reach == "confirmed":
-            covered |= passed
+        if site.index not in reaching:
+            origins.append(Origin(rule, trace, site, spot(view, site), "none"))
+            continue
+        passed = {s.index for s in view.descendants(site, through=harmed)}
+        origins.append(Origin(rule, trace, site, spot(view, site), "confirmed", len(passed)))
+        covered |= passed
     return _relevant(view, origins)
 
 
@@ -99,7 +101,9 @@ def _relevant(view: Graph, origins: list[Origin]) -> tuple[Origin, ...]:
         first = origins[0]
         confirmed = [Origin(first.rule, first.trace, first.site, first.spot, "unconfirmed", 0)]
     forward = [origin for origin in confirmed if origin.forward]
-    quiet = [o for o in origins if o.reach == "none" and o.forward and view.influences(o.site)]
+    influential = view.influential()
+    silent = (o for o in origins if o.reach == "none" and o.forward)
+    quiet = [origin for origin in silent if origin.site.index in influential]
     return tuple(_one_per_rule(forward or confirmed)) + tuple(_one_per_rule(quiet))
 
 

@@ -39,6 +39,7 @@ def silent_origins(trace: Trace, *, first: bool) -> tuple[Origin, ...]:
             later, the residual of a good fit cancels as it should.
     """
     view = graph(trace)
+    influential = view.influential()
     best: dict[str, Origin] = {}
     for site in trace.sites:
         rule = _rule_of(view, site, first) if site.place.phase == "forward" else None
@@ -46,7 +47,7 @@ def silent_origins(trace: Trace, *, first: bool) -> tuple[Origin, ...]:
             continue
         if rule in best:
             best[rule] = _with_other(best[rule])
-        elif view.influences(site):
+        elif site.index in influential:
             named = _narrowing(view, site) if rule == "FL303" else site
             best[rule] = Origin(rule, trace, site, named, "none", _passed(view, site))
     return tuple(best.values())

@@ -48,9 +48,9 @@ def compare(trace: Trace, record: StepRecord) -> str | None:
     'the gradients were finite in the traced step and not finite in the untraced one'
     """
     traced_gradients = not any(_nonfinite(trace, g.site) for g in trace.gradients)
-    if trace.gradients or not record.finite_gradients:
-        if traced_gradients != record.finite_gradients:
-            return _disagreement("gradients were", traced_gradients)
+    measured = bool(trace.gradients) or not record.finite_gradients
+    if measured and traced_gradients != record.finite_gradients:
+        return _disagreement("gradients were", traced_gradients)
     if record.loss is not None and trace.losses:
         traced_loss = not any(_nonfinite(trace, site) for site in trace.losses)
         if traced_loss != math.isfinite(record.loss):

@@ -46,18 +46,20 @@ class Kernels(NamedTuple):
         bits: Reads the bits of float32 values as int32.
         segment_sum: `(values, ascending segment numbers, segments)` to sums per segment.
         segment_max: Likewise the largest value; any number for a segment without elements.
+        histogram: `(non-negative int32 values, length)` to how often each number below length occurs.
     """
 
     bits: Callable[[Tensor], Tensor]
-    segment_sum: Callable[[Tensor, Tensor, int], Tensor]
-    segment_max: Callable[[Tensor, Tensor, int], Tensor]
+    segment_sum: Callable[[Tensor, Tensor, int | Tensor], Tensor]
+    segment_max: Callable[[Tensor, Tensor, int | Tensor], Tensor]
+    histogram: Callable[[Tensor, int | Tensor], Tensor]
 
 
 class Segments(NamedTuple):
     """Which segment each element of a pool belongs to: `(n,)` int32 ascending, and how many."""
 
     numbers: Tensor
-    count: int
+    total: int | Tensor
 
 
 class Pack(NamedTuple):
@@ -128,21 +130,28 @@ def measure(
     fields = {id(lane): _field(lane, kernels) for lane in (computed, shadow, local)}
     tables = _class_tables(dtype)
     lanes = (computed, shadow, local)
-    code = sum(
-        ops.take(table, fields[id(lane)]) for table, lane in zip(tables, lanes, strict=True)
-    )
+    code = sum(ops.take(table, fields[id(lane)]) for table, lane in zip(tables, lanes, strict=True))
     magnitude = ops.abs(shadow)
     peak = reduce.max(_finite(magnitude))
     nonzero = ops.where(magnitude > 0, -magnitude, -np.inf)
     counts = [
         reduce.histogram(fields[id(shadow)], _FIELDS),
         reduce.histogram(code, _CODES),
-        ops.cast(_differing(computed, shadow, dtype, reduce), "int32"),
     ]
-    sums = [*_errors(computed, shadow, reduce), *_errors(computed, local, reduce)]
     computed_peak = peak if computed is shadow else reduce.max(_finite(ops.abs(computed)))
     maxima = [peak, computed_peak, reduce.max(nonzero)]
+    nothing = ops.zeros_like(peak)
+    sums = [
+        *(_errors(computed, shadow, reduce) or (nothing, nothing)),
+        *(_errors(computed, local, reduce) or (nothing, nothing)),
+    ]
+    if dtype in FORMATS or computed is shadow:
+        differing = nothing
+    else:
+        differing = reduce.sum(ops.cast(ops.not_equal(computed, shadow), "float32"))
     neutral = ops.convert_to_tensor([_NO_MAXIMA], "float32")
+    # Floats nearly all differ; that integers do is news.
+    counts.append(ops.cast(ops.reshape(differing, (-1, 1)), "int32"))
     return Pack(
         ops.concatenate(counts, axis=1),
         ops.stack(sums, axis=1),
@@ -155,7 +164,7 @@ class _Reduction:
 
     def __init__(self, segments: Segments | None, kernels: Kernels) -> None:
         self._segments, self._kernels = segments, kernels
-        self.count = segments.count if segments is not None else 1
+        self.count: int | Tensor = segments.total if segments is not None else 1
 
     def sum(self, row: Tensor) -> Tensor:
         if self._segments is None:
@@ -168,10 +177,10 @@ class _Reduction:
         return self._kernels.segment_max(row, self._segments.numbers, self.count)
 
     def histogram(self, bins: Tensor, size: int) -> Tensor:
-        if self._segments is not None:
-            bins = bins + size * self._segments.numbers
-        flat = ops.bincount(bins, minlength=size * self.count)
-        return ops.cast(ops.reshape(flat[: size * self.count], (self.count, size)), "int32")
+        if self._segments is None:
+            return ops.reshape(self._kernels.histogram(bins, size), (1, size))
+        flat = self._kernels.histogram(bins + size * self._segments.numbers, size * self.count)
+        return ops.reshape(flat, (-1, size))
 
 
 def _finite(magnitude: Tensor) -> Tensor:
@@ -194,19 +203,10 @@ def _class_tables(dtype: str) -> list[Tensor]:
     return [ops.convert_to_tensor(classes * _CLASSES**lane, "int32") for lane in range(3)]
 
 
-def _differing(computed: Tensor, shadow: Tensor, dtype: str, reduce: _Reduction) -> Tensor:
-    """Elements that differ, counted for integers only: for floats nearly all of them do."""
-    if dtype in FORMATS or computed is shadow:
-        return ops.zeros((reduce.count, 1), "float32")
-    differs = ops.cast(ops.not_equal(computed, shadow), "float32")
-    return ops.reshape(reduce.sum(differs), (-1, 1))
-
-
-def _errors(computed: Tensor, truth: Tensor, reduce: _Reduction) -> tuple[Tensor, Tensor]:
-    """Sum |computed - truth| and sum |truth| where both are finite."""
+def _errors(computed: Tensor, truth: Tensor, reduce: _Reduction) -> tuple[Tensor, Tensor] | None:
+    """Sum |computed - truth| and sum |truth| where both are finite; None when they are one."""
     if computed is truth:
-        nothing = ops.zeros((reduce.count,), "float32")
-        return nothing, nothing
+        return None
     distance = ops.abs(computed - truth)
     both = distance < np.inf
     return (
@@ -222,7 +222,9 @@ def decode(pack: Pack) -> list[Statistics]:
 
     >>> values = ops.convert_to_tensor([1.0, 0.0, float("inf")])
     >>> shadow = ops.convert_to_tensor([1.0, 1e-9, 1e5])
-    >>> kernels = Kernels(lambda x: ops.view(x, "int32"), ops.segment_sum, ops.segment_max)
+    >>> count = lambda values, length: ops.bincount(values, minlength=length)
+    >>> bits = lambda x: ops.view(x, "int32")
+    >>> kernels = Kernels(bits, ops.segment_sum, ops.segment_max, count)
     >>> pack = measure(values, shadow, shadow, "float16", None, kernels)
     >>> statistics = decode(Pack(*(ops.convert_to_numpy(part) for part in pack)))[0]
     >>> statistics.flushed, statistics.saturated, statistics.exponents

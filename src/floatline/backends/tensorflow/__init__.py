@@ -78,11 +78,11 @@ class TensorFlowBackend:
 
 def _as_written(function: Any) -> Callable[..., Any]:
     """The Python function inside a `tf.function`, converted by AutoGraph as it would have been."""
-    if not function._autograph:  # noqa: SLF001 (not readable otherwise)
-        return function.python_function
-    return tf.__internal__.autograph.tf_convert(
-        function.python_function, tf.__internal__.autograph.control_status_ctx()
-    )
+    python: Callable[..., Any] = function.python_function
+    if function._autograph:  # noqa: SLF001 (not readable otherwise)
+        status = tf.__internal__.autograph.control_status_ctx()
+        python = tf.__internal__.autograph.tf_convert(python, status)
+    return python
 
 
 def _of_one_batch(function: Callable[..., Any]) -> Callable[[Batch], Any]:

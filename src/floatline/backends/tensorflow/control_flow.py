@@ -19,7 +19,7 @@ from tensorflow.python.framework.func_graph import FuncGraph
 
 from floatline.backends.tensorflow.lanes import Operation, Tensor, Value
 from floatline.backends.tensorflow.operations import BRANCHES, CALLS, CASES, LOOPS, READS
-from floatline.backends.tensorflow.recorder import Recorder
+from floatline.backends.tensorflow.recorder import Census, Recorder
 from floatline.records import Place
 from floatline.tracing.sites import Ledger
 from floatline.tracing.statistics import Pack, concatenate, empty, merge
@@ -73,12 +73,12 @@ def scout(
     """
     flags = tuple(value.shared for value in inputs)
     signature = (id(graph), flags, frame.variables.signature(), frame.recorder is None)
-    known = frame.setting.scouted.get(signature)
+    known: Scouted | None = frame.setting.scouted.get(signature)
     if known is not None:
         return known
     with FuncGraph("scratch").as_default(), frame.setting.omissions.paused():
         table = frame.variables.branch()
-        recorder = Recorder(Ledger()) if frame.recorder is not None else None
+        recorder = Census(Ledger()) if frame.recorder is not None else None
         values = _stand_ins(graph, inputs)
         outside = frame.nested(table, None, place).run_unchanging(graph, values, unchanging)
         nested = frame.nested(table, recorder, place)
@@ -164,7 +164,7 @@ def _choose_branch(
     def build(position: int) -> Callable[[], list[Tensor]]:
         def run() -> list[Tensor]:
             table = frame.variables.branch()
-            recorder = Recorder(frame.recorder.ledger) if frame.recorder is not None else None
+            recorder = frame.recorder.nested() if frame.recorder is not None else None
             nested = frame.nested(table, recorder, place)
             values = nested.run(graphs[position], inputs, graphs[position].outputs)
             values += [table.at(key) for key in written]
@@ -189,7 +189,9 @@ def _choose_branch(
 def _stays_shared(frame: Interpreter, key: int, scouted: Sequence[Scouted]) -> bool:
     """Whether a variable is the same in all lanes whichever branch is taken."""
     flags = [
-        s.written_shared[s.written.index(key)] if key in s.written else frame.variables.at(key).shared
+        s.written_shared[s.written.index(key)]
+        if key in s.written
+        else frame.variables.at(key).shared
         for s in scouted
     ]
     return all(flags)
@@ -216,9 +218,7 @@ def _loop(frame: Interpreter, operation: Operation) -> list[Value]:
     body, condition = function_graph(operation, "body"), function_graph(operation, "cond")
     inputs = [frame.value(tensor) for tensor in operation.inputs]
     place = frame.place(operation)
-    carried = [
-        index for index in range(len(inputs)) if not _is_invariant(body, index)
-    ]
+    carried = [index for index in range(len(inputs)) if not _is_invariant(body, index)]
     unchanging = set(range(len(inputs))) - set(carried) - _written_inputs(body)
     inputs, known = _settle(frame, body, inputs, carried, place, unchanging)
     loop = _Loop(frame, body, condition, inputs, carried, known, place, unchanging)
@@ -274,14 +274,23 @@ class _Loop:
     """One loop being rebuilt."""
 
     def __init__(
-        self, frame: Interpreter, body: Any, condition: Any, inputs: list[Value],
-        carried: Sequence[int], known: Scouted, place: Place | None, unchanging: Collection[int],
+        self,
+        frame: Interpreter,
+        body: Any,
+        condition: Any,
+        inputs: list[Value],
+        carried: Sequence[int],
+        known: Scouted,
+        place: Place | None,
+        unchanging: Collection[int],
     ) -> None:
         self._frame, self._body, self._condition = frame, body, condition
         self._inputs, self._carried, self._known, self._place = inputs, carried, known, place
         self._lanes = len(frame.setting.lanes)
-        self._state = [_split_if(frame, key, s) for key, s in zip(
-            known.written, known.written_shared, strict=True)]
+        self._state = [
+            _split_if(frame, key, s)
+            for key, s in zip(known.written, known.written_shared, strict=True)
+        ]
         self._initial = [inputs[i] for i in carried] + self._state
         self._together = [value.shared for value in self._initial]
         ledger = frame.recorder.ledger if frame.recorder is not None else Ledger()
@@ -348,7 +357,8 @@ class _Loop:
     def _step(self, *flat: Tensor) -> list[Tensor]:
         values = self._lifted(flat)
         table = self._table(values)
-        recorder = Recorder(self._ledger) if self._frame.recorder is not None else None
+        outer = self._frame.recorder
+        recorder = outer.nested() if outer is not None else None
         nested = self._frame.nested(table, recorder, self._place)
         outputs = nested.run(self._body, self._bound(values), self._body.outputs, self._outside)
         after = [outputs[i] for i in self._carried] + [table.at(k) for k in self._known.written]
@@ -358,9 +368,8 @@ class _Loop:
         if recorder is None or not self._measures:
             return result
         self._indices, pack = recorder.finish()
-        if pack is None:
-            return result
-        return result + list(merge(Pack(*flat[-3:]), pack))
+        before = Pack(*flat[-3:])
+        return result + list(before if pack is None else merge(before, pack))
 
 
 def _split_if(frame: Interpreter, key: int, shared: bool) -> Value:

@@ -148,7 +148,9 @@ class Interpreter:
         """The value of a tensor of the graph being run."""
         return self._values[tensor.name]
 
-    def nested(self, variables: VariableTable, recorder: Recorder | None, outer: Place | None) -> Interpreter:
+    def nested(
+        self, variables: VariableTable, recorder: Recorder | None, outer: Place | None
+    ) -> Interpreter:
         """An interpreter for the body of a loop or branch."""
         return Interpreter(self.setting, variables, recorder, outer)
 
@@ -216,13 +218,20 @@ class Interpreter:
             return value
         self.variables.read.add(key)
         path = self.variables.path(handle)
-        measured = self._measured(operation, None, value, upcast(value.lead), role="parameter", variable=path)
+        measured = self._measured(
+            operation, None, value, upcast(value.lead), role="parameter", variable=path
+        )
         self.variables.supply(key, measured)
         return measured
 
     def updated(
-        self, operation: Operation, handle: Tensor, old: Value, change: Value,
-        lanes: Sequence[Tensor], local: Tensor,
+        self,
+        operation: Operation,
+        handle: Tensor,
+        old: Value,
+        change: Value,
+        lanes: Sequence[Tensor],
+        local: Tensor,
     ) -> Value:
         """The new value of a variable, measured as a site of its own."""
         value = Value(tuple(lanes), merge_sources([old, change]))

@@ -94,9 +94,7 @@ def _raise_attribute(attr: attr_value_pb2.AttrValue) -> attr_value_pb2.AttrValue
         return attr
     result = attr_value_pb2.AttrValue()
     result.CopyFrom(attr)
-    result.list.type[:] = [
-        types_pb2.DT_FLOAT if t in _LOW_ENUMS else t for t in attr.list.type
-    ]
+    result.list.type[:] = [types_pb2.DT_FLOAT if t in _LOW_ENUMS else t for t in attr.list.type]
     return result
 
 

@@ -153,9 +153,7 @@ def _compile(build: Callable[..., Any], step: StepGraph, lanes: Sequence[str]) -
     count = len(step.graph.inputs) - len(step.graph.captures)
     batch = [tf.TensorSpec(t.shape, t.dtype) for t in step.graph.inputs[:count]]
     low = SHADOW in lanes and COMPUTED not in lanes
-    state = [
-        tf.TensorSpec(v.shape, raised(v.dtype) if low else v.dtype) for v in step.variables
-    ]
+    state = [tf.TensorSpec(v.shape, raised(v.dtype) if low else v.dtype) for v in step.variables]
     function = tf.function(build, autograph=False)
     return function.get_concrete_function(batch, state)
 
@@ -185,7 +183,9 @@ def _interpret(
 
 
 def _captured(frame: Interpreter, tensor: Tensor) -> Value:
-    return frame.shared(tensor) if tensor.dtype in (tf.resource, tf.variant) else frame.taken(tensor)
+    return (
+        frame.shared(tensor) if tensor.dtype in (tf.resource, tf.variant) else frame.taken(tensor)
+    )
 
 
 def _input_place(tensor: Tensor) -> Place:
@@ -201,4 +201,3 @@ def finite_flags(tensors: Sequence[Tensor]) -> Tensor:
     """For each tensor, whether all its values are finite."""
     flags = [tf.reduce_all(tf.math.is_finite(tensor)) for tensor in tensors]
     return tf.stack(flags) if flags else tf.zeros([0], tf.bool)
-

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import site
 import sysconfig
-from collections.abc import Callable, Mapping
 from functools import cache
 
 import keras
@@ -28,7 +27,7 @@ class Provenance:
         self, observed: Observed, layer_source: LayerSource, root: keras.Layer | None = None
     ) -> None:
         self._contexts = observed.contexts
-        self._by_name = {operation.name: context for operation, context in observed.contexts.items()}
+        self._by_name = {op.name: context for op, context in observed.contexts.items()}
         self._layer_source = layer_source
         self._root = root
         self._places: dict[tuple[Operation, Place | None], Place] = {}
@@ -88,11 +87,12 @@ class Provenance:
         frames = _frames(operation)
         source = _users_line(frames)
         if source is None and forward is not None:
-            frames = _frames(forward)
-            source = _users_line(frames)
+            source = _users_line(_frames(forward))
         if source is None and layers:
             source = next(filter(None, map(self._layer_source, reversed(layers))), None)
         library = _library_line(frames)
+        if library is None and forward is not None:
+            library = _library_line(_frames(forward))
         return source, (None if library == source else library)
 
 
@@ -102,8 +102,8 @@ def _frames(operation: Operation) -> tuple[SourceLine, ...]:
     What stands above the step (the user's call of `fit`, Floatline) says nothing of the operation.
     """
     frames = [SourceLine(f.filename, f.lineno) for f in operation.traceback or ()]
-    ours = [index for index, frame in enumerate(frames) if frame.file.startswith(_OUR_OWN)]
-    inside = frames[ours[0] + 1 :] if ours else frames
+    entries = [index for index, frame in enumerate(frames) if frame.file == _ENTRY]
+    inside = frames[entries[-1] + 1 :] if entries else frames
     return tuple(frame for frame in inside if not frame.file.startswith(_OUR_OWN))
 
 
@@ -112,37 +112,32 @@ def _users_line(frames: tuple[SourceLine, ...]) -> SourceLine | None:
 
 
 def _library_line(frames: tuple[SourceLine, ...]) -> SourceLine | None:
-    """The innermost library line that a reader can learn from: Keras' layers before plumbing."""
-    for telling in (_is_keras_proper, _is_library_proper):
-        found = next((frame for frame in reversed(frames) if telling(frame.file)), None)
-        if found is not None:
-            return found
+    """The innermost telling line of a library (a layer's, a loss's) below the user's own."""
+    for frame in reversed(frames):
+        if is_users(frame.file):
+            return None
+        if _is_telling(frame.file):
+            return frame
     return None
 
 
 _OUR_OWN = os.path.join(
     os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), ""
 )
+_ENTRY = os.path.join(os.path.dirname(os.path.abspath(__file__)), "step.py")
+"""The user's step is called from this file: everything above it led there."""
+
 _KERAS = os.path.join("keras", "src", "")
-_KERAS_PLUMBING = tuple(
-    os.path.join("keras", "src", name) for name in ("backend", "ops", "utils", "tree")
-) + (os.path.join("keras", "src", "layers", "layer.py"),)
-_TENSORFLOW_PLUMBING = (
-    os.path.join("tensorflow", "python", "framework", ""),
-    os.path.join("tensorflow", "python", "eager", ""),
-    os.path.join("tensorflow", "python", "util", ""),
-    os.path.join("tensorflow", "python", "ops", "gen_"),
+_PLUMBING = (
+    *(os.path.join(_KERAS, name) for name in ("backend", "ops", "utils", "tree")),
+    os.path.join(_KERAS, "layers", "layer.py"),
+    os.path.join("tensorflow", "python", ""),
 )
 
 
 @cache
-def _is_keras_proper(file: str) -> bool:
-    return _KERAS in file and not any(plumbing in file for plumbing in _KERAS_PLUMBING)
-
-
-@cache
-def _is_library_proper(file: str) -> bool:
-    return not is_users(file) and not any(plumbing in file for plumbing in _TENSORFLOW_PLUMBING)
+def _is_telling(file: str) -> bool:
+    return not any(folder in file for folder in _PLUMBING)
 
 
 @cache

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from functools import cache
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -25,13 +26,28 @@ ASSUMED_DIMENSION = 32
 """Stands in for an unknown dimension, usually the batch, when sizes are estimated."""
 
 
-class _Kind(NamedTuple):
+class Kind(NamedTuple):
     """What tensors must have in common to be pooled: dtype, and which lanes are one tensor."""
 
     dtype: str
     shadow_is_computed: bool
     local_is_computed: bool
     local_is_shadow: bool
+
+    @property
+    def distinct_lanes(self) -> tuple[int, ...]:
+        """Positions of the lanes that are tensors of their own: computed, shadow, local."""
+        shadow = () if self.shadow_is_computed else (1,)
+        local = () if self.local_is_computed or self.local_is_shadow else (2,)
+        return (0, *shadow, *local)
+
+    def all_lanes(self, distinct: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Computed, shadow and local from the distinct lanes."""
+        by_position = dict(zip(self.distinct_lanes, distinct, strict=True))
+        computed = by_position[0]
+        shadow = by_position.get(1, computed)
+        local = shadow if self.local_is_shadow else computed
+        return computed, shadow, by_position.get(2, local)
 
 
 class _Pending(NamedTuple):
@@ -49,8 +65,8 @@ class Recorder:
 
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
-        self._pools: dict[_Kind, list[_Pending]] = {}
-        self._elements: dict[_Kind, int] = {}
+        self._pools: dict[Kind, list[_Pending]] = {}
+        self._elements: dict[Kind, int] = {}
         self._packs: list[tuple[list[int], Pack]] = []
 
     def measure(
@@ -58,7 +74,7 @@ class Recorder:
     ) -> int:
         """Enters a site and has its tensors measured; returns the site's index."""
         site = self.ledger.add(description)
-        kind = _Kind(description.dtype, shadow is computed, local is computed, local is shadow)
+        kind = Kind(description.dtype, shadow is computed, local is computed, local is shadow)
         pending = _Pending(site, (computed, shadow, local))
         size = _estimated_size(computed.shape)
         if size >= ALONE_ELEMENTS:
@@ -69,6 +85,10 @@ class Recorder:
         if self._elements[kind] >= POOL_ELEMENTS:
             self._flush(kind)
         return site
+
+    def nested(self) -> Recorder:
+        """A recorder of the same kind for a nested graph."""
+        return Recorder(self.ledger)
 
     def absorb(self, sites: Sequence[int], pack: Pack) -> None:
         """Takes over the measurements of a nested graph."""
@@ -83,10 +103,25 @@ class Recorder:
         sites = [site for indices, _ in self._packs for site in indices]
         return sites, concatenate([pack for _, pack in self._packs])
 
-    def _flush(self, kind: _Kind) -> None:
+    def _flush(self, kind: Kind) -> None:
         pending = self._pools.pop(kind)
         self._elements.pop(kind)
         self._packs.append(([p.site for p in pending], _pool(kind, pending)))
+
+
+class Census(Recorder):
+    """Counts sites and measures nothing: for graphs that are built to be thrown away."""
+
+    def measure(
+        self, description: Description, computed: Tensor, shadow: Tensor, local: Tensor
+    ) -> int:
+        """Enters a site."""
+        del computed, shadow, local
+        return self.ledger.add(description)
+
+    def nested(self) -> Recorder:
+        """A census of a nested graph."""
+        return Census(self.ledger)
 
 
 class Omissions:
@@ -121,20 +156,46 @@ def _estimated_size(shape: tf.TensorShape) -> int:
     return math.prod(ASSUMED_DIMENSION if size is None else size for size in shape.as_list())
 
 
-def _pool(kind: _Kind, pending: Sequence[_Pending]) -> Pack:
-    computed = _joined([p.lanes[0] for p in pending])
-    shadow = computed if kind.shadow_is_computed else _joined([p.lanes[1] for p in pending])
-    if kind.local_is_computed or kind.local_is_shadow:
-        local = computed if kind.local_is_computed else shadow
+def _pool(kind: Kind, pending: Sequence[_Pending]) -> Pack:
+    lanes = [_joined([p.lanes[lane] for p in pending]) for lane in kind.distinct_lanes]
+    if len(pending) == 1:
+        rows = _measuring_one(kind)(*lanes)
     else:
-        local = _joined([p.lanes[2] for p in pending])
-    segments = _segments(pending) if len(pending) > 1 else None
-    return measure(computed, shadow, local, kind.dtype, segments, KERNELS)
+        sizes = tf.stack([_size(p.lanes[0]) for p in pending])
+        rows = _measuring(kind)(*lanes, sizes)
+    for part in rows:
+        part.set_shape([len(pending), part.shape[1]])
+    return Pack(*rows)
 
 
-def _segments(pending: Sequence[_Pending]) -> Segments:
-    sizes = tf.stack([_size(p.lanes[0]) for p in pending])
-    return Segments(tf.repeat(tf.range(len(pending)), sizes), len(pending))
+# A pool's statistics are a hundred operations. Built once as a function and called, they cost a
+# traced step one operation each time; these two remember functions only, never data.
+
+
+@cache
+def _measuring(kind: Kind) -> Any:
+    """The compiled measurement of a pool of tensors: `(*distinct lanes, sizes)` to a pack."""
+
+    def measure_pool(*lanes_and_sizes: Tensor) -> Pack:
+        *lanes, sizes = lanes_and_sizes
+        count = tf.size(sizes)
+        segments = Segments(tf.repeat(tf.range(count), sizes), count)
+        return measure(*kind.all_lanes(lanes), kind.dtype, segments, KERNELS)
+
+    vector = tf.TensorSpec([None], tf.float32)
+    signature = [vector] * len(kind.distinct_lanes) + [tf.TensorSpec([None], tf.int32)]
+    return tf.function(measure_pool, input_signature=signature, autograph=False)
+
+
+@cache
+def _measuring_one(kind: Kind) -> Any:
+    """The compiled measurement of one tensor."""
+
+    def measure_tensor(*lanes: Tensor) -> Pack:
+        return measure(*kind.all_lanes(lanes), kind.dtype, None, KERNELS)
+
+    signature = [tf.TensorSpec([None], tf.float32)] * len(kind.distinct_lanes)
+    return tf.function(measure_tensor, input_signature=signature, autograph=False)
 
 
 def _joined(tensors: Sequence[Tensor]) -> Tensor:
@@ -151,20 +212,28 @@ def _bits(tensor: Tensor) -> Tensor:
     return tf.bitcast(tensor, tf.int32)
 
 
-def _segment_sum(values: Tensor, numbers: Tensor, count: int) -> Tensor:
+def _segment_sum(values: Tensor, numbers: Tensor, count: int | Tensor) -> Tensor:
     return _by_segment(tf.math.segment_sum, values, numbers, count)
 
 
-def _segment_max(values: Tensor, numbers: Tensor, count: int) -> Tensor:
+def _segment_max(values: Tensor, numbers: Tensor, count: int | Tensor) -> Tensor:
     return _by_segment(tf.math.segment_max, values, numbers, count)
 
 
 def _by_segment(
-    reduce: Callable[[Tensor, Tensor], Tensor], values: Tensor, numbers: Tensor, count: int
+    reduce: Callable[[Tensor, Tensor], Tensor],
+    values: Tensor,
+    numbers: Tensor,
+    count: int | Tensor,
 ) -> Tensor:
     """TensorFlow's sorted reduction is the fast one, but forgets empty segments at the end."""
     found = reduce(values, numbers)
     return tf.pad(found, [[0, count - tf.shape(found)[0]]])
 
 
-KERNELS = Kernels(_bits, _segment_sum, _segment_max)
+def _count(values: Tensor, length: int | Tensor) -> Tensor:
+    unweighted = tf.zeros([0], tf.int32)
+    return tf.raw_ops.DenseBincount(input=values, size=length, weights=unweighted)
+
+
+KERNELS = Kernels(_bits, _segment_sum, _segment_max, _count)

@@ -119,7 +119,7 @@ class TensorFlowStep:
         program = self._program(step, TracedProgram)
         kept = self.snapshot()
         try:
-            trace, _ = program.run(_values(step, state), tensors)
+            trace: Trace = program.run(_values(step, state), tensors)[0]
         finally:
             self.restore(kept)
         return trace

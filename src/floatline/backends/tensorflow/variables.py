@@ -87,7 +87,9 @@ def _assign_by(function: Callable[[Tensor, Tensor], Tensor]) -> Handler:
         old = frame.variables[handle.lead]
         lanes = [function(a, b) for a, b in zip(old.lanes, change.lanes, strict=True)]
         local = function(upcast(old.lead), upcast(change.lead))
-        frame.variables[handle.lead] = frame.updated(operation, handle.lead, old, change, lanes, local)
+        frame.variables[handle.lead] = frame.updated(
+            operation, handle.lead, old, change, lanes, local
+        )
         return []
 
     return handle_operation
@@ -104,7 +106,9 @@ def _scatter_by(function: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Handler
         lead = indices.lead
         raw = upcast(old.lead)
         local = function(raw, lead[..., tf.newaxis], _rows(upcast(change.lead), lead, raw))
-        frame.variables[handle.lead] = frame.updated(operation, handle.lead, old, change, lanes, local)
+        frame.variables[handle.lead] = frame.updated(
+            operation, handle.lead, old, change, lanes, local
+        )
         return []
 
     return handle_operation

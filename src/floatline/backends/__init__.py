@@ -1,0 +1,1 @@
+"""The seam: everything that knows a framework."""

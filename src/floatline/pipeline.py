@@ -1,0 +1,183 @@
+"""The stages called in order: capture, trace, findings; the answer is a `Diagnosis`."""
+
+from __future__ import annotations
+
+import importlib
+import platform
+from collections.abc import Callable, Iterable, Sequence
+from importlib.metadata import version
+from typing import Any
+
+from floatline.backends.interface import Backend
+from floatline.capture.capture import Budget, Capture
+from floatline.capture.script import capture_script
+from floatline.errors import BackendError, InputError
+from floatline.findings.judge import judge, needs_reference
+from floatline.progress import Progress, silent
+from floatline.records import Diagnosis, Environment, Evidence
+from floatline.tracing.moments import trace_moments
+from floatline.tracing.reference import train_reference
+
+BACKENDS = {"tensorflow": "floatline.backends.tensorflow:TensorFlowBackend"}
+"""Where each Keras backend is implemented."""
+
+
+def diagnose(
+    subject: Any,
+    *data: Any,
+    budget: Budget | None = None,
+    progress: Progress = silent,
+    **fit_arguments: Any,
+) -> Diagnosis:
+    """Watches a training for a while, looks inside its decisive steps, and tells what is wrong.
+
+    The model's weights, its optimizer, its metrics and all random states are afterwards what they
+    were before.
+
+    Args:
+        subject: A compiled Keras model, or a function that runs one training step on one batch.
+        *data: For a model what `fit` takes by position, `x, y` or a dataset; for a function its
+            batches, as one iterable.
+        budget: How long the training is watched; 1000 steps or 15 seconds by default.
+        progress: Told how far the diagnosis is.
+        **fit_arguments: For a model, further arguments of `fit`: `batch_size`, `epochs`,
+            `sample_weight`, `class_weight`, `callbacks`.
+
+    Returns:
+        A `records.Diagnosis`.
+
+    Raises:
+        InputError: `subject` is neither, or the data does not fit it.
+        TrainingError: The training itself raises an error.
+        TraceError: The step cannot be looked into.
+        BackendError: Keras runs on a backend that is not supported.
+
+    Example:
+
+    >>> import keras, numpy as np
+    >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+    >>> model.compile("sgd", "mse")
+    >>> x = np.linspace(0, 1, 256, dtype="float32").reshape(64, 4)
+    >>> diagnose(model, x, x[:, :1], epochs=5).verdict
+    'healthy'
+    """
+    from floatline.capture.function import capture_function
+    from floatline.capture.model import capture_fit
+
+    backend, limit = load_backend(), budget or Budget()
+    if hasattr(subject, "fit") and hasattr(subject, "layers"):
+        arguments = {**dict(zip(("x", "y"), data, strict=False)), **fit_arguments}
+        if len(data) > 2:
+            raise InputError(
+                f"diagnose(model, ...) takes x and y by position, but received {len(data)} values.",
+                "Name the others as in fit: batch_size=..., epochs=..., sample_weight=...",
+            )
+        return examine(capture_fit(backend, subject, arguments, limit, progress), backend, progress)
+    if fit_arguments or len(data) != 1:
+        raise InputError(
+            f"diagnose(step_function, batches) takes one iterable of batches, but received "
+            f"{len(data)} values and the arguments {sorted(fit_arguments)}.",
+            "Pass a list, generator or dataset whose elements are what one step takes.",
+        )
+    batches: Iterable[Any] = data[0]
+    captured = capture_function(backend, subject, batches, limit, progress)
+    return examine(captured, backend, progress)
+
+
+def diagnose_script(
+    script: str,
+    arguments: Sequence[str] = (),
+    *,
+    precision: str | None = None,
+    budget: Budget | None = None,
+    progress: Progress = silent,
+) -> Diagnosis:
+    """Runs an unmodified script up to its training and diagnoses that.
+
+    Args:
+        script: Path of the script.
+        arguments: The script's own arguments.
+        precision: A Keras dtype policy to set before the script runs.
+        budget: How long the training is watched.
+        progress: Told how far the diagnosis is.
+
+    Raises:
+        FloatlineError: As in `diagnose`; and `ScriptError` for a script that is missing, fails,
+            exits or never trains.
+    """
+    return capture_script(
+        script,
+        arguments,
+        load_backend=load_backend,
+        precision=precision,
+        budget=budget or Budget(),
+        progress=progress,
+        examine=lambda capture: examine(capture, load_backend(), progress, script),
+    )
+
+
+def examine(
+    capture: Capture, backend: Backend, progress: Progress, script: str | None = None
+) -> Diagnosis:
+    """From a watched training to the diagnosis: trace, compare with float32, judge."""
+    with backend.preserve_random_state():
+        traces = trace_moments(capture, progress)
+        reference = None
+        if needs_reference(capture.configuration, capture.history, traces):
+            seconds = max(_LEAST_REFERENCE_SECONDS, capture.history.seconds)
+            reference = train_reference(capture, seconds, progress)
+    evidence = Evidence(capture.configuration, capture.history, traces, reference)
+    judgement = judge(evidence)
+    return Diagnosis(
+        verdict=judgement.verdict,
+        explanation=judgement.explanation,
+        findings=judgement.findings,
+        checks=judgement.checks,
+        evidence=evidence,
+        environment=environment(backend),
+        notes=capture.notes,
+        script=script,
+    )
+
+
+_LEAST_REFERENCE_SECONDS = 5.0
+"""Compiling the float32 step takes seconds by itself; a short training gets at least these."""
+
+
+def load_backend() -> Backend:
+    """The backend that Keras has chosen.
+
+    Raises:
+        BackendError: Keras runs on a backend that Floatline does not support, or it is broken.
+    """
+    import keras
+
+    name = keras.backend.backend()
+    if name not in BACKENDS:
+        raise BackendError(
+            f"Keras runs on the {name} backend, which Floatline cannot look into yet.",
+            f"Supported: {', '.join(BACKENDS)}. Set KERAS_BACKEND accordingly.",
+        )
+    module, _, attribute = BACKENDS[name].partition(":")
+    try:
+        factory: Callable[[], Backend] = getattr(importlib.import_module(module), attribute)
+    except ImportError as error:
+        raise BackendError(
+            f"The {name} backend cannot be loaded: {error}",
+            f"Install it with: pip install floatline[{name}]",
+        ) from error
+    return factory()
+
+
+def environment(backend: Backend) -> Environment:
+    """Versions and device under which a diagnosis was made."""
+    import keras
+
+    return Environment(
+        floatline=version("floatline"),
+        python=platform.python_version(),
+        keras=keras.__version__,
+        backend=backend.name,
+        framework=backend.framework(),
+        device=backend.device(),
+    )

@@ -1,0 +1,189 @@
+"""Training calls of a running script, on a backend that computes nothing."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from floatline.capture.capture import Budget, Capture
+from floatline.errors import TrainingError
+from tests.capture.scripts import Write, failing, run, writer
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    return writer(tmp_path)
+
+
+def test_fit_is_captured(write: Write) -> None:
+    capture = run(write("history = model.fit(x, y, 8, epochs=2)\nraise SystemExit('not reached')"))
+    assert len(capture.history.steps) == 6
+    assert capture.configuration.entry == "fit"
+    assert capture.configuration.epochs == 2
+    assert Path(capture.configuration.source.file).name == "train.py"
+
+
+def test_layers_know_their_line(write: Write) -> None:
+    script = write("model.fit(x, y)")
+    (layer,) = run(script).configuration.layers
+    assert layer.path == "head"
+    assert layer.source.file == str(script)
+    assert "keras.layers.Dense" in script.read_text().splitlines()[layer.source.line - 1]
+
+
+def test_an_overridden_fit_is_captured_where_it_calls_keras(write: Write) -> None:
+    script = write(
+        """
+        class Model(keras.Model):
+            def fit(self, x, y, **options):
+                return super().fit(x * 2, y, **options)
+
+        inputs = keras.Input((4,))
+        model = Model(inputs, keras.layers.Dense(1)(inputs))
+        model.compile("sgd", "mse")
+        model.fit(x, y, batch_size=5)
+        """
+    )
+    capture = run(script)
+    assert len(capture.history.steps) == 4
+    assert float(capture.batches[0][0][0, 0]) == 2.0
+
+
+def test_no_handler_of_the_scripts_stops_the_end(write: Write) -> None:
+    script = write(
+        """
+        for attempt in range(3):
+            try:
+                model.fit(x, y)
+            except:
+                pass
+        """
+    )
+    assert len(run(script).history.steps) == 1
+
+
+def test_train_on_batch_is_watched_until_the_script_ends(write: Write) -> None:
+    capture = run(write("for i in range(7):\n    model.train_on_batch(x, y)"))
+    assert len(capture.history.steps) == 7
+    assert capture.configuration.entry == "train_on_batch"
+    assert capture.history.stopped == "end of training"
+
+
+def test_train_on_batch_is_watched_until_the_budget_is_spent(write: Write) -> None:
+    script = write("while True:\n    model.train_on_batch(x, y)")
+    capture = run(script, budget=Budget(steps=4))
+    assert len(capture.history.steps) == 4
+    assert capture.history.stopped == "budget"
+
+
+def test_only_the_first_model_is_watched(write: Write) -> None:
+    script = write(
+        """
+        other = keras.models.clone_model(model)
+        other.compile("sgd", "mse")
+        for i in range(3):
+            model.train_on_batch(x, y)
+            other.train_on_batch(x, y)
+        """
+    )
+    capture = run(script)
+    assert len(capture.history.steps) == 3
+    assert "more than one model" in capture.notes[0]
+
+
+def test_a_script_that_stops_by_itself_after_training(write: Write) -> None:
+    script = write("model.train_on_batch(x, y)\nraise ValueError('loss is NaN')")
+    capture = run(script)
+    assert len(capture.history.steps) == 1
+    assert capture.notes == ("The script ended with ValueError: loss is NaN after 1 steps.",)
+
+
+def test_a_marked_step_is_watched(write: Write) -> None:
+    script = write(
+        """
+        from floatline.marks import training_step
+
+        @training_step
+        def step(x, y):
+            raise AssertionError("the backend runs it")
+
+        for i in range(5):
+            logs = step(x, y=y)
+        """
+    )
+    capture = run(script)
+    assert len(capture.history.steps) == 5
+    assert capture.configuration.entry == "step function"
+    assert len(capture.batches[0]) == 2
+
+
+def test_a_marked_step_inside_a_compiled_function_is_refused(write: Write) -> None:
+    script = write(
+        """
+        import tensorflow as tf
+        from floatline.marks import training_step
+
+        @training_step
+        def step(x):
+            return x
+
+        @tf.function
+        def epoch(x):
+            return step(x)
+
+        epoch(tf.ones(3))
+        """
+    )
+    assert "inside another compiled function" in failing(script).message
+
+
+def test_a_loop_without_a_mark_is_pointed_at(write: Write) -> None:
+    script = write(
+        """
+        def step():
+            model.optimizer.apply_gradients(
+                [(keras.ops.ones_like(v), v) for v in model.trainable_variables]
+            )
+
+        step()
+        """
+    )
+    error = failing(script)
+    assert f"a loop of its own at {script}:10" in error.message
+    assert "@floatline.training_step" in error.advice
+
+
+def test_the_result_is_what_examine_returns_and_the_script_is_alive(write: Write) -> None:
+    def examine(capture: Capture) -> list[str]:
+        return [sys.argv[1], sys.modules["__main__"].__dict__["model"].layers[0].name]
+
+    assert run(write("model.fit(x, y)"), ["--fast"], examine=examine) == ["--fast", "head"]
+
+
+def test_an_error_while_examining_is_not_the_scripts(write: Write) -> None:
+    def examine(capture: Capture) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        run(write("try:\n    model.fit(x, y)\nexcept Exception:\n    pass"), examine=examine)
+
+
+def test_an_interrupt_is_for_us_even_if_the_script_would_catch_it(write: Write) -> None:
+    script = write("try:\n    model.fit(x, y)\nexcept KeyboardInterrupt:\n    print('saving')")
+    with pytest.raises(KeyboardInterrupt):
+        run(script, outcomes=[KeyboardInterrupt()])
+
+
+@pytest.mark.parametrize("call", ["model.fit(x, y)", "model.train_on_batch(x, y)"])
+def test_an_error_of_the_training_call(write: Write, call: str) -> None:
+    error = failing(write(call), outcomes=[ValueError("shapes differ")])
+    assert isinstance(error, TrainingError)
+    assert "raised ValueError: shapes differ" in error.message
+
+
+@pytest.mark.parametrize("call", ["model.fit(x, y)", "model.train_on_batch(x, y)"])
+def test_a_model_that_was_never_compiled(write: Write, call: str) -> None:
+    script = write(f"model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])\n{call}")
+    assert "never compiled" in failing(script).message

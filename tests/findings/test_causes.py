@@ -1,0 +1,128 @@
+"""Every overflow belongs to one root cause, by what the operation is and what stands around it."""
+
+from __future__ import annotations
+
+import pytest
+
+from floatline.findings.operations import kind
+from floatline.findings.origins import overflows
+from tests.findings.evidence import Sketch
+
+
+def cause(sketch: Sketch, origin: int) -> str:
+    """The rule of an origin whose values reach the loss."""
+    sketch.loss(origin, nan=1, poisoned=1)
+    return overflows(sketch.trace())[0].rule
+
+
+@pytest.mark.parametrize(
+    ("operation", "expected"),
+    [
+        ("reduce_sum", "reduction"),
+        ("AddN", "reduction"),
+        ("FusedBatchNormV3", "normalization"),
+        ("convert_element_type", "cast"),
+        ("dot_general", "matmul"),
+        ("integer_pow", "square"),
+        ("aten::_softmax", "softmax"),
+        ("Conv2D", "convolution"),
+        ("Log1p", "log"),
+        ("Relu", "other"),
+    ],
+)
+def test_kinds_on_three_backends(operation: str, expected: str) -> None:
+    assert kind(operation) == expected
+
+
+@pytest.mark.parametrize("operation", ["MatMul", "Conv2D", "AddV2", "BiasAdd", "Mul", "Relu"])
+def test_activation(operation: str) -> None:
+    sketch = Sketch()
+    left, right = sketch.add("Relu"), sketch.add("Relu", layer="other")
+    assert cause(sketch, sketch.overflow(operation, left, right)) == "FL101"
+
+
+def test_variance_divides_but_a_standard_deviation_does_not() -> None:
+    """A hand-written standard deviation that becomes a feature is a sum of squares."""
+    for feeds_back, expected in ((True, "FL106"), (False, "FL102")):
+        sketch = Sketch()
+        centred = sketch.add("Sub")
+        square = sketch.overflow("SquaredDifference", centred)
+        root = sketch.passes("Sqrt", sketch.passes("Mean", square))
+        divisor = (centred, root) if feeds_back else (root, sketch.literal(1000.0))
+        assert cause(sketch, sketch.passes("RealDiv", *divisor)) == expected
+
+
+def test_a_product_with_itself_is_a_square() -> None:
+    sketch = Sketch()
+    centred = sketch.add("Sub")
+    total = sketch.passes("Sum", sketch.overflow("Mul", centred, centred))
+    assert cause(sketch, total) == "FL102"
+
+
+def test_scores_are_products_of_computed_tensors_logits_are_not() -> None:
+    for second, expected in (("value", "FL107"), ("parameter", "FL101")):
+        sketch = Sketch()
+        weight = sketch.add("Read", role="parameter") if second == "parameter" else None
+        right = sketch.add("BiasAdd") if weight is None else sketch.add("Cast", weight)
+        product = sketch.overflow("MatMul", sketch.add("BiasAdd"), right)
+        assert cause(sketch, sketch.passes("Softmax", product)) == expected
+
+
+def test_cast_of_a_literal_of_a_weight_and_of_a_value() -> None:
+    for role, expected in (("constant", "FL104"), ("parameter", "FL101"), ("value", "FL101")):
+        sketch = Sketch()
+        large = sketch.add("Source", role=role, dtype="float32", max_abs=1e6)  # type: ignore[arg-type]
+        assert cause(sketch, sketch.overflow("Cast", large, max_abs=1e6)) == expected
+
+
+def test_input_through_two_casts() -> None:
+    sketch = Sketch()
+    batch = sketch.add("x", role="input", dtype="float64", max_abs=1e6)
+    single = sketch.add("Cast", batch, dtype="float32", max_abs=1e6)
+    assert cause(sketch, sketch.overflow("Cast", single, max_abs=1e6)) == "FL105"
+
+
+def test_scaled_loss_that_overflows_is_a_matter_of_the_scale() -> None:
+    sketch = Sketch()
+    sketch.losses.append(sketch.overflow("Mul", sketch.add("Sum"), count=1, n=1, layer=None))
+    assert overflows(sketch.trace(scale=2.0**15))[0].rule == "FL110"
+    assert overflows(sketch.trace(scale=None))[0].rule == "FL101"
+
+
+def test_a_break_behind_an_underflow_or_a_cancellation() -> None:
+    for flushes, expected in ((9, "FL204"), (0, "FL301")):
+        sketch = Sketch()
+        zero = sketch.add("Mul", zero=9, flushed=9, local_flushed=flushes)
+        assert cause(sketch, sketch.breaks("Log", zero)) == expected
+
+
+def test_a_softmax_that_vanished_before_a_logarithm() -> None:
+    sketch = Sketch()
+    vanished = sketch.add("Softmax", zero=9, flushed=9, local_flushed=9)
+    assert cause(sketch, sketch.breaks("Log", vanished)) == "FL205"
+
+
+def test_a_literal_that_rounds_to_one() -> None:
+    sketch = Sketch()
+    top = sketch.add("Const", role="constant", constant=1 - 1e-7, count=1)
+    clipped = sketch.add("Minimum", sketch.add("Sigmoid"), top)
+    assert cause(sketch, sketch.breaks("Log1p", clipped)) == "FL305"
+
+
+def test_loops_do_not_hang() -> None:
+    """The body of a loop reads what it wrote: inputs may come later in the order."""
+    sketch = Sketch()
+    start = sketch.add("Merge", 2)
+    sketch.overflow("Mul", start, start)
+    sketch.passes("AddV2", 1, start)
+    sketch.loss(2, nan=1, poisoned=1)
+    assert [origin.site.index for origin in overflows(sketch.trace())] == [1]
+
+
+def test_two_faults_of_one_rule_are_one_origin_with_a_count() -> None:
+    sketch = Sketch()
+    first = sketch.overflow("MatMul", sketch.add("Relu"))
+    second = sketch.overflow("MatMul", sketch.add("Relu"))
+    sketch.loss(first, second, nan=1, poisoned=1)
+    (origin,) = overflows(sketch.trace())
+    assert (origin.site.index, origin.others, origin.propagation) == (first, 1, 2)
