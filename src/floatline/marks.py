@@ -24,12 +24,14 @@ class MarkedStep(Generic[P, R]):
 
     Attributes:
         function: The user's function, compiled or not, bound to its object for a method.
-        key: Equal for all calls of the same function on the same object.
+        owner: The object that a method is bound to, or None.
+        written: The function as it was marked, before it was bound.
     """
 
-    def __init__(self, function: Callable[P, R], key: tuple[int, ...] = ()) -> None:
+    def __init__(self, function: Callable[P, R], owner: object = None, written: Any = None) -> None:
         self.function = function
-        self.key = key or (id(function),)
+        self.owner = owner
+        self.written: Callable[..., Any] = function if written is None else written
         # Only the names: a compiled function's __dict__ belongs to its framework.
         functools.update_wrapper(self, function, updated=())
 
@@ -48,7 +50,12 @@ class MarkedStep(Generic[P, R]):
         bound = (
             functools.partial(self.function, instance) if bind is None else bind(instance, owner)
         )
-        return MarkedStep(bound, key=(*self.key, id(instance)))
+        return MarkedStep(bound, owner=instance, written=self.written)
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """Equal for all calls of the same function on the same object."""
+        return id(self.written), id(self.owner)
 
     def __getattr__(self, name: str) -> Any:
         if name == "function":  # Not set yet, as while unpickling: do not look for it in itself.

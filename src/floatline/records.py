@@ -246,10 +246,14 @@ class Reference:
         steps: The float32 training.
         perturbed: Float32 again, from initial weights rounded through the low format: the
             spread between the two is float32's own noise. Empty when it was not run.
+        rebuilt: The step built anew with every layer in float32, as if the script had asked for
+            it: other operations, literals and tables that were never rounded, but also other
+            random draws. Empty when it was not run or cannot be built.
     """
 
     steps: tuple[StepRecord, ...]
     perturbed: tuple[StepRecord, ...] = ()
+    rebuilt: tuple[StepRecord, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

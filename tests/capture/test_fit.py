@@ -272,6 +272,14 @@ def test_no_data(arguments: dict[str, Any], message: str) -> None:
     assert message in error.message
 
 
+def test_a_dataset_without_a_length() -> None:
+    class Lengthless(Sequence):
+        def __len__(self) -> int:
+            raise NotImplementedError("no length")
+
+    assert "NotImplementedError: no length" in failing(x=Lengthless(1), y=None).message
+
+
 def test_a_training_without_steps() -> None:
     class Lazy(keras.Model):  # type: ignore[misc]
         def fit(self, *args: Any, **kwargs: Any) -> Any:

@@ -45,16 +45,18 @@ def test_the_script_finds_what_python_would_give_it(write: Write, tmp_path: Path
     assert "sibling" not in sys.modules
 
 
+@pytest.mark.parametrize("precision", [None, "mixed_float16"])
 @pytest.mark.parametrize(
     "text",
     [
         "model.fit(x, y)",
         "model.train_on_batch(x, y)",
+        "keras.config.set_dtype_policy('bfloat16')",
         "raise ValueError",
         "import sys; sys.exit(3)",
     ],
 )
-def test_keras_is_itself_again(write: Write, text: str) -> None:
+def test_keras_is_itself_again(write: Write, text: str, precision: str | None) -> None:
     def methods() -> list[Any]:
         return [
             keras.Model.fit,
@@ -68,7 +70,7 @@ def test_keras_is_itself_again(write: Write, text: str) -> None:
 
     before = methods()
     with contextlib.suppress(FloatlineError):
-        run(write(text), precision="mixed_float16")
+        run(write(text), precision=precision)
     assert methods() == before
 
 

@@ -119,6 +119,32 @@ def test_a_marked_step_is_watched(write: Write) -> None:
     assert len(capture.batches[0]) == 2
 
 
+def test_a_marked_method_is_described_by_its_object(write: Write) -> None:
+    script = write(
+        """
+        import tensorflow as tf
+        from floatline.marks import training_step
+
+        class Trainer:
+            def __init__(self):
+                self.model, self.optimizer = model, keras.optimizers.Adam()
+
+            @training_step
+            @tf.function
+            def step(self, x):
+                return x
+
+        trainer = Trainer()
+        for i in range(3):
+            trainer.step(x)
+        """
+    )
+    capture = run(script)
+    assert len(capture.history.steps) == 3
+    assert capture.configuration.optimizer == "Adam"
+    assert [layer.path for layer in capture.configuration.layers] == ["head"]
+
+
 def test_a_marked_step_inside_a_compiled_function_is_refused(write: Write) -> None:
     script = write(
         """

@@ -55,6 +55,7 @@ class Sketch:
         variable: str | None = None,
         layer_class: str | None = None,
         count: int = COUNT,
+        shape: tuple[int | None, ...] | None = None,
         **numbers: Any,
     ) -> int:
         """Appends a site; `numbers` are fields of `Statistics`, its maximum is 1 by default."""
@@ -63,7 +64,8 @@ class Sketch:
         name = f"{layer}/{operation}_{index}"
         place = Place(layer, operation, name, phase, source, None, layer_class)
         statistics = Statistics(count, **{"max_abs": 1.0, "computed_max_abs": 1.0, **numbers})
-        site = Site(index, place, role, dtype, (count,), inputs, statistics, constant, variable)
+        size = (count,) if shape is None else shape
+        site = Site(index, place, role, dtype, size, inputs, statistics, constant, variable)
         self.sites.append(site)
         return index
 

@@ -37,8 +37,8 @@ def test_kinds_on_three_backends(operation: str, expected: str) -> None:
 @pytest.mark.parametrize("operation", ["MatMul", "Conv2D", "AddV2", "BiasAdd", "Mul", "Relu"])
 def test_activation(operation: str) -> None:
     sketch = Sketch()
-    left, right = sketch.add("Relu"), sketch.add("Relu", layer="other")
-    assert cause(sketch, sketch.overflow(operation, left, right)) == "FL101"
+    weight = sketch.add("Cast", sketch.add("ReadVariableOp", role="parameter", dtype="float32"))
+    assert cause(sketch, sketch.overflow(operation, sketch.add("Relu"), weight)) == "FL101"
 
 
 def test_variance_divides_but_a_standard_deviation_does_not() -> None:

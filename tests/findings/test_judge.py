@@ -93,7 +93,7 @@ def test_float32_that_fails_in_the_same_way_comes_first() -> None:
 
 def test_a_trace_that_the_compiled_step_contradicts_decides_nothing() -> None:
     sketch = Sketch()
-    spoilt = sketch.overflow("MatMul", sketch.add("Relu"))
+    spoilt = sketch.overflow("Conv2D", sketch.add("Relu"))
     sketch.gradient("block", sketch.loss(spoilt, nan=1, poisoned=1), nan=1, poisoned=1)
     for agrees, verdict in ((False, "undecided"), (True, "precision"), (None, "precision")):
         trace = sketch.trace(0, "symptom", 2.0**15, agrees=agrees)
@@ -170,7 +170,7 @@ def test_silent_faults_are_not_hidden_by_the_search() -> None:
 
 def test_an_origin_behind_an_untraced_operation_is_named_unconfirmed() -> None:
     sketch = Sketch()
-    sketch.overflow("MatMul", sketch.add("Relu"))
+    sketch.overflow("Conv2D", sketch.add("Relu"))
     sketch.gradient("block", sketch.loss(nan=1, poisoned=1), nan=1, poisoned=1)
     finding = judge(evidence([sketch.trace()], collapses(), learns())).findings[0]
     assert (finding.rule, finding.evidence["path_confirmed"]) == ("FL101", False)

@@ -49,6 +49,13 @@ class Replay(Protocol):
 class Step(Protocol):
     """One training step of the user's: compiled as the user compiled it, observed from outside."""
 
+    def prepare(self, batch: Batch) -> None:
+        """Builds the step for `batch` without running it, so that its variables exist.
+
+        What cannot be built is left to `run`, which reports it.
+        """
+        ...
+
     def run(self, batch: Batch) -> tuple[Any, Outcome]:
         """Runs the real step on the real variables; returns what it returned, and its outcome."""
         ...
@@ -68,12 +75,16 @@ class Step(Protocol):
         """
         ...
 
-    def float32(self, state: State, *, rounded: bool = False) -> Replay:
+    def float32(self, state: State, *, rounded: bool = False, rebuilt: bool = False) -> Replay:
         """Starts the same training in float32 from `state`.
 
         Args:
             state: A snapshot.
             rounded: Round the initial weights through the step's low format first.
+            rebuilt: Build the step anew with every layer in float32, instead of raising every
+                operation of the step as it was built. A library may choose other operations in
+                float32, and a literal or a table is then not rounded before the step sees it; but
+                random numbers are then drawn anew.
         """
         ...
 

@@ -51,7 +51,8 @@ def capture_fit(
         TrainingError: The model is not compiled, the data is empty, or training itself raised.
     """
     check_model(model)
-    _check_data(fit_arguments)
+    with training_errors():  # A dataset of the user's may raise when asked for its length.
+        _check_data(fit_arguments)
     callbacks, notes = select(fit_arguments.get("callbacks"))
     arguments = {**fit_arguments, "callbacks": callbacks, "verbose": 0}
     recording = Recording(

@@ -109,6 +109,7 @@ class Recording:
         # Variables that were made since the recording began are remembered before any step.
         self._variables.remember()
         step = self._make_step()
+        step.prepare(batch)
         self._undo.callback(step.restore, step.snapshot())
         self._step = step
         return Watch(step, self._budget, progress=self._progress)

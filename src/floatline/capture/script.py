@@ -16,7 +16,7 @@ from floatline.capture.imports import after_keras
 from floatline.capture.script_errors import script_error
 from floatline.capture.sources import is_users, library_folders
 from floatline.errors import InputError, ScriptError
-from floatline.marks import MarkedStep, handle_steps
+from floatline.marks import MarkedStep, StepHandler, handle_steps
 from floatline.progress import Progress
 
 if TYPE_CHECKING:
@@ -73,24 +73,29 @@ def capture_script(
         )
         begun.append(takeover)
         stack.enter_context(takeover.installed())
-        if precision is not None:
-            stack.enter_context(_global_policy(precision, takeover))
+        stack.enter_context(_global_policy(precision, takeover))
 
-    def on_marked_step(
+    with contextlib.ExitStack() as stack:
+        main = stack.enter_context(_main_module(path, arguments))
+        stack.enter_context(handle_steps(_step_handler(begun)))
+        error = _execute(code, main, after_keras(begin))
+        results = begun[0].conclude(error) if begun else ()
+        if not results:
+            raise script_error(path, error) from error
+        return results[0]
+
+
+def _step_handler(begun: Sequence[Takeover[Any]]) -> StepHandler:
+    """Hands marked steps to the takeover, once there is one."""
+
+    def handler(
         mark: MarkedStep[Any, Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> Any:
         if not begun:
             return mark.function(*args, **kwargs)
         return begun[0].on_marked_step(mark, args, kwargs)
 
-    with contextlib.ExitStack() as stack:
-        main = stack.enter_context(_main_module(path, arguments))
-        stack.enter_context(handle_steps(on_marked_step))
-        error = _execute(code, main, after_keras(begin))
-        results = begun[0].conclude(error) if begun else ()
-        if not results:
-            raise script_error(path, error) from error
-        return results[0]
+    return handler
 
 
 def _compiled(path: Path) -> CodeType:
@@ -157,12 +162,14 @@ def _forget_siblings(folder: Path, before: Mapping[str, ModuleType]) -> None:
 
 
 @contextlib.contextmanager
-def _global_policy(precision: str, takeover: Takeover[T]) -> Iterator[None]:
+def _global_policy(precision: str | None, takeover: Takeover[T]) -> Iterator[None]:
+    """Sets the global policy; on exit it is what it was, whatever the script has set."""
     import keras
 
     before = keras.config.dtype_policy()
     try:
-        keras.config.set_dtype_policy(precision)
+        if precision is not None:
+            keras.config.set_dtype_policy(precision)
     except (ValueError, TypeError):
         takeover.fail(
             InputError(

@@ -168,7 +168,7 @@ class Takeover(Generic[T]):
         if self._done:
             raise Unwind
         if self.waiting:
-            self._record_function(unmarked(mark), mark.key, args)
+            self._record_function(mark, args)
         recording = self._recording
         if self._busy or recording is None or self._watched != mark.key:
             self._note_other()
@@ -177,11 +177,11 @@ class Takeover(Generic[T]):
             lambda: recording.advance(batch_of_call(mark.function, args, kwargs))
         )
 
-    def _record_function(
-        self, function: Callable[..., Any], key: object, args: tuple[Any, ...]
-    ) -> None:
+    def _record_function(self, mark: MarkedStep[Any, Any], args: tuple[Any, ...]) -> None:
         source = user_line()
-        known = configuration.known_objects(function, args)
+        function = unmarked(mark)
+        held = getattr(mark.owner, "__dict__", {}).values()
+        known = configuration.known_objects(mark.written, (*args, *held))
 
         def make() -> Recording:
             backend = self._load_backend()
@@ -194,7 +194,7 @@ class Takeover(Generic[T]):
             )
 
         self._record(
-            key,
+            mark.key,
             make,
             lambda: configuration.of_function(
                 function, known, source=source, layer_source=self._sources

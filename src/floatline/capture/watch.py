@@ -68,6 +68,7 @@ class Watch:
         self._ended = self._started
         self._bad_steps = 0
         self._bad_losses = 0
+        self._poisoned = False
 
     @property
     def steps(self) -> int:
@@ -109,9 +110,24 @@ class Watch:
         if record.step == 0:
             keep("first")
         if is_bad(record):
-            keep("last symptom" if "symptom" in self._moments else "symptom")
+            if self._is_first_of_its_kind(record):
+                keep("symptom")
+            elif not self._poisoned and record.loss_scale != 0:
+                keep("last symptom")
+        self._poisoned = self._poisoned or _poisons(record)
         keep("last")
         self._keep_batch(batch)
+
+    def _is_first_of_its_kind(self, record: StepRecord) -> bool:
+        """The first bad step, unless a later one is the first to lose its loss.
+
+        Skipped steps may be no more than the search for the loss scale; a loss that is not finite
+        is a fault.
+        """
+        if "symptom" not in self._moments:
+            return True
+        first = self._records[self._moments["symptom"].step]
+        return _loss_is_not_finite(record) and not _loss_is_not_finite(first)
 
     def _keep_batch(self, batch: Batch) -> None:
         # The float32 training needs the first batches without a gap: the first that does not fit
@@ -157,6 +173,11 @@ def is_bad(record: StepRecord) -> bool:
 
 def _loss_is_not_finite(record: StepRecord) -> bool:
     return record.loss is not None and not math.isfinite(record.loss)
+
+
+def _poisons(record: StepRecord) -> bool:
+    """Whether the step left weights behind that are not finite: what follows explains nothing."""
+    return not record.skipped and (not record.finite_gradients or _loss_is_not_finite(record))
 
 
 def _loss_lost(record: StepRecord) -> bool:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from floatline.findings.gradients import LayerGradient, layer_gradients
-from floatline.findings.graph import low
+from floatline.findings.graph import graph, low
 from floatline.findings.origins import Origin, float32_breakdowns, overflows
 from floatline.findings.outcome import Outcome, outcome
 from floatline.findings.silent import silent_origins
@@ -57,13 +57,22 @@ def study(evidence: Evidence) -> Case:
     found = [origin for trace in agreed for origin in overflows(trace)]
     return Case(
         evidence=evidence,
-        outcome=outcome(evidence),
+        outcome=_outcome(evidence, agreed),
         loud=_decisive([o for o in found if o.reach != "none"]),
         silent=_silent(agreed, [o for o in found if o.reach == "none"]),
         disputed=tuple(o for t in disputed for o in overflows(t) if o.reach != "none"),
         breakdowns=tuple(o for t in agreed for o in float32_breakdowns(t)),
         gradients=tuple(layer_gradients(trace) for trace in agreed if trace.gradients),
     )
+
+
+def _outcome(evidence: Evidence, traces: tuple[Trace, ...]) -> Outcome:
+    """What became of the training; float32 says nothing when it starts from a broken constant."""
+    result = outcome(evidence)
+    views = (graph(trace) for trace in traces)
+    if any(view.inherited & view.ends for view in views):
+        return replace(result, float32_fails=None, comparison=None)
+    return result
 
 
 def _decisive(origins: list[Origin]) -> tuple[Origin, ...]:
@@ -88,7 +97,7 @@ def _scale(trace: Trace) -> float:
 def _silent(traces: tuple[Trace, ...], overflowing: list[Origin]) -> tuple[Origin, ...]:
     found = list(overflowing)
     for trace in traces:
-        found += silent_origins(trace, first=trace.moment == "first")
+        found += silent_origins(trace, first=trace.step == 0)
     best: dict[str, Origin] = {}
     for origin in found:
         best.setdefault(origin.rule, origin)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from floatline.findings.graph import Graph, low
+from floatline.findings.graph import Graph, inherits, literal, low
 from floatline.findings.operations import kind
 from floatline.formats import FORMATS, Format
 from floatline.records import Site
@@ -27,8 +27,10 @@ _FRAGILE = ("divide", "log", "root")
 
 def cause_of(graph: Graph, site: Site) -> str:
     """The id of the rule that an overflowing or breaking site belongs to."""
-    if site.role == "constant":
-        return "FL104"
+    if literal(site):
+        return "FL203" if infinite_bound(graph, site) else "FL104"
+    if inherits(graph.trace, site):
+        return "FL106" if normalizes(graph, site) else "FL101"
     fragile = kind(site.place.operation) in _FRAGILE or site.statistics.local_nonfinite > 0
     behind = _lost_digit(graph, site) if fragile else None
     if behind:
@@ -46,8 +48,17 @@ def one_minus_epsilon(graph: Graph, site: Site) -> bool:
     if site.role == "constant":
         c = site.constant
         return c is not None and 0.99 < c < 1 and site.statistics.computed_max_abs == 1.0
-    subtracts = kind(site.place.operation) == "subtract" and site.statistics.flushed > 0
-    return subtracts and any(i.constant == 1.0 for i in graph.inputs(site))
+    if kind(site.place.operation) != "subtract" or not site.statistics.flushed:
+        return False
+    # A literal 1 is exact in every format, and a trace lists only literals that are not.
+    others = [i for i in graph.inputs(site) if i.constant != 1.0]
+    return len(others) == 1 and others[0].statistics.computed_max_abs == 1.0
+
+
+def infinite_bound(graph: Graph, site: Site) -> bool:
+    """Whether a literal, infinite in the format, was to keep values away from infinity."""
+    readers = (graph.trace.sites[index] for index in graph.readers[site.index])
+    return literal(site) and any(kind(reader.place.operation) == "bound" for reader in readers)
 
 
 def flushed_constant(site: Site) -> bool:
@@ -92,6 +103,8 @@ def _forward_overflow(graph: Graph, site: Site) -> str:
         return "FL104"
     if what == "matmul" and _is_attention(graph, site):
         return "FL107"
+    if what == "matmul" and _sums_products(graph, site, ends):
+        return "FL102"
     if what == "normalization":
         return "FL106"
     if what == "square" or (what == "multiply" and len(set(site.inputs)) == 1):
@@ -105,37 +118,55 @@ def _cast(graph: Graph, site: Site, ends: Format) -> str:
     source = next(iter(graph.inputs(site)), None)
     while source is not None and kind(source.place.operation) == "cast" and source.inputs:
         source = graph.inputs(source)[0]
-    if source is not None and source.role == "input":
-        return "FL105"
-    if source is not None and source.role == "constant":
+    if source is None or source.role == "input":
+        return "FL105"  # Integers are not measured; those of the data are cast here.
+    if source.role == "constant":
         return "FL104"
+    if kind(source.place.operation) == "reduction":
+        return "FL106" if normalizes(graph, site) else "FL102"
     return "FL105" if _out_of_range_target(graph, site, ends) else "FL101"
 
 
 def _masks(graph: Graph, site: Site, ends: Format) -> bool:
-    return any(edge_constant(near, ends) for near in graph.ancestors(site, MASK_HOPS))
+    near = graph.ancestors(site, MASK_HOPS)
+    return any(edge_constant(s, ends) or _mask_like(s, ends) for s in near)
+
+
+def _mask_like(site: Site, ends: Format) -> bool:
+    """Whether a tensor holds nothing but zeros and values at the end of the range."""
+    numbers = site.statistics
+    return numbers.shadow_zero > 0 and numbers.min_abs_nonzero >= EDGE_SHARE * ends.max_finite
 
 
 def _is_attention(graph: Graph, site: Site) -> bool:
-    computed = all(i.role == "value" and not _is_weight(graph, i) for i in graph.inputs(site))
+    computed = not any(_is_weight(graph, i) for i in graph.inputs(site))
     ahead = graph.descendants(site, NEAR_HOPS)
     feeds = any(kind(near.place.operation) in ("softmax", "exponential") for near in ahead)
     return computed and (feeds or "Attention" in (site.place.layer_class or ""))
 
 
+def _sums_products(graph: Graph, site: Site, ends: Format) -> bool:
+    """Whether a product of computed tensors overflows although each of its terms fits."""
+    factors = graph.inputs(site)
+    if not factors or any(_is_weight(graph, i) for i in factors):
+        return False
+    largest = factors[0].statistics.max_abs * factors[-1].statistics.max_abs
+    return largest <= ends.max_finite
+
+
 def _is_weight(graph: Graph, site: Site) -> bool:
     cast = kind(site.place.operation) == "cast"
-    return cast and any(i.role == "parameter" for i in graph.inputs(site))
+    return site.role != "value" or (cast and any(i.role == "parameter" for i in graph.inputs(site)))
 
 
 def _squares(graph: Graph, site: Site) -> str:
-    if _normalizes(graph, site):
+    if normalizes(graph, site):
         return "FL106"
     sums = graph.descendants(site, MASK_HOPS)
     return "FL102" if any(kind(s.place.operation) == "reduction" for s in sums) else "FL101"
 
 
-def _normalizes(graph: Graph, site: Site) -> bool:
+def normalizes(graph: Graph, site: Site) -> bool:
     """Whether other values are divided by what becomes of the square."""
     ahead = graph.descendants(site, NORMALIZATION_HOPS, lambda s: s.place.phase == "forward")
     near = {s.index: s for s in ahead}

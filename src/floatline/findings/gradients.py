@@ -22,6 +22,7 @@ class LayerGradient:
         flushed: Elements of those that were computed as 0.
         error: Relative error, weighted by nonzero elements.
         origin: The backward operation at which it underflows, or None.
+        site: The gradient handed to the optimizer of which most elements were flushed.
     """
 
     layer: str
@@ -30,6 +31,7 @@ class LayerGradient:
     flushed: int
     error: float
     origin: Site | None
+    site: Site
 
     @property
     def share(self) -> float:
@@ -63,6 +65,7 @@ def _gather(trace: Trace, origins: dict[int, int], layer: str, sites: list[Site]
         flushed=sum(s.statistics.flushed for s in sites),
         error=weighted / nonzero if nonzero else 0.0,
         origin=None if origin is None else trace.sites[origin],
+        site=largest,
     )
 
 

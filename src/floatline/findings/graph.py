@@ -6,8 +6,12 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
+from floatline.findings.operations import kind
 from floatline.formats import FORMATS, LOW_FORMATS, Format
 from floatline.records import Site, Trace
+
+ORDINARY_SUM = 1e18
+"""Magnitude up to which sums, differences and products of two numbers are finite in float32."""
 
 DECISIVE_ERROR = 0.2
 """Relative error of a gradient or loss above which training follows another direction."""
@@ -15,10 +19,22 @@ DECISIVE_ERROR = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """A trace and, for every site, the sites that read it."""
+    """A trace and, for every site, the sites that read it.
+
+    Attributes:
+        trace: The trace.
+        readers: For every site, the indices of the sites that read it.
+        inherited: Sites that are non-finite in the shadow only because a half-precision constant
+            was already non-finite before the step began: `inherits`, and what follows from it.
+    """
 
     trace: Trace
     readers: tuple[tuple[int, ...], ...]
+    inherited: frozenset[int] = frozenset()
+
+    def harmed(self, site: Site) -> bool:
+        """Whether values are non-finite that a training in float32 would not have."""
+        return harmed(site) or (site.index in self.inherited and site.statistics.nonfinite > 0)
 
     def ancestors(self, site: Site, hops: int) -> Iterator[Site]:
         """Sites whose values `site` came from, nearest first, at most `hops` away."""
@@ -80,12 +96,43 @@ def graph(trace: Trace) -> Graph:
     for site in trace.sites:
         for index in dict.fromkeys(site.inputs):
             readers[index].append(site.index)
-    return Graph(trace, tuple(map(tuple, readers)))
+    return Graph(trace, tuple(map(tuple, readers)), _inherited(trace))
+
+
+def inherits(trace: Trace, site: Site) -> bool:
+    """Whether a site reads a constant that half precision had made non-finite before the step.
+
+    Such a constant, the adapted variance of a Normalization layer, is itself no site, and what it
+    would be in float32 is lost. It shows in its reader, whose shadow is not finite although
+    nothing that was measured explains it.
+    """
+    if site.role != "value" or low(site) is None or not site.statistics.shadow_nonfinite:
+        return False
+    inputs = [trace.sites[index].statistics for index in site.inputs]
+    if any(numbers.shadow_nonfinite or numbers.max_abs > ORDINARY_SUM for numbers in inputs):
+        return False
+    return not inputs or kind(site.place.operation) in ("add", "subtract", "multiply")
+
+
+def _inherited(trace: Trace) -> frozenset[int]:
+    found = set[int]()
+    for site in trace.sites:
+        passed = site.statistics.shadow_nonfinite and not found.isdisjoint(site.inputs)
+        if passed or inherits(trace, site):
+            found.add(site.index)
+    return frozenset(found)
 
 
 def low(site: Site) -> Format | None:
     """The half-precision format a site is computed in, or None."""
     return FORMATS[site.dtype] if site.dtype in LOW_FORMATS else None
+
+
+def literal(site: Site) -> bool:
+    """Whether a site is a literal of the code, or the cast of one, which no measured value feeds."""
+    return site.role == "constant" or (
+        site.role == "value" and not site.inputs and site.shape == () and low(site) is not None
+    )
 
 
 def harmed(site: Site) -> bool:

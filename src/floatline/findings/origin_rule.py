@@ -7,6 +7,7 @@ from typing import ClassVar, final
 
 from floatline.findings.case import Case
 from floatline.findings.causes import format_of
+from floatline.findings.graph import inherits
 from floatline.findings.origins import Origin
 from floatline.findings.rule import REFERENCE, TRACES, CannotTell, Clear, Result, Rule
 from floatline.findings.words import number, where
@@ -24,6 +25,13 @@ class OriginRule(Rule):
     """A rule whose evidence is an origin; a subclass only says what happens there."""
 
     phase: ClassVar[Phase] = "forward"
+
+    def unseen(self, case: Case, origin: Origin) -> bool:
+        """Whether this fault can do its harm although the loss keeps pace with float32's.
+
+        So it does when it arose before the step began, for then the float32 steps have it, too.
+        """
+        return inherits(origin.trace, origin.site)
 
     @abstractmethod
     def sentence(self, origin: Origin) -> str:
@@ -54,7 +62,11 @@ class OriginRule(Rule):
 
     def _silent(self, case: Case, origin: Origin) -> Result | None:
         state = case.outcome
-        if state.ends_broken or state.float32_fails or state.worse is False:
+        if state.ends_broken or state.float32_fails:
+            return None
+        if self.unseen(case, origin):
+            return self._finding(case, origin)
+        if state.worse is False:
             return None
         if state.worse is None:
             return CannotTell(REFERENCE)
@@ -126,6 +138,12 @@ float16 ends at 65504"
     """
     site, statistics = origin.site, origin.site.statistics
     ends = format_of(site)
+    if inherits(origin.trace, site):
+        return (
+            f"{where(origin.spot.place)} reads a constant that became infinite in {ends.name}"
+            f" before training began: {statistics.nonfinite} of {statistics.count} elements are"
+            " not finite"
+        )
     count = statistics.local_saturated or statistics.saturated or statistics.poisoned
     verb = "overflows" if count == 1 else "overflow"
     return (

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from floatline.findings.causes import cause_of
-from floatline.findings.graph import Graph, graph, harmed, low
+from floatline.findings.graph import Graph, graph, literal, low
 from floatline.formats import FORMATS
 from floatline.records import Site, Trace
 
@@ -55,7 +55,7 @@ def overflows(trace: Trace) -> tuple[Origin, ...]:
     """
     view = graph(trace)
     starts = [site for site in trace.sites if _starts(view, site)]
-    reaching = view.leading_to(view.ends, through=harmed)
+    reaching = view.leading_to(view.ends, through=view.harmed)
     origins, covered = [], set[int]()
     for site in starts:
         if site.index in covered:
@@ -64,15 +64,15 @@ def overflows(trace: Trace) -> tuple[Origin, ...]:
         if site.index not in reaching:
             origins.append(Origin(rule, trace, site, spot(view, site), "none"))
             continue
-        passed = {s.index for s in view.descendants(site, through=harmed)}
+        passed = {s.index for s in view.descendants(site, through=view.harmed)}
         origins.append(Origin(rule, trace, site, spot(view, site), "confirmed", len(passed)))
         covered |= passed
     return _relevant(view, origins)
 
 
 def spot(view: Graph, site: Site) -> Site:
-    """The operation to show for a site: for a literal, the one that reads it."""
-    if site.role != "constant" or not view.readers[site.index]:
+    """The operation to show for a site: for a literal, cast or not, the one that reads it."""
+    if not literal(site) or not view.readers[site.index]:
         return site
     return view.trace.sites[view.readers[site.index][0]]
 
@@ -92,12 +92,12 @@ def _starts(view: Graph, site: Site) -> bool:
     if numbers.local_saturated and low(site):
         return True
     clean = all(s.statistics.nonfinite == 0 for s in view.inputs(site))
-    return clean and numbers.local_nonfinite > 0 and harmed(site)
+    return clean and numbers.local_nonfinite > 0 and view.harmed(site)
 
 
 def _relevant(view: Graph, origins: list[Origin]) -> tuple[Origin, ...]:
     confirmed = [origin for origin in origins if origin.reach == "confirmed"]
-    if not confirmed and origins and any(harmed(view.trace.sites[i]) for i in view.ends):
+    if not confirmed and origins and any(view.harmed(view.trace.sites[i]) for i in view.ends):
         first = origins[0]
         confirmed = [Origin(first.rule, first.trace, first.site, first.spot, "unconfirmed", 0)]
     forward = [origin for origin in confirmed if origin.forward]
@@ -134,6 +134,8 @@ def _float32_breakdowns(view: Graph) -> Iterator[Origin]:
     for site in view.trace.sites:
         clean = not any(broken(s) for s in view.inputs(site))
         if site.role != "value" or not broken(site) or not clean:
+            continue
+        if site.index in view.inherited:
             continue
         if site.statistics.local_nonfinite == 0 or not _ordinary(view, site):
             continue

@@ -46,6 +46,9 @@ CONSISTENT_SHARE = 0.6
 LOST_PROGRESS = 0.25
 """For losses that are not positive: share of float32's progress that is missing."""
 
+STALLED_SHARE = 0.8
+"""Share of the starting loss that is left at the end of a training that hardly learns."""
+
 DIVERGED_RATIO = 10.0
 """Loss at the end over loss at the start that counts as divergence."""
 
@@ -86,6 +89,7 @@ class Outcome:
         searching: The watch ended before the search for a loss scale let one step through.
         wasted: Skipped steps take a decisive share of the training.
         diverged: The loss ended far above where it began, yet finite.
+        stalled: The loss ended about where it began.
         float32_fails: Whether float32 fails in the same way; None without a reference.
         comparison: The loss curves side by side; None when that says nothing.
     """
@@ -97,6 +101,7 @@ class Outcome:
     searching: bool
     wasted: bool
     diverged: bool
+    stalled: bool
     float32_fails: bool | None
     comparison: Comparison | None
 
@@ -136,6 +141,7 @@ def outcome(evidence: Evidence) -> Outcome:
         searching=0 < trailing == len(steps) and not ends_broken,
         wasted=skipped > SEARCH_STEPS and skipped >= WASTED_SHARE * len(steps),
         diverged=diverged,
+        stalled=_stalled(steps),
         float32_fails=_fails_alike(steps, trailing, ends_broken or diverged, reference),
         comparison=_compare(history, reference),
     )
@@ -188,6 +194,13 @@ def _diverged(steps: Sequence[StepRecord]) -> bool:
     return median(losses[-TAIL_STEPS:]) > DIVERGED_RATIO * start
 
 
+def _stalled(steps: Sequence[StepRecord]) -> bool:
+    losses, start = _losses(steps), _start(steps)
+    if start is None or start <= 0 or len(losses) < COMPARABLE_STEPS:
+        return False
+    return median(losses[-TAIL_STEPS:]) > STALLED_SHARE * start
+
+
 def _fails_alike(
     steps: Sequence[StepRecord], trailing: int, fails: bool, reference: Reference | None
 ) -> bool | None:
@@ -197,8 +210,11 @@ def _fails_alike(
         return False
     if _diverged(reference.steps):
         return True
-    first = next((i for i, step in enumerate(reference.steps) if nonfinite(step.loss)), None)
-    return first is not None and first <= 2 * (len(steps) - trailing) + ALIKE_STEPS
+    lost = _trailing_bad(reference.steps)
+    starts = [i for i, step in enumerate(reference.steps) if nonfinite(step.loss)][:1]
+    if _ends_broken(reference.steps, lost):
+        starts.append(len(reference.steps) - lost)
+    return any(start <= 2 * (len(steps) - trailing) + ALIKE_STEPS for start in starts)
 
 
 def _compare(history: History, reference: Reference | None) -> Comparison | None:

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from floatline.findings.graph import DECISIVE_ERROR, Graph, decisively_wrong, graph, low
+from floatline.findings.causes import normalizes
+from floatline.findings.graph import (
+    DECISIVE_ERROR,
+    Graph,
+    decisively_wrong,
+    graph,
+    harmed,
+    inherits,
+    low,
+)
 from floatline.findings.operations import kind
 from floatline.findings.origins import Origin
 from floatline.formats import FORMATS, Format
@@ -47,7 +56,7 @@ def silent_origins(trace: Trace, *, first: bool) -> tuple[Origin, ...]:
             continue
         if rule in best:
             best[rule] = _with_other(best[rule])
-        elif site.index in influential:
+        elif site.index in influential or site.index in view.inherited:
             named = _narrowing(view, site) if rule == "FL303" else site
             best[rule] = Origin(rule, trace, site, named, "none", _passed(view, site))
     return tuple(best.values())
@@ -56,6 +65,8 @@ def silent_origins(trace: Trace, *, first: bool) -> tuple[Origin, ...]:
 def _rule_of(view: Graph, site: Site, first: bool) -> str | None:
     if _rounded_integer(view, site):
         return "FL303"
+    if inherits(view.trace, site):
+        return "FL106" if normalizes(view, site) else None
     ends = low(site)
     if ends is None or site.role != "value":
         return None
@@ -96,6 +107,8 @@ def _amplifies(view: Graph, site: Site, ends: Format) -> bool:
         AMPLIFIED_ERROR, AMPLIFIED_EPSILONS * ends.epsilon
     ):
         return False
+    if any(s.statistics.nonfinite or harmed(s) for s in inputs):
+        return False  # Not digits are lost here, but an overflow is passed on.
     return max(s.statistics.error for s in inputs) <= CLEAN_EPSILONS * ends.epsilon
 
 
@@ -103,6 +116,8 @@ def _offset_input(view: Graph, site: Site) -> bool:
     """Whether a batch tensor loses its digits against a weight or literal: a Normalization."""
     if kind(site.place.operation) not in ("subtract", "add"):
         return False
+    if any(site.statistics.count < s.statistics.count for s in view.inputs(site)):
+        return False  # Parts of one tensor are subtracted from each other.
     roots = [_root(view, s).role for s in view.inputs(site)]
     return roots.count("input") == 1 and all(r in ("input", "parameter", "constant") for r in roots)
 

@@ -55,7 +55,9 @@ def gradient_underflow(rule: Rule, case: Case, remark: str) -> Result:
         f"{share(worst.share)} of the nonzero gradient of layer '{worst.layer}' is flushed to 0"
         f" in half precision; {names} of {len(gradients)} lose more than half of it: {remark}"
     )
-    place = worst.origin.place if worst.origin else None
+    # The loss has no line of the user's when the framework computes it; then the layer's own.
+    own = worst.origin is None or worst.origin.place.source is None
+    place = worst.site.place if own or worst.origin is None else worst.origin.place
     return rule.found(summary, {**_numbers(trace, gradients), **harm(case)}, place=place)
 
 

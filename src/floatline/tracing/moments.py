@@ -20,9 +20,9 @@ def trace_moments(capture: Capture, progress: Progress) -> tuple[Trace, ...]:
     records = {record.step: record for record in capture.history.steps}
     traces = []
     for done, moment in enumerate(capture.moments):
-        progress("Tracing steps", done, len(capture.moments))
+        progress("tracing steps", done, len(capture.moments))
         traces.append(_trace(capture, moment, records[moment.step]))
-    progress("Tracing steps", len(capture.moments), len(capture.moments))
+    progress("tracing steps", len(capture.moments), len(capture.moments))
     return tuple(traces)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from floatline.backends.interface import Outcome
 from floatline.capture.capture import Capture
+from floatline.errors import FloatlineError
 from floatline.progress import Progress
 from floatline.records import Reference, StepRecord
 
@@ -19,18 +20,24 @@ def train_reference(
 ) -> Reference:
     """Trains in float32 from the first state on the batches that were kept.
 
-    Twice: once as it is, and once from weights that were rounded through the low format. Rounding
-    is a disturbance that a healthy training does not mind, so the distance between the two is
-    float32's own noise.
+    Three times: the step as it was built with every operation raised to float32; the same from
+    weights that were rounded through the low format, a disturbance that a healthy training does
+    not mind, so that the distance between the two is float32's own noise; and the step built anew
+    with every layer in float32.
 
     Args:
         capture: The watched training.
-        seconds: Limit for each of the two.
+        seconds: Limit for each of the three.
         progress: Told about every step.
         clock: Seconds that only grow.
     """
-    plain = _train(capture, seconds, progress, clock, rounded=False)
-    return Reference(plain, _train(capture, seconds, progress, clock, rounded=True))
+    plain = _train(capture, seconds, progress, clock)
+    rounded = _train(capture, seconds, progress, clock, rounded=True)
+    try:
+        rebuilt = _train(capture, seconds, progress, clock, rebuilt=True)
+    except FloatlineError:
+        rebuilt = ()  # User code that insists on its own dtypes; the other two stand.
+    return Reference(plain, rounded, rebuilt)
 
 
 def _train(
@@ -39,17 +46,17 @@ def _train(
     progress: Progress,
     clock: Callable[[], float],
     *,
-    rounded: bool,
+    rounded: bool = False,
+    rebuilt: bool = False,
 ) -> tuple[StepRecord, ...]:
     if not capture.moments:
         return ()
-    stage = "Float32 again, from rounded weights" if rounded else "The same in float32"
-    replay = capture.step.float32(capture.moments[0].state, rounded=rounded)
+    replay = capture.step.float32(capture.moments[0].state, rounded=rounded, rebuilt=rebuilt)
     deadline = clock() + seconds
     records = []
     for index, batch in enumerate(capture.batches):
         records.append(record(index, replay.advance(batch)))
-        progress(stage, index + 1, len(capture.batches))
+        progress("training in float32", index + 1, len(capture.batches))
         if clock() > deadline:
             break
     return tuple(records)

@@ -5,9 +5,8 @@ step with thousands of small tensors costs a few dozen operations instead of ten
 `measure` is written with `keras.ops` and therefore the same on every backend; `decode` turns its
 rows into `records.Statistics`.
 
-Everything that can be known from the top nine bits of a float32 below its sign (exponent and
-first fraction bit: enough to tell 0, infinity and NaN apart) is read from tables instead of being
-compared, which halves the passes over the data.
+Most elements are ordinary: finite and normal in both lanes. They need sums, maxima and a place in
+the histogram. Only the others are looked at one by one, in a table of joint classes.
 """
 
 from __future__ import annotations
@@ -18,23 +17,26 @@ from typing import Any, NamedTuple
 import numpy as np
 from keras import ops
 
-from floatline.formats import FORMATS
+from floatline.formats import FORMATS, LOW_FORMATS
 from floatline.records import Statistics
 
 Tensor = Any
 """A tensor of whatever backend is running."""
 
-_FIELD_SHIFT = 22
-_FIELDS = 512
-_INF_FIELD, _NAN_FIELD = 510, 511
+_FIELD_SHIFT = 23
+_FIELDS = 256
+_NONFINITE_FIELD = 255
 _EXPONENT_BIAS = 127
 
 _ZERO, _SUBNORMAL, _NORMAL, _INF, _NAN = range(5)
 _CLASSES = 5
 _CODES = _CLASSES**3
-"""Joint classes of an element: computed, shadow, local."""
+"""Joint classes of a special element: computed, shadow, local."""
 
-_COUNTS = _FIELDS + _CODES + 1
+_EXTRAS = 2
+"""Further counts: elements, differing integers."""
+
+_COUNTS = _FIELDS + _CODES + _EXTRAS
 _SUMS = 4
 _NO_MAXIMA = (0.0, 0.0, -np.inf)
 
@@ -46,19 +48,29 @@ class Kernels(NamedTuple):
         bits: Reads the bits of float32 values as int32.
         segment_sum: `(values, ascending segment numbers, segments)` to sums per segment.
         segment_max: Likewise the largest value; any number for a segment without elements.
-        histogram: `(non-negative int32 values, length)` to how often each number below length occurs.
+        histogram: `(non-negative int32 values, length)` to how often each number below length
+            occurs.
+        select: `(mask, vectors)` to the elements of every vector at which the mask holds.
     """
 
     bits: Callable[[Tensor], Tensor]
     segment_sum: Callable[[Tensor, Tensor, int | Tensor], Tensor]
     segment_max: Callable[[Tensor, Tensor, int | Tensor], Tensor]
     histogram: Callable[[Tensor, int | Tensor], Tensor]
+    select: Callable[[Tensor, Sequence[Tensor]], Sequence[Tensor]]
 
 
 class Segments(NamedTuple):
-    """Which segment each element of a pool belongs to: `(n,)` int32 ascending, and how many."""
+    """The tensors that were joined into a pool.
+
+    Attributes:
+        numbers: `(n,)` int32, ascending: the segment of each element.
+        sizes: `(segments,)` int32: elements of each segment.
+        total: How many segments there are.
+    """
 
     numbers: Tensor
+    sizes: Tensor
     total: int | Tensor
 
 
@@ -66,8 +78,8 @@ class Pack(NamedTuple):
     """Measured rows, one per segment; packs of the same segments merge elementwise.
 
     Attributes:
-        counts: int32 `(segments, 638)`: shadow elements per leading bits, elements per joint
-            class, and elements whose computed and shadow values differ.
+        counts: int32 `(segments, 383)`: shadow elements per float32 exponent field, special
+            elements per joint class, then elements and differing integers.
         sums: float32 `(segments, 4)`: sum |computed - shadow|, |shadow|, |computed - local| and
             |local|, each over elements where both are finite.
         maxima: float32 `(segments, 3)`: max |shadow| and max |computed| of finite values, and
@@ -127,36 +139,75 @@ def measure(
         A `Pack` with a row per segment.
     """
     reduce = _Reduction(segments, kernels)
-    fields = {id(lane): _field(lane, kernels) for lane in (computed, shadow, local)}
-    tables = _class_tables(dtype)
-    lanes = (computed, shadow, local)
-    code = sum(ops.take(table, fields[id(lane)]) for table, lane in zip(tables, lanes, strict=True))
-    magnitude = ops.abs(shadow)
-    peak = reduce.max(_finite(magnitude))
-    nonzero = ops.where(magnitude > 0, -magnitude, -np.inf)
-    counts = [
-        reduce.histogram(fields[id(shadow)], _FIELDS),
-        reduce.histogram(code, _CODES),
-    ]
-    computed_peak = peak if computed is shadow else reduce.max(_finite(ops.abs(computed)))
-    maxima = [peak, computed_peak, reduce.max(nonzero)]
+    magnitude, shadow_magnitude = ops.abs(computed), ops.abs(shadow)
+    least = FORMATS[dtype].min_normal if dtype in LOW_FORMATS else 0.0
+    ordinary = _ordinary(computed, shadow, magnitude, shadow_magnitude, least)
+    peak = reduce.max(_finite(shadow_magnitude))
+    computed_peak = peak if computed is shadow else reduce.max(_finite(magnitude))
+    lowest = reduce.max(ops.where(shadow_magnitude > 0, -shadow_magnitude, -np.inf))
     nothing = ops.zeros_like(peak)
     sums = [
         *(_errors(computed, shadow, reduce) or (nothing, nothing)),
         *(_errors(computed, local, reduce) or (nothing, nothing)),
     ]
-    if dtype in FORMATS or computed is shadow:
-        differing = nothing
-    else:
-        differing = reduce.sum(ops.cast(ops.not_equal(computed, shadow), "float32"))
+    same = ops.zeros_like(peak, dtype="int32")
+    differing = same if dtype in FORMATS else _differing(computed, shadow, reduce)
+    counts = [
+        reduce.histogram(_fields(shadow_magnitude, kernels), _FIELDS),
+        _special(computed, shadow, local, ops.logical_not(ordinary), least, reduce, kernels),
+        ops.stack([reduce.elements(computed), differing], axis=1),
+    ]
     neutral = ops.convert_to_tensor([_NO_MAXIMA], "float32")
-    # Floats nearly all differ; that integers do is news.
-    counts.append(ops.cast(ops.reshape(differing, (-1, 1)), "int32"))
     return Pack(
         ops.concatenate(counts, axis=1),
         ops.stack(sums, axis=1),
-        ops.maximum(ops.stack(maxima, axis=1), neutral),
+        ops.maximum(ops.stack([peak, computed_peak, lowest], axis=1), neutral),
     )
+
+
+def _ordinary(
+    computed: Tensor, shadow: Tensor, magnitude: Tensor, shadow_magnitude: Tensor, least: float
+) -> Tensor:
+    """Elements that are finite and normal (at least nonzero) in both lanes."""
+    above = ops.greater_equal if least > 0 else ops.greater
+    if computed is shadow:
+        return ops.logical_and(above(magnitude, least), magnitude < np.inf)
+    # A difference is finite only if both are: inf - inf is NaN.
+    finite = ops.abs(computed - shadow) < np.inf
+    return ops.logical_and(above(ops.minimum(magnitude, shadow_magnitude), least), finite)
+
+
+def _special(
+    computed: Tensor,
+    shadow: Tensor,
+    local: Tensor,
+    special: Tensor,
+    least: float,
+    reduce: _Reduction,
+    kernels: Kernels,
+) -> Tensor:
+    """Joint classes of the special elements, segment by segment."""
+    lanes: list[Tensor] = []
+    for lane in (computed, shadow, local):
+        if not any(lane is known for known in lanes):
+            lanes.append(lane)
+    *chosen, segments = kernels.select(special, [*lanes, *reduce.numbers(special)])
+    classes = {id(lane): _class(values, least) for lane, values in zip(lanes, chosen, strict=True)}
+    code = sum(
+        place * classes[id(lane)]
+        for place, lane in ((1, computed), (_CLASSES, shadow), (_CLASSES**2, local))
+    )
+    return reduce.histogram(code, _CODES, segments)
+
+
+def _class(values: Tensor, least: float) -> Tensor:
+    # Each comparison that holds lifts the class by one; a NaN holds none and is set apart.
+    magnitude = ops.abs(values)
+    holding = [magnitude > 0, magnitude >= least, magnitude == np.inf]
+    code = sum(ops.cast(held, "int32") for held in holding)
+    if least == 0:  # Then zeros hold the second one, too.
+        code = ops.where(magnitude == 0, _ZERO, code)
+    return ops.where(magnitude == magnitude, code, _NAN)
 
 
 class _Reduction:
@@ -164,22 +215,35 @@ class _Reduction:
 
     def __init__(self, segments: Segments | None, kernels: Kernels) -> None:
         self._segments, self._kernels = segments, kernels
-        self.count: int | Tensor = segments.total if segments is not None else 1
+        self.total: int | Tensor = segments.total if segments is not None else 1
+
+    def numbers(self, like: Tensor) -> list[Tensor]:
+        """The segment of every element."""
+        if self._segments is not None:
+            return [self._segments.numbers]
+        return [ops.zeros_like(like, dtype="int32")]
+
+    def elements(self, like: Tensor) -> Tensor:
+        """Elements of every segment."""
+        if self._segments is not None:
+            return self._segments.sizes
+        return ops.reshape(ops.cast(ops.size(like), "int32"), (1,))
 
     def sum(self, row: Tensor) -> Tensor:
         if self._segments is None:
             return ops.reshape(ops.sum(row), (1,))
-        return self._kernels.segment_sum(row, self._segments.numbers, self.count)
+        return self._kernels.segment_sum(row, self._segments.numbers, self.total)
 
     def max(self, row: Tensor) -> Tensor:
         if self._segments is None:
             return ops.reshape(ops.max(row, initial=-np.inf), (1,))
-        return self._kernels.segment_max(row, self._segments.numbers, self.count)
+        return self._kernels.segment_max(row, self._segments.numbers, self.total)
 
-    def histogram(self, bins: Tensor, size: int) -> Tensor:
+    def histogram(self, bins: Tensor, size: int, numbers: Tensor | None = None) -> Tensor:
         if self._segments is None:
             return ops.reshape(self._kernels.histogram(bins, size), (1, size))
-        flat = self._kernels.histogram(bins + size * self._segments.numbers, size * self.count)
+        segment = self._segments.numbers if numbers is None else numbers
+        flat = self._kernels.histogram(bins + size * segment, size * self.total)
         return ops.reshape(flat, (-1, size))
 
 
@@ -187,20 +251,13 @@ def _finite(magnitude: Tensor) -> Tensor:
     return ops.where(magnitude < np.inf, magnitude, 0.0)
 
 
-def _field(values: Tensor, kernels: Kernels) -> Tensor:
-    return ops.bitwise_and(ops.right_shift(kernels.bits(values), _FIELD_SHIFT), _FIELDS - 1)
+def _fields(magnitude: Tensor, kernels: Kernels) -> Tensor:
+    return ops.right_shift(kernels.bits(magnitude), _FIELD_SHIFT)
 
 
-def _class_tables(dtype: str) -> list[Tensor]:
-    """For each lane, the class of every field times the lane's place value in the joint code."""
-    fields = np.arange(_FIELDS)
-    classes = np.full(_FIELDS, _NORMAL)
-    low = FORMATS.get(dtype, FORMATS["float32"]).min_normal_exponent
-    # Field 1 holds float32's own larger subnormals; field 0 cannot tell the others from 0, and
-    # the processors that frameworks run on flush both.
-    classes[fields < 2 * (low + _EXPONENT_BIAS)] = _SUBNORMAL
-    classes[0], classes[_INF_FIELD], classes[_NAN_FIELD] = _ZERO, _INF, _NAN
-    return [ops.convert_to_tensor(classes * _CLASSES**lane, "int32") for lane in range(3)]
+def _differing(computed: Tensor, shadow: Tensor, reduce: _Reduction) -> Tensor:
+    """Integers that differ; of floats nearly all do."""
+    return reduce.sum(ops.cast(ops.not_equal(computed, shadow), "int32"))
 
 
 def _errors(computed: Tensor, truth: Tensor, reduce: _Reduction) -> tuple[Tensor, Tensor] | None:
@@ -222,9 +279,13 @@ def decode(pack: Pack) -> list[Statistics]:
 
     >>> values = ops.convert_to_tensor([1.0, 0.0, float("inf")])
     >>> shadow = ops.convert_to_tensor([1.0, 1e-9, 1e5])
-    >>> count = lambda values, length: ops.bincount(values, minlength=length)
-    >>> bits = lambda x: ops.view(x, "int32")
-    >>> kernels = Kernels(bits, ops.segment_sum, ops.segment_max, count)
+    >>> kernels = Kernels(
+    ...     bits=lambda x: ops.view(x, "int32"),
+    ...     segment_sum=ops.segment_sum,
+    ...     segment_max=ops.segment_max,
+    ...     histogram=lambda values, length: ops.bincount(values, minlength=length),
+    ...     select=lambda mask, vectors: [vector[mask] for vector in vectors],
+    ... )
     >>> pack = measure(values, shadow, shadow, "float16", None, kernels)
     >>> statistics = decode(Pack(*(ops.convert_to_numpy(part) for part in pack)))[0]
     >>> statistics.flushed, statistics.saturated, statistics.exponents
@@ -235,13 +296,15 @@ def decode(pack: Pack) -> list[Statistics]:
 
 
 def _decode_row(counts: np.ndarray, sums: np.ndarray, maxima: np.ndarray) -> Statistics:
-    # Axes: local class, shadow class, computed class.
-    table = counts[_FIELDS : _FIELDS + _CODES].reshape(_CLASSES, _CLASSES, _CLASSES)
+    # Axes: local class, shadow class, computed class; the ordinary elements are added.
+    elements, differing = (int(n) for n in counts[-_EXTRAS:])
+    table = counts[_FIELDS : _FIELDS + _CODES].reshape(_CLASSES, _CLASSES, _CLASSES).copy()
+    table[_NORMAL, _NORMAL, _NORMAL] += elements - table.sum()
     computed, shadow, local = (table.sum(axis=axes) for axes in ((0, 1), (0, 2), (1, 2)))
     by_shadow, by_local = table.sum(axis=0), table.sum(axis=1)
     nonzero, finite = slice(_SUBNORMAL, _INF), slice(_ZERO, _INF)
     return Statistics(
-        count=int(table.sum()),
+        count=elements,
         zero=int(computed[_ZERO]),
         subnormal=int(computed[_SUBNORMAL]),
         inf=int(computed[_INF]),
@@ -255,7 +318,7 @@ def _decode_row(counts: np.ndarray, sums: np.ndarray, maxima: np.ndarray) -> Sta
         local_saturated=int(by_local[finite, _INF].sum()),
         local_flushed=int(by_local[nonzero, _ZERO].sum()),
         local_nonfinite=int(local[_INF] + local[_NAN]),
-        mismatched=int(counts[-1]),
+        mismatched=differing,
         max_abs=float(maxima[0]),
         computed_max_abs=float(maxima[1]),
         min_abs_nonzero=float(-maxima[2]) if -np.inf < maxima[2] < 0 else 0.0,
@@ -266,10 +329,9 @@ def _decode_row(counts: np.ndarray, sums: np.ndarray, maxima: np.ndarray) -> Sta
 
 
 def _exponents(counts: np.ndarray) -> dict[int, int]:
-    """Elements per power of two; zeros and non-finite values are left out."""
-    by_exponent = counts.reshape(-1, 2).sum(axis=1)
-    by_exponent[0] = 0
-    return {int(e) - _EXPONENT_BIAS: int(by_exponent[e]) for e in np.flatnonzero(by_exponent[:-1])}
+    """Elements per power of two; field 0 holds zeros, field 255 what is not finite."""
+    fields = np.flatnonzero(counts[1:_NONFINITE_FIELD]) + 1
+    return {int(field) - _EXPONENT_BIAS: int(counts[field]) for field in fields}
 
 
 def _ratio(distance: float, magnitude: float) -> float:

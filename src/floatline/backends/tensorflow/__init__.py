@@ -51,7 +51,7 @@ class TensorFlowBackend:
         return TensorFlowStep(
             _of_one_batch(call),
             owner=None,
-            eager=False,
+            eager=not compiled,
             jit_compile=bool(getattr(function, "_jit_compile", False)),
             layer_source=layer_source,
         )
@@ -66,14 +66,18 @@ class TensorFlowBackend:
     def preserve_random_state(self) -> Iterator[None]:
         """On exit, TensorFlow's global random state is what it was on entry."""
         eager = context.context()
-        seed, generator = eager._seed, eager._rng  # noqa: SLF001 (tf.random has no getter)
+        seed, generator = eager._seed, getattr(eager, "_rng", None)  # noqa: SLF001 (tf.random has no getter)
         drawn = generator.getstate() if generator is not None else None
         try:
             yield
         finally:
-            eager._seed, eager._rng = seed, generator  # noqa: SLF001
-            if generator is not None and drawn is not None:
+            eager._seed = seed  # noqa: SLF001
+            if generator is not None:
                 generator.setstate(drawn)
+                eager._rng = generator  # noqa: SLF001
+            # Random kernels that were made meanwhile count their draws; without them the user's
+            # next draw starts where it would have.
+            eager.clear_kernel_cache()
 
 
 def _as_written(function: Any) -> Callable[..., Any]:

@@ -179,7 +179,7 @@ def _choose_branch(
     flat = list(flat) if isinstance(flat, (list, tuple)) else [flat]
     lanes = len(frame.setting.lanes)
     values = _lift(flat, together + written_together, [tuple(sorted(s)) for s in sources], lanes)
-    if frame.recorder is not None and sum(rows):
+    if frame.recorder is not None and any(rows):
         frame.recorder.absorb(indices, Pack(*flat[-3:]))
     for key, value in zip(written, values[len(together) :], strict=True):
         frame.variables.put(key, value)
@@ -201,7 +201,7 @@ def _padded(
     recorder: Recorder | None, rows: Sequence[int], position: int, indices: list[int]
 ) -> list[Tensor]:
     """This branch's statistics in its place among those of all branches, which stay empty."""
-    if recorder is None or not sum(rows):
+    if recorder is None or not any(rows):
         return []
     sites, pack = recorder.finish()
     indices.extend(sites)

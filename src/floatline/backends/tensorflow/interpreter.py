@@ -250,17 +250,26 @@ class Interpreter:
             return self._take(operation, inputs, low=low)
         if not operation.outputs and self.setting.lanes[0] == SHADOW:
             return []
-        outputs, shadows = self._run_lanes(operation, inputs, attrs, low=low)
+        with tf.control_dependencies(self.recorder.barrier if self.recorder else []):
+            outputs, shadows = self._run_lanes(operation, inputs, attrs, low=low)
         sources = merge_sources(inputs)
         values = [Value(lanes, sources) for lanes in zip(*outputs, strict=True)]
         if self.recorder is None:
             return values
-        if operation.type in MOVES:
+        if operation.type in MOVES or _widens(operation):
             self.setting.omissions.moved += 1
             return values
         locals_ = self._run_local(operation, inputs, attrs, shadows) if low else None
+        literal = _rounded_literal(operation)
         return [
-            self._measured(operation, index, value, locals_[index] if locals_ else value.lead)
+            self._measured(
+                operation,
+                index,
+                value,
+                locals_[index] if locals_ else value.lead,
+                role="value" if literal is None else "constant",
+                constant=literal,
+            )
             for index, value in enumerate(values)
         ]
 
@@ -343,6 +352,25 @@ class Interpreter:
 
     def _omit(self, operation: Operation, reason: str) -> None:
         self.setting.omissions.add(operation.type, reason)
+
+
+def _rounded_literal(operation: Operation) -> float | None:
+    """The value of a scalar literal that the operation casts to a 16-bit float."""
+    if operation.type != "Cast" or operation.outputs[0].dtype not in LOW:
+        return None
+    source = operation.inputs[0].op
+    if source.type != "Const" or operation.inputs[0].shape.rank != 0:
+        return None
+    return float(tf.get_static_value(operation.inputs[0]))
+
+
+def _widens(operation: Operation) -> bool:
+    """Whether the operation casts 16-bit floats to wider ones, which rounds nothing."""
+    return (
+        operation.type == "Cast"
+        and operation.inputs[0].dtype in LOW
+        and operation.outputs[0].dtype in (tf.float32, tf.float64)
+    )
 
 
 def _is_exact(literal: np.ndarray, dtype: tf.DType) -> bool:

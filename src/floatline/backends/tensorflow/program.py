@@ -11,7 +11,15 @@ import tensorflow as tf
 
 from floatline.backends.interface import LayerSource
 from floatline.backends.tensorflow.interpreter import Interpreter, Setting
-from floatline.backends.tensorflow.lanes import COMPUTED, SHADOW, Tensor, Value, raised, upcast
+from floatline.backends.tensorflow.lanes import (
+    COMPUTED,
+    LOW,
+    SHADOW,
+    Tensor,
+    Value,
+    raised,
+    upcast,
+)
 from floatline.backends.tensorflow.observer import Observed
 from floatline.backends.tensorflow.provenance import Provenance, layer_path
 from floatline.backends.tensorflow.recorder import Omissions, Recorder
@@ -50,6 +58,15 @@ class StepGraph:
         """The tensors among `tensors` that belong to this graph; sparse gradients as values."""
         dense = [t.values if isinstance(t, tf.IndexedSlices) else t for t in tensors]
         return [t for t in dense if getattr(t, "graph", None) is self.graph]
+
+    @property
+    def low_dtype(self) -> tf.DType | None:
+        """The 16-bit float that the step computes in; None when it computes in none."""
+        for operation in self.graph.get_operations():
+            for tensor in operation.outputs:
+                if tensor.dtype in LOW:
+                    return tensor.dtype
+        return None
 
     @property
     def losses(self) -> list[Tensor]:

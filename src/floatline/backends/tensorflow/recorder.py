@@ -68,6 +68,9 @@ class Recorder:
         self._pools: dict[Kind, list[_Pending]] = {}
         self._elements: dict[Kind, int] = {}
         self._packs: list[tuple[list[int], Pack]] = []
+        self.barrier: list[Tensor] = []
+        """What the next operations of the step must wait for: without it the step would run ahead
+        and keep everything that is still to be measured in memory."""
 
     def measure(
         self, description: Description, computed: Tensor, shadow: Tensor, local: Tensor
@@ -78,7 +81,7 @@ class Recorder:
         pending = _Pending(site, (computed, shadow, local))
         size = _estimated_size(computed.shape)
         if size >= ALONE_ELEMENTS:
-            self._packs.append(([site], _pool(kind, [pending])))
+            self._append([pending], kind)
             return site
         self._pools.setdefault(kind, []).append(pending)
         self._elements[kind] = self._elements.get(kind, 0) + size
@@ -106,6 +109,11 @@ class Recorder:
     def _flush(self, kind: Kind) -> None:
         pending = self._pools.pop(kind)
         self._elements.pop(kind)
+        self._append(pending, kind)
+
+    def _append(self, pending: Sequence[_Pending], kind: Kind) -> None:
+        # Waiting for the last but one leaves something to run beside the measurement.
+        self.barrier = [pack.sums for _, pack in self._packs[-1:]]
         self._packs.append(([p.site for p in pending], _pool(kind, pending)))
 
 
@@ -179,12 +187,12 @@ def _measuring(kind: Kind) -> Any:
     def measure_pool(*lanes_and_sizes: Tensor) -> Pack:
         *lanes, sizes = lanes_and_sizes
         count = tf.size(sizes)
-        segments = Segments(tf.repeat(tf.range(count), sizes), count)
+        segments = Segments(tf.repeat(tf.range(count), sizes), sizes, count)
         return measure(*kind.all_lanes(lanes), kind.dtype, segments, KERNELS)
 
     vector = tf.TensorSpec([None], tf.float32)
     signature = [vector] * len(kind.distinct_lanes) + [tf.TensorSpec([None], tf.int32)]
-    return tf.function(measure_pool, input_signature=signature, autograph=False)
+    return _not_inlined(measure_pool, signature)
 
 
 @cache
@@ -195,7 +203,17 @@ def _measuring_one(kind: Kind) -> Any:
         return measure(*kind.all_lanes(lanes), kind.dtype, None, KERNELS)
 
     signature = [tf.TensorSpec([None], tf.float32)] * len(kind.distinct_lanes)
-    return tf.function(measure_tensor, input_signature=signature, autograph=False)
+    return _not_inlined(measure_tensor, signature)
+
+
+def _not_inlined(function: Callable[..., Pack], signature: Sequence[tf.TensorSpec]) -> Any:
+    """Kept as a function when it runs, too: TensorFlow would optimise every copy by itself."""
+    return tf.function(
+        function,
+        input_signature=signature,
+        autograph=False,
+        experimental_attributes={"_noinline": True},
+    )
 
 
 def _joined(tensors: Sequence[Tensor]) -> Tensor:
@@ -231,9 +249,14 @@ def _by_segment(
     return tf.pad(found, [[0, count - tf.shape(found)[0]]])
 
 
-def _count(values: Tensor, length: int | Tensor) -> Tensor:
+def _select(mask: Tensor, vectors: Sequence[Tensor]) -> list[Tensor]:
+    positions = tf.where(mask)[:, 0]
+    return [tf.gather(vector, positions) for vector in vectors]
+
+
+def _histogram(values: Tensor, length: int | Tensor) -> Tensor:
     unweighted = tf.zeros([0], tf.int32)
     return tf.raw_ops.DenseBincount(input=values, size=length, weights=unweighted)
 
 
-KERNELS = Kernels(_bits, _segment_sum, _segment_max, _count)
+KERNELS = Kernels(_bits, _segment_sum, _segment_max, _histogram, _select)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import final
 
 from floatline.findings.causes import format_of
+from floatline.findings.graph import literal
 from floatline.findings.origin_rule import OriginRule, overflow
 from floatline.findings.origins import Origin
 from floatline.findings.words import number, where
@@ -49,10 +50,10 @@ class MaskConstantOverflow(OriginRule):
 
     def sentence(self, origin: Origin) -> str:
         """What happens at the origin."""
-        constant = origin.site.constant
-        if origin.site.role != "constant" or constant is None:
-            return overflow(origin)
-        ends = format_of(origin.site).name
+        site, ends = origin.site, format_of(origin.site).name
+        if not literal(site):
+            return f"{overflow(origin)}; a mask constant at the end of the range leaves no room"
+        constant = site.statistics.max_abs if site.constant is None else site.constant
         return (
             f"The constant {number(constant)} is infinite in {ends}; {where(origin.spot.place)}"
             " spreads it as non-finite values"

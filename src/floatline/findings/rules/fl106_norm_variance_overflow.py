@@ -18,7 +18,8 @@ class NormVarianceOverflow(OriginRule):
 
     Evidence:
         A square with finite inputs and infinite output on the way to a division of other values,
-        whose consequences reach the loss or the gradients.
+        whose consequences reach the loss or the gradients. Or a division by a constant that was
+        infinite before training began: the variance that a Normalization layer adapted.
 
     Why it matters:
         The feature is dead and training stalls, often without a single NaN or skipped step; or

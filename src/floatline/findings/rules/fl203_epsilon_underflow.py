@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import final
 
-from floatline.findings.causes import NEAR_HOPS, flushed_constant
+from floatline.findings.causes import NEAR_HOPS, flushed_constant, infinite_bound
 from floatline.findings.graph import graph
 from floatline.findings.origin_rule import OriginRule
 from floatline.findings.origins import Origin
@@ -21,7 +21,8 @@ class EpsilonUnderflow(OriginRule):
 
     Evidence:
         A literal that is nonzero as written and 0 as computed, and behind it an operation that is
-        non-finite in this precision only.
+        non-finite in this precision only. Or the inverse of an epsilon, a bound that is infinite
+        as computed.
 
     Why it matters:
         NaN as soon as a feature is constant, a vector is 0 or a probability vanishes: at random,
@@ -47,6 +48,12 @@ class EpsilonUnderflow(OriginRule):
 
     def sentence(self, origin: Origin) -> str:
         """What happens at the origin."""
+        if infinite_bound(graph(origin.trace), origin.site):
+            return (
+                f"The bound {number(origin.site.statistics.max_abs)} is infinite in half precision"
+                f" and {where(origin.spot.place)} keeps nothing away from infinity: 0 times it is"
+                " NaN"
+            )
         constant = flushed_ancestor(origin)
         literal = "An epsilon" if constant is None else f"The epsilon {number(constant)}"
         statistics = origin.site.statistics

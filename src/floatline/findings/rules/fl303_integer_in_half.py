@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import final
 
+from floatline.findings.case import Case
 from floatline.findings.origin_rule import OriginRule
 from floatline.findings.origins import Origin
 from floatline.findings.words import where
@@ -19,7 +20,8 @@ class IntegerInHalf(OriginRule):
 
     Evidence:
         An integer tensor that was cast from half precision, has values above the limit, differs
-        from float32, and leads to gradients that are decisively wrong.
+        from float32, and leads to gradients that are decisively wrong. The loss itself need not
+        show it: it may be measured against the rounded labels.
 
     Why it matters:
         Wrong rows are looked up and wrong classes learnt, without any NaN.
@@ -41,6 +43,10 @@ class IntegerInHalf(OriginRule):
         "Keep ids and labels in an integer dtype; do not cast them to the compute dtype.",
         "Give the layer that receives them autocast=False, or the dtype float32.",
     )
+
+    def unseen(self, case: Case, origin: Origin) -> bool:
+        """The loss is computed from the rounded integers: it falls, towards other targets."""
+        return True
 
     def sentence(self, origin: Origin) -> str:
         """What happens at the origin."""

@@ -59,8 +59,8 @@ class LostSmallUpdate(Rule):
         lost = _lost_updates(case.evidence.traces[-1])
         site, part = max(lost, key=lambda pair: pair[1])
         summary = (
-            f"{share(part)} of '{site.variable}' cannot move: the update of {where(site.place)} is"
-            f" below half a unit in the last place of {site.dtype}"
+            f"{share(part)} of '{site.variable}' cannot move: every update in"
+            f" {where(site.place)} is below half a unit in the last place of {site.dtype}"
         )
         numbers = {"lost_share": part, "variables": len(lost), **harm(case)}
         return self.found(summary, numbers, place=site.place)

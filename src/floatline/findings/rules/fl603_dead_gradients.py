@@ -7,8 +7,8 @@ from typing import final
 from floatline.findings.case import Case
 from floatline.findings.origin_rule import harm
 from floatline.findings.rule import Clear, Result, Rule
-from floatline.findings.words import share
-from floatline.records import Number, StepRecord, Trace
+from floatline.findings.words import share, where
+from floatline.records import Number, Site, StepRecord, Trace
 
 DEAD_SHARE = 0.9
 """Share of the variables without any gradient: training stands still."""
@@ -30,7 +30,8 @@ class DeadGradients(Rule):
 
     Evidence:
         Nine in ten variables have a gradient of exact zeros in float32, in the first and in the
-        last traced step, while the loss is neither near zero nor falling.
+        last traced step, while the loss is neither near zero nor falling; and the first
+        operation that turns values into nothing but zeros.
 
     Why it matters:
         The model does not learn.
@@ -64,12 +65,28 @@ class DeadGradients(Rule):
         count = len(traces[-1].gradients)
         summary = f"{share(dead)} of {count} variables have a gradient of zero in float32 too"
         numbers: dict[str, Number] = {"dead_share": dead, "variables": count, **harm(case)}
-        return self.found(summary, numbers)
+        silenced = _silenced(traces[-1])
+        if silenced is None:
+            return self.found(summary, numbers)
+        summary += f"; all {silenced.statistics.count} outputs of {where(silenced.place)} are 0"
+        return self.found(summary, numbers, place=silenced.place)
 
 
 def _dead_share(trace: Trace) -> float:
     numbers = [trace.sites[gradient.site].statistics for gradient in trace.gradients]
     return sum(n.shadow_zero == n.count for n in numbers) / len(numbers)
+
+
+def _silenced(trace: Trace) -> Site | None:
+    """The first operation that turns values into nothing but zeros: a dead activation."""
+    for site in trace.sites:
+        numbers = site.statistics
+        zero = numbers.count > 1 and numbers.shadow_zero == numbers.count
+        if site.role != "value" or site.place.phase != "forward" or not zero or not site.inputs:
+            continue
+        if all(trace.sites[index].statistics.shadow_nonzero for index in site.inputs):
+            return site
+    return None
 
 
 def _stalls(steps: tuple[StepRecord, ...]) -> bool:

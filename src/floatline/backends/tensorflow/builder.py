@@ -1,0 +1,171 @@
+"""Builds the user's step into graphs, watched by an observer, and remembers what was seen."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from floatline.backends.interface import Batch, LayerSource
+from floatline.backends.tensorflow.lanes import Tensor, upcast
+from floatline.backends.tensorflow.observer import Observed, Observer
+from floatline.backends.tensorflow.optimizers import raw
+from floatline.backends.tensorflow.program import StepGraph, finite_flags, variable_path
+from floatline.errors import TraceError
+
+
+class Builder:
+    """The user's step as a TensorFlow function, and as graphs that can be run again.
+
+    Args:
+        call: The step as a function of one batch.
+        owner: The model that is trained, or None for a step function.
+        jit_compile: Compile the function with XLA.
+        layer_source: Where a layer was made by the user's code.
+        around: Entered while a graph is built.
+    """
+
+    def __init__(
+        self,
+        call: Callable[[Batch], Any],
+        *,
+        owner: keras.Model | None,
+        jit_compile: bool,
+        layer_source: LayerSource,
+        around: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
+    ) -> None:
+        self._call = call
+        self._owner = owner
+        self._layer_source = layer_source
+        self._around = around
+        self._steps: dict[Any, StepGraph] = {}
+        self.observations: dict[Any, Observed] = {}
+        """What was seen of each graph that the step was built into."""
+        self.latest: Observed | None = None
+        """What was seen of the step when it last ran as Python."""
+        self.function = tf.function(
+            self.observed_call, autograph=False, reduce_retracing=True, jit_compile=jit_compile
+        )
+
+    def observed_call(self, batch: Batch) -> tuple[Any, list[Tensor], Tensor]:
+        """Runs the step; adds its losses and whether each gradient is finite to what it returns."""
+        with Observer() as observed:
+            returned = self._call(batch)
+        self.latest = observed
+        graph = None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
+        if graph is not None:
+            self.observations[graph] = observed
+        losses = _visible(observed.unscaled, graph) or _visible(observed.losses, graph)
+        gradients = _visible([gradient for gradient, _ in observed.handed_over], graph)
+        scalars = [tf.reduce_mean(tf.cast(upcast(loss), tf.float32)) for loss in losses]
+        return returned, scalars, finite_flags(gradients)
+
+    def concrete(self, batch: Batch) -> Any:
+        """The concrete function for a batch of tensors."""
+        with self._around():
+            return self.function.get_concrete_function(batch)
+
+    def graph_for(self, batch: Batch) -> tuple[StepGraph, list[Tensor]]:
+        """The step's graph for a batch, and the batch's tensors in the graph's order.
+
+        Raises:
+            TraceError: The step does something that only Python can do.
+        """
+        batch = as_tensors(batch)
+        try:
+            concrete = self.concrete(batch)
+        except Exception as error:
+            raise TraceError(
+                f"The training step cannot be turned into a graph: {_first_line(error)}",
+                "Take Python side effects such as .numpy() or float(...) out of the step; "
+                "`tf.function` must be able to compile it.",
+            ) from error
+        if concrete not in self._steps:
+            self._steps[concrete] = self._step_graph(concrete)
+        leaves = tf.nest.flatten(batch, expand_composites=True)
+        return self._steps[concrete], [leaf for leaf in leaves if tf.is_tensor(leaf)]
+
+    def _step_graph(self, concrete: Any) -> StepGraph:
+        captured = tuple(concrete.graph.variables)
+        names = {id(raw(variable)): variable_path(variable) for variable in self._named()}
+        return StepGraph(
+            concrete=concrete,
+            observed=self.observations[concrete.graph],
+            variables=captured,
+            paths=tuple(names.get(id(v), variable_path(v)) for v in captured),
+            root=self._owner,
+            layer_source=self._layer_source,
+        )
+
+    def _named(self) -> list[Any]:
+        """Everything known under the name that Keras gives it."""
+        named = list(self._owner.variables) if self._owner is not None else []
+        for observed in self.observations.values():
+            named += [variable for _, variable in observed.handed_over]
+            named += [v for optimizer in observed.optimizers for v in optimizer.variables]
+        return named
+
+    def layers(self) -> list[keras.Layer]:
+        """Every layer that took part in the step."""
+        layers: dict[int, keras.Layer] = {}
+        for observed in self.observations.values():
+            for context in observed.contexts.values():
+                layers.update({id(layer): layer for layer in context.layers})
+        return list(layers.values())
+
+    def rebuilt_in_float32(self) -> Builder:
+        """A builder of the same step with every layer computing in float32."""
+        layers = self.layers()
+        return Builder(
+            self._call,
+            owner=self._owner,
+            jit_compile=False,
+            layer_source=self._layer_source,
+            around=lambda: _in_float32(layers),
+        )
+
+
+@contextlib.contextmanager
+def _in_float32(layers: Iterable[keras.Layer]) -> Iterator[None]:
+    """While active, the layers follow the float32 policy.
+
+    The attribute is set behind Keras' back, because its setter would write into a policy map that
+    layers share, and rebuild quantized layers.
+    """
+    policy = keras.DTypePolicy("float32")
+    before = [(layer, layer._dtype_policy) for layer in layers]  # noqa: SLF001 (see above)
+    try:
+        for layer, _ in before:
+            layer._dtype_policy = policy  # noqa: SLF001
+        yield
+    finally:
+        for layer, kept in before:
+            layer._dtype_policy = kept  # noqa: SLF001
+
+
+def as_tensors(batch: Batch) -> Batch:
+    """The batch with every array made a tensor and every empty Optional made None."""
+    return tf.nest.map_structure(_as_tensor, batch)
+
+
+def _as_tensor(leaf: Any) -> Any:
+    if leaf is None or isinstance(leaf, tf.experimental.Optional):
+        return None
+    if tf.is_tensor(leaf) or isinstance(leaf, (str, bytes)):
+        return leaf
+    return tf.convert_to_tensor(leaf)
+
+
+def _visible(tensors: Sequence[Any], graph: Any) -> list[Tensor]:
+    """Tensors that the graph under construction may use; in eager mode all of them."""
+    dense = [t.values if isinstance(t, tf.IndexedSlices) else t for t in tensors]
+    dense = [t for t in dense if tf.is_tensor(t)]
+    return [t for t in dense if graph is None or getattr(t, "graph", None) is graph]
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

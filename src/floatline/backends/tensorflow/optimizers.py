@@ -1,0 +1,44 @@
+"""Reads what the light watch wants to know of Keras' optimizers and variables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from floatline.backends.tensorflow.observer import Observed
+
+
+def iterations(observed: Observed | None) -> int | None:
+    """Updates made so far by the optimizers that the step applies; None when there are none."""
+    if observed is None or not observed.optimizers:
+        return None
+    return sum(int(_innermost(optimizer).iterations) for optimizer in observed.optimizers)
+
+
+def loss_scale(observed: Observed | None) -> float | None:
+    """The loss scale in force; None when no loss-scale optimizer is applied."""
+    for optimizer in observed.optimizers if observed is not None else ():
+        if isinstance(optimizer, keras.optimizers.LossScaleOptimizer) and optimizer.built:
+            return float(raw(optimizer.dynamic_scale))
+    return None
+
+
+def model_variables(model: keras.Model) -> list[tf.Variable]:
+    """Every variable of a model, its metrics and its optimizer."""
+    variables = list(model.variables) + list(model.metrics_variables)
+    if getattr(model, "optimizer", None) is not None:
+        variables += list(model.optimizer.variables)
+    return [raw(v) for v in variables if raw(v) is not None]
+
+
+def raw(variable: Any) -> Any:
+    """The `tf.Variable` behind a Keras variable, whose own `value` is cast under autocast."""
+    return variable._value if isinstance(variable, keras.Variable) else variable  # noqa: SLF001
+
+
+def _innermost(optimizer: Any) -> Any:
+    while getattr(optimizer, "inner_optimizer", None) is not None:
+        optimizer = optimizer.inner_optimizer
+    return optimizer

@@ -1,0 +1,227 @@
+"""Shapes that traces of real models have: literals that are no sites, constants lost before."""
+
+from __future__ import annotations
+
+import pytest
+
+from floatline.findings.graph import graph
+from floatline.findings.judge import judge
+from floatline.findings.origins import overflows
+from floatline.findings.outcome import outcome
+from floatline.records import Evidence
+from tests.findings.evidence import (
+    INF,
+    Sketch,
+    collapses,
+    curve,
+    evidence,
+    learns,
+    rules_found,
+    stalls,
+    steps,
+)
+from tests.findings.patients import PATIENTS, broken, lagging
+
+
+def first(case: Evidence) -> tuple[str, str]:
+    finding = judge(case).findings[0]
+    return finding.rule, finding.summary
+
+
+def same_as_float32(case: Evidence) -> Evidence:
+    return evidence(case.traces, case.history.steps, case.history.steps)
+
+
+def test_the_cast_of_a_literal_is_a_mask_constant() -> None:
+    sketch = Sketch()
+    big = sketch.overflow("Cast", n=1, count=1, shape=(), max_abs=1e9)
+    rule, summary = first(broken(sketch, sketch.passes("Mul", sketch.add("Sub"), big)))
+    assert rule == "FL104"
+    assert summary.startswith("The constant 1e+09 is infinite in float16; Mul in layer 'block'")
+
+
+def test_a_cast_of_integers_of_the_data_is_an_input() -> None:
+    sketch = Sketch()
+    assert first(broken(sketch, sketch.overflow("Cast", max_abs=7e4)))[0] == "FL105"
+
+
+def test_an_infinite_bound_is_the_inverse_of_an_epsilon() -> None:
+    sketch = Sketch()
+    bound = sketch.overflow("Cast", n=1, count=1, shape=(), max_abs=1e12)
+    rule, summary = first(broken(sketch, sketch.passes("Minimum", sketch.add("Rsqrt"), bound)))
+    assert rule == "FL203"
+    assert "The bound 1e+12 is infinite" in summary
+
+
+def test_a_mask_that_the_format_just_holds() -> None:
+    """-65504 is exact in float16 and therefore no site; the product with the mask shows it."""
+    sketch = Sketch()
+    mask = sketch.add("Mul", sketch.add("Cast"), min_abs_nonzero=65504.0, shadow_zero=40)
+    full = sketch.add("Mul", sketch.add("Cast"), min_abs_nonzero=65504.0)
+    rule, summary = first(broken(sketch, sketch.overflow("AddV2", sketch.add("RealDiv"), mask)))
+    assert rule == "FL104"
+    assert "leaves no room" in summary
+    assert first(broken(sketch, sketch.overflow("AddV2", sketch.add("MatMul"), full)))[0] != "FL301"
+
+
+@pytest.mark.parametrize(("factor", "expected"), [(20.0, "FL102"), (400.0, "FL101")])
+def test_a_gram_matrix_sums_products_that_fit(factor: float, expected: str) -> None:
+    sketch = Sketch()
+    features = sketch.add("Relu", max_abs=factor)
+    assert first(broken(sketch, sketch.overflow("BatchMatMulV2", features)))[0] == expected
+
+
+def test_a_cast_shows_the_sum_that_was_computed_in_float32() -> None:
+    sketch = Sketch()
+    mean = sketch.add("Mean", sketch.add("Cast", dtype="float32"), dtype="float32", max_abs=1e6)
+    assert first(broken(sketch, sketch.overflow("Cast", mean, max_abs=1e6)))[0] == "FL102"
+
+
+def test_one_minus_p_when_the_one_is_no_site() -> None:
+    sketch = Sketch()
+    square = sketch.add("Square", computed_max_abs=1.0)
+    rest = sketch.add("Sub", square, zero=9, flushed=9)
+    logarithm = sketch.breaks("Log", rest)
+    assert first(broken(sketch, logarithm))[0] == "FL305"
+    other = Sketch()
+    small = other.add("Sub", other.add("Square", computed_max_abs=0.5), zero=9, flushed=9)
+    assert first(broken(other, other.breaks("Log", small)))[0] != "FL305"
+
+
+def adapted(operation: str = "Sqrt") -> Sketch:
+    """A Normalization layer whose adapted variance was infinite before the step began."""
+    sketch = Sketch()
+    centred = sketch.add("Sub", sketch.add("Cast"))
+    lost = {"inf": 100, "shadow_inf": 100, "local_nonfinite": 100, "max_abs": 0.0}
+    root = sketch.add(operation, **lost)
+    sketch.add("RealDiv", centred, root, zero=100, shadow_zero=100)
+    return sketch
+
+
+def test_a_constant_that_was_lost_before_the_step_silences_a_layer() -> None:
+    sketch = adapted()
+    sketch.gradient("block", sketch.loss(sketch.add("MatMul", 3)))
+    case = same_as_float32(evidence([sketch.trace(0, "first", 2.0**15)], stalls()))
+    rule, summary = first(case)
+    assert rule == "FL106"
+    assert "reads a constant that became infinite in float16 before training began" in summary
+
+
+def test_a_mask_that_was_infinite_before_the_step_is_harmless() -> None:
+    sketch = Sketch()
+    lost = {"inf": 40, "shadow_inf": 40, "local_nonfinite": 40}
+    scores = sketch.add("AddV2", sketch.add("MatMul"), **lost)
+    sketch.gradient("block", sketch.loss(sketch.add("Softmax", scores)))
+    assert rules_found(same_as_float32(evidence([sketch.trace(0, "first", 2.0**15)]))) == []
+
+
+def test_float32_is_no_witness_when_it_starts_from_a_lost_constant() -> None:
+    sketch = Sketch()
+    batch = sketch.add("x", role="input", dtype="float32", layer=None, max_abs=3e5)
+    entered = sketch.overflow("Cast", batch, n=100, max_abs=3e5)
+    lost = {"nan": 100, "shadow_inf": 100, "local_nonfinite": 100, "max_abs": 0.0}
+    spoilt = sketch.add("Sub", entered, **lost)
+    both = {"nan": 1, "shadow_nan": 1, "local_nonfinite": 1}
+    sketch.gradient("block", sketch.loss(spoilt, **both), **both)
+    view = graph(sketch.trace())
+    assert spoilt in view.inherited
+    judgement = judge(evidence([sketch.trace(0, "first", 2.0**15)], collapses(), collapses()))
+    assert judgement.verdict == "precision"
+    assert judgement.findings[0].rule == "FL105"
+
+
+def test_an_operation_that_breaks_by_itself_inherits_nothing() -> None:
+    sketch = Sketch()
+    lost = {"inf": 2, "shadow_inf": 2, "local_nonfinite": 2}
+    sketch.add("Log", sketch.add("Relu"), **lost)
+    assert graph(sketch.trace()).inherited == frozenset()
+
+
+def test_float32_that_skips_its_steps_fails_in_the_same_way() -> None:
+    """The replay keeps the loss scaling: its loss stays finite while no step is taken."""
+    skips = collapses(loss=7.0)
+    assert outcome(evidence((), skips, skips)).float32_fails is True
+    assert outcome(evidence((), skips, learns())).float32_fails is False
+
+
+def test_rounded_integers_are_found_although_the_loss_falls() -> None:
+    case = same_as_float32(PATIENTS["FL303"][0]())
+    assert rules_found(case) == ["FL303"]
+
+
+def vanished(classes: int, own: list[float]) -> Evidence:
+    sketch = Sketch()
+    counts = {"flushed": 60, "zero": 60, "local_flushed": 60}
+    softmax = sketch.add("Softmax", sketch.add("BiasAdd"), shape=(4, classes), **counts)
+    wrong = sketch.add("Log", softmax, dtype="float32", layer=None, error=0.4)
+    sketch.gradient("block", sketch.loss(wrong, error=0.3), error=0.9)
+    return same_as_float32(evidence([sketch.trace(0, "first", 2.0**15)], steps(own)))
+
+
+@pytest.mark.parametrize(
+    ("classes", "own", "expected"),
+    [
+        (200, curve(16.0, 14.5), ["FL205"]),
+        (200, curve(16.0, 0.1), []),
+        (200, curve(1e-3, 9e-4), []),
+        (200, curve(4.0, 3.8), []),
+    ],
+    ids=["worse than guessing", "learns", "fitted", "better than guessing"],
+)
+def test_a_softmax_whose_float32_steps_stall_too(
+    classes: int, own: list[float], expected: list[str]
+) -> None:
+    assert rules_found(vanished(classes, own)) == expected
+
+
+def test_lost_digits_are_seen_when_the_first_step_was_skipped() -> None:
+    case = PATIENTS["FL301"][0]()
+    trace = case.traces[0]
+    sketch = type(trace)(0, "symptom", trace.sites, trace.gradients, trace.losses, 2.0**15)
+    assert rules_found(evidence([sketch], stalls(), learns())) == ["FL301"]
+
+
+def test_the_division_by_an_infinite_variance_is_no_lost_digit() -> None:
+    sketch = Sketch()
+    centred = sketch.add("Sub", sketch.add("Conv2D"))
+    square = sketch.overflow("Square", centred, max_abs=3.6e5)
+    root = sketch.add("Sqrt", square, inf=2, saturated=2)
+    case = lagging(sketch, sketch.add("RealDiv", centred, root, error=0.95))
+    assert rules_found(case) == ["FL106"]
+
+
+def test_the_difference_of_two_columns_is_not_an_offset() -> None:
+    sketch = Sketch()
+    batch = sketch.add("x", role="input", dtype="float32", layer=None, max_abs=3e4, count=200)
+    rounded = sketch.add("Cast", batch, max_abs=3e4, error=2e-4, count=200)
+    assert first(lagging(sketch, sketch.add("Sub", rounded, error=1.2)))[0] == "FL301"
+    other = Sketch()
+    batch = other.add("x", role="input", dtype="float32", layer=None, max_abs=3e4)
+    rounded = other.add("Cast", batch, max_abs=3e4, error=2e-4)
+    assert first(lagging(other, other.add("Sub", rounded, error=1.2)))[0] == "FL105"
+
+
+def test_underflow_in_the_frameworks_loss_is_shown_at_the_layer() -> None:
+    (build,) = PATIENTS["FL201"]
+    place = judge(build()).findings[0].place
+    assert place is not None
+    assert place.source is not None
+
+
+def test_dead_gradients_name_the_activation_that_died() -> None:
+    sketch = Sketch()
+    hidden = sketch.add("BiasAdd", layer="dense")
+    dead = sketch.add("Relu", hidden, layer="dense", zero=100, shadow_zero=100)
+    zero = {"zero": 100, "shadow_zero": 100}
+    sketch.gradient("dense", sketch.loss(dead), **zero)
+    traces = [sketch.trace(0), sketch.trace(39, "last")]
+    finding = judge(evidence(traces, steps([1.0] * 40))).findings[0]
+    assert finding.rule == "FL603"
+    assert "all 100 outputs of Relu in layer 'dense'" in finding.summary
+
+
+def test_an_origin_in_a_training_that_survives_is_not_reported() -> None:
+    sketch = Sketch()
+    sketch.gradient("block", sketch.loss(sketch.overflow("AddV2", sketch.add("Relu"))))
+    assert INF not in [step.loss for step in learns()]
+    assert rules_found(same_as_float32(evidence([sketch.trace(0, "first", 2.0**15)]))) == []

@@ -1,0 +1,23 @@
+"""A bias of -100 before a relu: every unit is dead, in any precision."""
+
+import keras
+import numpy as np
+from keras import layers
+
+keras.utils.set_random_seed(0)
+keras.config.set_dtype_policy("mixed_float16")
+
+random = np.random.default_rng(0)
+x = random.normal(size=(512, 16)).astype("float32")
+y = x @ random.normal(size=(16, 1)) / 4
+
+low = keras.initializers.Constant(-100)
+model = keras.Sequential(
+    [
+        keras.Input((16,)),
+        layers.Dense(32, activation="relu", bias_initializer=low),  # <- culprit
+        layers.Dense(1, use_bias=False),
+    ]
+)
+model.compile(keras.optimizers.Adam(1e-2), "mse")
+model.fit(x, y, batch_size=32, epochs=15, verbose=0)

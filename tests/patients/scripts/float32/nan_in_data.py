@@ -1,0 +1,19 @@
+"""A missing value in the data."""
+
+import keras
+import numpy as np
+from keras import layers
+
+keras.utils.set_random_seed(0)
+keras.config.set_dtype_policy("mixed_float16")
+
+random = np.random.default_rng(0)
+x = random.normal(size=(512, 16)).astype("float32")
+y = x @ random.normal(size=(16, 1)) / 4
+x[300, 3] = np.nan
+
+model = keras.Sequential(
+    [keras.Input((16,)), layers.Dense(32, activation="relu"), layers.Dense(1)]
+)
+model.compile(keras.optimizers.Adam(1e-2), "mse")
+model.fit(x, y, batch_size=32, epochs=3, verbose=0)

@@ -1,0 +1,24 @@
+"""Activations of up to some 40000: large, but they fit."""
+
+import keras
+import numpy as np
+from keras import layers
+
+keras.utils.set_random_seed(0)
+keras.config.set_dtype_policy("mixed_float16")
+
+random = np.random.default_rng(0)
+x = random.normal(size=(512, 16)).astype("float32")
+y = x @ random.normal(size=(16, 1)) / 4
+
+wide = keras.initializers.RandomNormal(stddev=1500.0)
+model = keras.Sequential(
+    [
+        keras.Input((16,)),
+        layers.Dense(64, kernel_initializer=wide),
+        layers.BatchNormalization(dtype="float32"),
+        layers.Dense(1),
+    ]
+)
+model.compile(keras.optimizers.Adam(1e-2), "mse")
+model.fit(x, y, batch_size=32, epochs=15, verbose=0)

@@ -1,0 +1,48 @@
+"""Masks of -65504 for padded keys and for padded queries: in an empty row all scores are -inf."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+keras.utils.set_random_seed(0)
+keras.mixed_precision.set_dtype_policy("mixed_float16")
+
+random = np.random.default_rng(1)
+lengths = random.integers(0, 13, 256)
+x = random.integers(1, 32, (256, 12)) * (np.arange(12) < lengths[:, None])
+y = (x[:, :1] % 2).astype("float32")
+
+
+class MaskedAttention(keras.layers.Layer):
+    """One head; padding neither asks nor answers."""
+
+    def __init__(self, units, **kwargs):
+        super().__init__(**kwargs)
+        self.project = keras.layers.Dense(3 * units)
+
+    def call(self, inputs, padding):
+        query, key, value = tf.split(self.project(inputs), 3, axis=-1)
+        scores = tf.matmul(query, key, transpose_b=True) / 5.65
+        padding = tf.cast(padding, scores.dtype)
+        scores += padding[:, None, :] * -65504.0
+        scores += padding[:, :, None] * -65504.0  # <- culprit
+        return tf.matmul(tf.nn.softmax(scores), value)
+
+
+class Classifier(keras.Model):
+    """Embedding, attention, one output."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding = keras.layers.Embedding(32, 32)
+        self.attention = MaskedAttention(32, name="attention")
+        self.head = keras.layers.Dense(1)
+
+    def call(self, tokens):
+        attended = self.attention(self.embedding(tokens), tokens == 0)
+        return self.head(tf.reduce_mean(attended, axis=1))
+
+
+model = Classifier()
+model.compile(keras.optimizers.Adam(3e-3), "mse")
+model.fit(x, y, batch_size=32, epochs=10, verbose=0)
