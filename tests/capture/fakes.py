@@ -24,6 +24,9 @@ class FakeStep:
         self.state = 0
         self.ran: list[Batch] = []
 
+    def prepare(self, batch: Batch) -> None:
+        del batch
+
     def run(self, batch: Batch) -> tuple[Any, Outcome]:
         outcome = next(self._outcomes, GOOD)
         if isinstance(outcome, BaseException):
@@ -41,7 +44,7 @@ class FakeStep:
     def trace(self, state: State, batch: Batch) -> Trace:
         raise NotImplementedError
 
-    def float32(self, state: State, *, rounded: bool = False) -> Replay:
+    def float32(self, state: State, *, rounded: bool = False, rebuilt: bool = False) -> Replay:
         raise NotImplementedError
 
 

@@ -86,6 +86,10 @@ def test_seconds_count_from_the_end_of_the_first_step() -> None:
             [GOOD, SKIPPED, GOOD, SKIPPED, GOOD],
             [(0, "first"), (1, "symptom"), (3, "last symptom"), (4, "last")],
         ),
+        # A lost loss says more than a step skipped in search of the loss scale.
+        ([SKIPPED, GOOD, LOST], [(0, "first"), (2, "symptom")]),
+        # After an update with non-finite values the state explains nothing any more.
+        ([GOOD, LOST, LOST], [(0, "first"), (1, "symptom"), (2, "last")]),
     ],
 )
 def test_keeps_each_moment_once(outcomes: list[Outcome], expected: list[tuple[int, str]]) -> None:

@@ -155,10 +155,13 @@ def evidence(
     reference: Sequence[StepRecord] | None = None,
     perturbed: Sequence[StepRecord] = (),
     config: Configuration | None = None,
+    rebuilt: Sequence[StepRecord] = (),
 ) -> Evidence:
     """Evidence; by default the history of a training that learns."""
     own = tuple(steps(curve(1.0, 0.1)) if history is None else history)
-    other = None if reference is None else Reference(tuple(reference), tuple(perturbed))
+    other = None
+    if reference is not None:
+        other = Reference(tuple(reference), tuple(perturbed), tuple(rebuilt))
     return Evidence(config or configuration(), History(own), tuple(traces), other)
 
 

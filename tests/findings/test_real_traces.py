@@ -6,11 +6,11 @@ import pytest
 
 from floatline.findings.graph import graph
 from floatline.findings.judge import judge
-from floatline.findings.origins import overflows
 from floatline.findings.outcome import outcome
 from floatline.records import Evidence
 from tests.findings.evidence import (
     INF,
+    Numbers,
     Sketch,
     collapses,
     curve,
@@ -92,7 +92,7 @@ def adapted(operation: str = "Sqrt") -> Sketch:
     """A Normalization layer whose adapted variance was infinite before the step began."""
     sketch = Sketch()
     centred = sketch.add("Sub", sketch.add("Cast"))
-    lost = {"inf": 100, "shadow_inf": 100, "local_nonfinite": 100, "max_abs": 0.0}
+    lost: Numbers = {"inf": 100, "shadow_inf": 100, "local_nonfinite": 100, "max_abs": 0.0}
     root = sketch.add(operation, **lost)
     sketch.add("RealDiv", centred, root, zero=100, shadow_zero=100)
     return sketch
@@ -109,7 +109,7 @@ def test_a_constant_that_was_lost_before_the_step_silences_a_layer() -> None:
 
 def test_a_mask_that_was_infinite_before_the_step_is_harmless() -> None:
     sketch = Sketch()
-    lost = {"inf": 40, "shadow_inf": 40, "local_nonfinite": 40}
+    lost: Numbers = {"inf": 40, "shadow_inf": 40, "local_nonfinite": 40}
     scores = sketch.add("AddV2", sketch.add("MatMul"), **lost)
     sketch.gradient("block", sketch.loss(sketch.add("Softmax", scores)))
     assert rules_found(same_as_float32(evidence([sketch.trace(0, "first", 2.0**15)]))) == []
@@ -119,9 +119,9 @@ def test_float32_is_no_witness_when_it_starts_from_a_lost_constant() -> None:
     sketch = Sketch()
     batch = sketch.add("x", role="input", dtype="float32", layer=None, max_abs=3e5)
     entered = sketch.overflow("Cast", batch, n=100, max_abs=3e5)
-    lost = {"nan": 100, "shadow_inf": 100, "local_nonfinite": 100, "max_abs": 0.0}
+    lost: Numbers = {"nan": 100, "shadow_inf": 100, "local_nonfinite": 100, "max_abs": 0.0}
     spoilt = sketch.add("Sub", entered, **lost)
-    both = {"nan": 1, "shadow_nan": 1, "local_nonfinite": 1}
+    both: Numbers = {"nan": 1, "shadow_nan": 1, "local_nonfinite": 1}
     sketch.gradient("block", sketch.loss(spoilt, **both), **both)
     view = graph(sketch.trace())
     assert spoilt in view.inherited
@@ -132,7 +132,7 @@ def test_float32_is_no_witness_when_it_starts_from_a_lost_constant() -> None:
 
 def test_an_operation_that_breaks_by_itself_inherits_nothing() -> None:
     sketch = Sketch()
-    lost = {"inf": 2, "shadow_inf": 2, "local_nonfinite": 2}
+    lost: Numbers = {"inf": 2, "shadow_inf": 2, "local_nonfinite": 2}
     sketch.add("Log", sketch.add("Relu"), **lost)
     assert graph(sketch.trace()).inherited == frozenset()
 
@@ -149,29 +149,17 @@ def test_rounded_integers_are_found_although_the_loss_falls() -> None:
     assert rules_found(case) == ["FL303"]
 
 
-def vanished(classes: int, own: list[float]) -> Evidence:
-    sketch = Sketch()
-    counts = {"flushed": 60, "zero": 60, "local_flushed": 60}
-    softmax = sketch.add("Softmax", sketch.add("BiasAdd"), shape=(4, classes), **counts)
-    wrong = sketch.add("Log", softmax, dtype="float32", layer=None, error=0.4)
-    sketch.gradient("block", sketch.loss(wrong, error=0.3), error=0.9)
-    return same_as_float32(evidence([sketch.trace(0, "first", 2.0**15)], steps(own)))
-
-
-@pytest.mark.parametrize(
-    ("classes", "own", "expected"),
-    [
-        (200, curve(16.0, 14.5), ["FL205"]),
-        (200, curve(16.0, 0.1), []),
-        (200, curve(1e-3, 9e-4), []),
-        (200, curve(4.0, 3.8), []),
-    ],
-    ids=["worse than guessing", "learns", "fitted", "better than guessing"],
-)
-def test_a_softmax_whose_float32_steps_stall_too(
-    classes: int, own: list[float], expected: list[str]
-) -> None:
-    assert rules_found(vanished(classes, own)) == expected
+def test_the_float32_that_the_script_would_have_had_is_the_better_witness() -> None:
+    """The same operations raised to float32 share clipped probabilities; rebuilt ones do not."""
+    own, better = steps(curve(16.0, 14.5)), steps(curve(16.0, 0.05))
+    assert outcome(evidence((), own, own)).worse is False
+    both = outcome(evidence((), own, own, own, rebuilt=better))
+    assert both.worse is True
+    assert both.comparison is not None
+    assert both.comparison.reference < 1
+    assert outcome(evidence((), better, better, rebuilt=own)).worse is False
+    assert outcome(evidence((), collapses(), collapses(), rebuilt=better)).float32_fails is False
+    assert outcome(evidence((), collapses(), better, rebuilt=collapses())).float32_fails is True
 
 
 def test_lost_digits_are_seen_when_the_first_step_was_skipped() -> None:
@@ -212,7 +200,7 @@ def test_dead_gradients_name_the_activation_that_died() -> None:
     sketch = Sketch()
     hidden = sketch.add("BiasAdd", layer="dense")
     dead = sketch.add("Relu", hidden, layer="dense", zero=100, shadow_zero=100)
-    zero = {"zero": 100, "shadow_zero": 100}
+    zero: Numbers = {"zero": 100, "shadow_zero": 100}
     sketch.gradient("dense", sketch.loss(dead), **zero)
     traces = [sketch.trace(0), sketch.trace(39, "last")]
     finding = judge(evidence(traces, steps([1.0] * 40))).findings[0]
@@ -225,3 +213,20 @@ def test_an_origin_in_a_training_that_survives_is_not_reported() -> None:
     sketch.gradient("block", sketch.loss(sketch.overflow("AddV2", sketch.add("Relu"))))
     assert INF not in [step.loss for step in learns()]
     assert rules_found(same_as_float32(evidence([sketch.trace(0, "first", 2.0**15)]))) == []
+
+
+def test_a_lost_update_is_shown_at_the_layer_of_its_weight() -> None:
+    finding = judge(PATIENTS["FL304"][0]()).findings[0]
+    assert finding.phase == "update"
+    assert finding.place is not None
+    assert finding.place.layer == "block"
+    assert "in layer 'block'" in finding.summary
+
+
+@pytest.mark.parametrize(("largest", "expected"), [(9e4, "FL102"), (6e5, "FL101")])
+def test_a_product_with_one_site_is_a_square_or_has_a_literal_factor(
+    largest: float, expected: str
+) -> None:
+    sketch = Sketch()
+    product = sketch.overflow("Mul", sketch.add("Relu", max_abs=300.0), max_abs=largest)
+    assert first(broken(sketch, sketch.passes("Sum", product)))[0] == expected

@@ -67,11 +67,11 @@ def study(evidence: Evidence) -> Case:
 
 
 def _outcome(evidence: Evidence, traces: tuple[Trace, ...]) -> Outcome:
-    """What became of the training; float32 says nothing when it starts from a broken constant."""
+    """What became of the training; float32 proves nothing by failing on a broken constant."""
     result = outcome(evidence)
     views = (graph(trace) for trace in traces)
-    if any(view.inherited & view.ends for view in views):
-        return replace(result, float32_fails=None, comparison=None)
+    if result.float32_fails and any(view.inherited & view.ends for view in views):
+        return replace(result, float32_fails=None)
     return result
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from floatline.findings.graph import Graph, inherits, literal, low
 from floatline.findings.operations import kind
 from floatline.formats import FORMATS, Format
@@ -107,7 +109,7 @@ def _forward_overflow(graph: Graph, site: Site) -> str:
         return "FL102"
     if what == "normalization":
         return "FL106"
-    if what == "square" or (what == "multiply" and len(set(site.inputs)) == 1):
+    if what == "square" or (what == "multiply" and _multiplies_itself(graph, site)):
         return _squares(graph, site)
     if what == "reduction":
         return "FL102"
@@ -159,6 +161,14 @@ def _is_weight(graph: Graph, site: Site) -> bool:
     return site.role != "value" or (cast and any(i.role == "parameter" for i in graph.inputs(site)))
 
 
+def _multiplies_itself(graph: Graph, site: Site) -> bool:
+    """Whether a product is a square; a literal factor that is exact is no site either."""
+    if len(set(site.inputs)) != 1:
+        return False
+    square = graph.inputs(site)[0].statistics.max_abs ** 2
+    return len(site.inputs) > 1 or math.isclose(square, site.statistics.max_abs, rel_tol=0.01)
+
+
 def _squares(graph: Graph, site: Site) -> str:
     if normalizes(graph, site):
         return "FL106"
@@ -175,7 +185,7 @@ def normalizes(graph: Graph, site: Site) -> bool:
     for reached in near.values():
         what = kind(reached.place.operation)
         other = any(i.role == "value" and i.index not in known for i in graph.inputs(reached))
-        divides = what == "divide" and reached.inputs[-1] in near
+        divides = what == "divide" and reached.inputs[-1] in known
         if other and (divides or (what == "multiply" and by_root)):
             return True
     return False

@@ -129,7 +129,7 @@ def low(site: Site) -> Format | None:
 
 
 def literal(site: Site) -> bool:
-    """Whether a site is a literal of the code, or the cast of one, which no measured value feeds."""
+    """Whether a site is a literal of the code, or the cast of one: no measured value feeds it."""
     return site.role == "constant" or (
         site.role == "value" and not site.inputs and site.shape == () and low(site) is not None
     )

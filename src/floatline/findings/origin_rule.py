@@ -22,16 +22,16 @@ FLOAT32_FIRST = "a training that works in float32; float32 fails in the same way
 
 
 class OriginRule(Rule):
-    """A rule whose evidence is an origin; a subclass only says what happens there."""
+    """A rule whose evidence is an origin; a subclass only says what happens there.
+
+    Attributes:
+        shows_in_loss: Whether a fault that leaves everything finite does no harm while the loss
+            keeps pace with float32's.
+
+    """
 
     phase: ClassVar[Phase] = "forward"
-
-    def unseen(self, case: Case, origin: Origin) -> bool:
-        """Whether this fault can do its harm although the loss keeps pace with float32's.
-
-        So it does when it arose before the step began, for then the float32 steps have it, too.
-        """
-        return inherits(origin.trace, origin.site)
+    shows_in_loss: ClassVar[bool] = True
 
     @abstractmethod
     def sentence(self, origin: Origin) -> str:
@@ -64,7 +64,8 @@ class OriginRule(Rule):
         state = case.outcome
         if state.ends_broken or state.float32_fails:
             return None
-        if self.unseen(case, origin):
+        # What arose before the first step is in the float32 steps, too.
+        if not self.shows_in_loss or inherits(origin.trace, origin.site):
             return self._finding(case, origin)
         if state.worse is False:
             return None
@@ -87,6 +88,7 @@ def numbers(origin: Origin) -> dict[str, Number]:
     counts = {
         "saturated_elements": statistics.saturated,
         "flushed_elements": statistics.flushed,
+        "inf_elements": 0 if statistics.saturated else statistics.inf,
         "nan_elements": statistics.nan,
         "mismatched_elements": statistics.mismatched,
     }

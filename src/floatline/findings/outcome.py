@@ -46,9 +46,6 @@ CONSISTENT_SHARE = 0.6
 LOST_PROGRESS = 0.25
 """For losses that are not positive: share of float32's progress that is missing."""
 
-STALLED_SHARE = 0.8
-"""Share of the starting loss that is left at the end of a training that hardly learns."""
-
 DIVERGED_RATIO = 10.0
 """Loss at the end over loss at the start that counts as divergence."""
 
@@ -89,7 +86,6 @@ class Outcome:
         searching: The watch ended before the search for a loss scale let one step through.
         wasted: Skipped steps take a decisive share of the training.
         diverged: The loss ended far above where it began, yet finite.
-        stalled: The loss ended about where it began.
         float32_fails: Whether float32 fails in the same way; None without a reference.
         comparison: The loss curves side by side; None when that says nothing.
     """
@@ -101,7 +97,6 @@ class Outcome:
     searching: bool
     wasted: bool
     diverged: bool
-    stalled: bool
     float32_fails: bool | None
     comparison: Comparison | None
 
@@ -141,7 +136,6 @@ def outcome(evidence: Evidence) -> Outcome:
         searching=0 < trailing == len(steps) and not ends_broken,
         wasted=skipped > SEARCH_STEPS and skipped >= WASTED_SHARE * len(steps),
         diverged=diverged,
-        stalled=_stalled(steps),
         float32_fails=_fails_alike(steps, trailing, ends_broken or diverged, reference),
         comparison=_compare(history, reference),
     )
@@ -172,7 +166,8 @@ def _ends_broken(steps: Sequence[StepRecord], trailing: int) -> bool:
 
 
 def _nonfinite_losses(steps: Sequence[StepRecord], reference: Reference | None) -> int:
-    elsewhere = {step.step for step in reference.steps if nonfinite(step.loss)} if reference else ()
+    others = _as_if_asked_for(reference) if reference else ()
+    elsewhere = {step.step for step in others if nonfinite(step.loss)}
     return sum(nonfinite(step.loss) and step.step not in elsewhere for step in steps)
 
 
@@ -194,13 +189,6 @@ def _diverged(steps: Sequence[StepRecord]) -> bool:
     return median(losses[-TAIL_STEPS:]) > DIVERGED_RATIO * start
 
 
-def _stalled(steps: Sequence[StepRecord]) -> bool:
-    losses, start = _losses(steps), _start(steps)
-    if start is None or start <= 0 or len(losses) < COMPARABLE_STEPS:
-        return False
-    return median(losses[-TAIL_STEPS:]) > STALLED_SHARE * start
-
-
 def _fails_alike(
     steps: Sequence[StepRecord], trailing: int, fails: bool, reference: Reference | None
 ) -> bool | None:
@@ -208,62 +196,78 @@ def _fails_alike(
         return None
     if not fails:
         return False
-    if _diverged(reference.steps):
+    again = _as_if_asked_for(reference)
+    if _diverged(again):
         return True
-    lost = _trailing_bad(reference.steps)
-    starts = [i for i, step in enumerate(reference.steps) if nonfinite(step.loss)][:1]
-    if _ends_broken(reference.steps, lost):
-        starts.append(len(reference.steps) - lost)
+    lost = _trailing_bad(again)
+    starts = [i for i, step in enumerate(again) if nonfinite(step.loss)][:1]
+    if _ends_broken(again, lost):
+        starts.append(len(again) - lost)
     return any(start <= 2 * (len(steps) - trailing) + ALIKE_STEPS for start in starts)
 
 
+def _as_if_asked_for(reference: Reference) -> tuple[StepRecord, ...]:
+    """The float32 training that the script would have had, as near as it is known."""
+    return reference.rebuilt or reference.steps
+
+
 def _compare(history: History, reference: Reference | None) -> Comparison | None:
+    """Compares with the same operations in float32, then with those that float32 would choose."""
     if reference is None:
         return None
-    length = min(len(history.steps), len(reference.steps))
+    same = _compare_with(history, reference, reference.steps)
+    if not reference.rebuilt or (same is not None and same.worse):
+        return same
+    rebuilt = _compare_with(history, reference, reference.rebuilt)
+    return rebuilt if rebuilt is not None and (same is None or rebuilt.worse) else same
+
+
+def _compare_with(
+    history: History, reference: Reference, other: Sequence[StepRecord]
+) -> Comparison | None:
+    length = min(len(history.steps), len(other))
     own = history.steps[:length]
     tail = max(TAIL_STEPS, length // TAIL_SHARE)
     updates = length - sum(step.skipped for step in own)
     own_losses = _losses(own[-tail:])
-    start = _start(reference.steps[:length])
+    start = _start(other[:length])
     if updates < max(COMPARABLE_STEPS, tail) or start is None or 2 * len(own_losses) < tail:
         return None
-    windows = (reference.steps[length - tail : length], reference.steps[updates - tail : updates])
+    windows = (other[length - tail : length], other[updates - tail : updates])
     references = [median(losses) for losses in map(_losses, windows) if losses]
     paired = _losses(windows[0])
-    perturbed = _losses(reference.perturbed[length - tail : length])
+    # float32's own noise is what rounded initial weights change in the same operations.
+    spread = (_losses(r[length - tail : length]) for r in (reference.steps, reference.perturbed))
+    noise = [median(losses) for losses in spread if losses]
     if not paired:
         return None
     level = median(own_losses)
     if min(level, start, *references) > 0:
-        result = _by_ratio(level, max(references), start, paired, perturbed)
+        result = _by_ratio(level, max(references), start, paired, noise)
     else:
-        result = _by_progress(level, max(references), start, perturbed)
+        result = _by_progress(level, max(references), start, noise)
     return result if _consistent(own_losses, result) else _not_worse(result)
 
 
 def _by_ratio(
-    own: float, reference: float, start: float, tail: Sequence[float], perturbed: Sequence[float]
+    own: float, reference: float, start: float, tail: Sequence[float], noise: Sequence[float]
 ) -> Comparison:
     difference = math.log(own / reference)
     floor = math.log(RATIO_AT_START) + RATIO_EXPONENT * max(0.0, math.log(start / own))
     centre = median(tail)
     spread = median([abs(math.log(max(loss, 1e-300) / centre)) for loss in tail]) if centre else 0
-    noise = spread / math.sqrt(len(tail))
-    middle = median(perturbed) if perturbed else centre
-    band = abs(math.log(middle / centre)) if middle > 0 and centre > 0 else 0.0
-    allowed = max(floor, BANDS * band, BANDS * noise)
+    waves = spread / math.sqrt(len(tail))
+    band = abs(math.log(noise[1] / noise[0])) if len(noise) == 2 and min(noise) > 0 else 0.0
+    allowed = max(floor, BANDS * band, BANDS * waves)
     worse = difference > allowed and own > SOLVED_SHARE * start
     return Comparison(own, reference, start, difference, allowed, worse)
 
 
-def _by_progress(
-    own: float, reference: float, start: float, perturbed: Sequence[float]
-) -> Comparison:
+def _by_progress(own: float, reference: float, start: float, noise: Sequence[float]) -> Comparison:
     progress = start - reference
     if progress <= 0:
         return Comparison(own, reference, start, 0.0, LOST_PROGRESS, False)
-    band = abs(median(perturbed) - reference) / progress if perturbed else 0.0
+    band = abs(noise[1] - noise[0]) / progress if len(noise) == 2 else 0.0
     difference, allowed = (own - reference) / progress, max(LOST_PROGRESS, BANDS * band)
     return Comparison(own, reference, start, difference, allowed, difference > allowed)
 

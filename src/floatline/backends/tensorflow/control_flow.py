@@ -233,7 +233,7 @@ def _is_invariant(body: Any, index: int) -> bool:
 
 
 def _written_inputs(graph: Any) -> set[int]:
-    """Positions of the variables that a graph may write; a nested graph may write all it is given."""
+    """Positions of the variables that a graph may write: a nested graph may write all it gets."""
     names = {
         tensor.name
         for operation in graph.get_operations()

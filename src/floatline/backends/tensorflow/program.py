@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,7 +103,8 @@ class TracedProgram:
 
     def run(self, state: Sequence[Tensor], batch: Sequence[Tensor]) -> tuple[Trace, list[Tensor]]:
         """Traces one step; returns the trace and the values that the step gave its variables."""
-        pack, losses, finite, after = self._function(list(batch), list(state))
+        with _unoptimized():
+            pack, losses, finite, after = self._function(list(batch), list(state))
         del losses, finite
         trace = Trace(
             step=0,
@@ -165,6 +167,18 @@ class Float32Program:
         return *_outcome(values[:count], values[count:]), after
 
 
+@contextlib.contextmanager
+def _unoptimized() -> Iterator[None]:
+    """Runs graphs as they stand: a traced step is large and runs only a few times."""
+    before = tf.config.optimizer.get_experimental_options()
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    try:
+        yield
+    finally:
+        kept = {"disable_meta_optimizer": False, **before}
+        tf.config.optimizer.set_experimental_options(kept)
+
+
 def _compile(build: Callable[..., Any], step: StepGraph, lanes: Sequence[str]) -> Any:
     """Compiles `build(batch, state)` for the shapes and dtypes of the step, tracing it once."""
     count = len(step.graph.inputs) - len(step.graph.captures)
@@ -184,7 +198,7 @@ def _interpret(
 ) -> tuple[list[Value], list[Tensor]]:
     """Runs the step's graph; returns losses and gradients, and the variables afterwards."""
     keys = {VariableTable.key(variable.handle): variable for variable in step.variables}
-    paths = {key: path for key, path in zip(keys, step.paths, strict=True)}
+    paths = dict(zip(keys, step.paths, strict=True))
     lanes = setting.lanes
     values = {
         key: Value(tuple(v if lane == COMPUTED else upcast(v) for lane in lanes))

@@ -9,8 +9,10 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import tensorflow as tf
+from tensorflow.core.framework import attr_value_pb2
+from tensorflow.python.framework import ops as tf_ops
 
-from floatline.backends.tensorflow.lanes import Tensor
+from floatline.backends.tensorflow.lanes import Tensor, raised
 from floatline.records import NotTraced
 from floatline.tracing.sites import Description, Ledger
 from floatline.tracing.statistics import Kernels, Pack, Segments, concatenate, measure
@@ -165,12 +167,11 @@ def _estimated_size(shape: tf.TensorShape) -> int:
 
 
 def _pool(kind: Kind, pending: Sequence[_Pending]) -> Pack:
-    lanes = [_joined([p.lanes[lane] for p in pending]) for lane in kind.distinct_lanes]
     if len(pending) == 1:
-        rows = _measuring_one(kind)(*lanes)
+        rows = _measuring_one(kind)(*(pending[0].lanes[lane] for lane in kind.distinct_lanes))
     else:
-        sizes = tf.stack([_size(p.lanes[0]) for p in pending])
-        rows = _measuring(kind)(*lanes, sizes)
+        lanes = [_joined([p.lanes[lane] for p in pending]) for lane in kind.distinct_lanes]
+        rows = _measuring(kind)(*lanes, tf.stack([_size(p.lanes[0]) for p in pending]))
     for part in rows:
         part.set_shape([len(pending), part.shape[1]])
     return Pack(*rows)
@@ -191,19 +192,22 @@ def _measuring(kind: Kind) -> Any:
         return measure(*kind.all_lanes(lanes), kind.dtype, segments, KERNELS)
 
     vector = tf.TensorSpec([None], tf.float32)
-    signature = [vector] * len(kind.distinct_lanes) + [tf.TensorSpec([None], tf.int32)]
-    return _not_inlined(measure_pool, signature)
+    return _not_inlined(
+        measure_pool, [vector] * len(kind.distinct_lanes) + [tf.TensorSpec([None], tf.int32)]
+    )
 
 
 @cache
 def _measuring_one(kind: Kind) -> Any:
-    """The compiled measurement of one tensor."""
+    """The compiled measurement of one tensor of any shape."""
 
     def measure_tensor(*lanes: Tensor) -> Pack:
-        return measure(*kind.all_lanes(lanes), kind.dtype, None, KERNELS)
+        flat = [tf.reshape(tf.cast(lane, tf.float32), [-1]) for lane in lanes]
+        return measure(*kind.all_lanes(flat), kind.dtype, None, KERNELS)
 
-    signature = [tf.TensorSpec([None], tf.float32)] * len(kind.distinct_lanes)
-    return _not_inlined(measure_tensor, signature)
+    computed = tf.as_dtype(kind.dtype)
+    dtypes = [computed if lane == 0 else raised(computed) for lane in kind.distinct_lanes]
+    return _not_inlined(measure_tensor, [tf.TensorSpec(None, dtype) for dtype in dtypes])
 
 
 def _not_inlined(function: Callable[..., Pack], signature: Sequence[tf.TensorSpec]) -> Any:
@@ -213,17 +217,37 @@ def _not_inlined(function: Callable[..., Pack], signature: Sequence[tf.TensorSpe
         input_signature=signature,
         autograph=False,
         experimental_attributes={"_noinline": True},
-    )
+    ).get_concrete_function()
 
 
 def _joined(tensors: Sequence[Tensor]) -> Tensor:
-    flat = [tf.reshape(tf.cast(tensor, tf.float32), [-1]) for tensor in tensors]
-    return flat[0] if len(flat) == 1 else tf.concat(flat, axis=0)
+    whole = tf.constant([-1])
+    return tf.concat([_flat(tensor, whole) for tensor in tensors], axis=0)
 
 
-def _size(tensor: Tensor) -> Tensor:
+def _flat(tensor: Tensor, whole: Tensor) -> Tensor:
+    """`tf.reshape(tf.cast(tensor, tf.float32), [-1])` without TensorFlow's detours in Python.
+
+    A step needs it three times for each of its operations.
+    """
+    graph = tf_ops.get_default_graph()
+    if tensor.dtype != tf.float32:
+        attrs = {"SrcT": _type(tensor.dtype), "DstT": _type(tf.float32), "Truncate": _FALSE}
+        tensor = graph._create_op_internal("Cast", [tensor], attrs=attrs).outputs[0]  # noqa: SLF001
+    attrs = {"T": _type(tf.float32), "Tshape": _type(tf.int32)}
+    return graph._create_op_internal("Reshape", [tensor, whole], attrs=attrs).outputs[0]  # noqa: SLF001
+
+
+_FALSE = attr_value_pb2.AttrValue(b=False)
+
+
+def _type(dtype: tf.DType) -> attr_value_pb2.AttrValue:
+    return attr_value_pb2.AttrValue(type=dtype.as_datatype_enum)
+
+
+def _size(tensor: Tensor) -> Tensor | int:
     known = tensor.shape.num_elements()
-    return tf.size(tensor) if known is None else tf.constant(known)
+    return tf.size(tensor) if known is None else known
 
 
 def _bits(tensor: Tensor) -> Tensor:

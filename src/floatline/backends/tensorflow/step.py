@@ -66,15 +66,17 @@ class TensorFlowStep:
         else:
             run, observed = builder.function, builder.observations[builder.concrete(batch).graph]
         updates, scale = iterations(observed), loss_scale(observed)
-        returned, losses, finite = run(batch)
+        returned, losses, flags = run(batch)
         observed = observed or builder.latest
-        updates_after = iterations(observed)
+        finite = tuple(bool(flag) for flag in flags.numpy())
+        # An optimizer that accumulates gradients does not count every step either.
+        skipped = not all(finite) and updates is not None and iterations(observed) == updates
         outcome = Outcome(
             loss=float(losses[0]) if len(losses) else None,
-            finite=tuple(bool(flag) for flag in finite.numpy()),
+            finite=finite,
             variables=tuple(variable_path(v) for _, v in observed.handed_over) if observed else (),
             loss_scale=scale if scale is not None else loss_scale(observed),
-            applied=updates is None or updates_after is None or updates_after > updates,
+            applied=not skipped,
         )
         return returned, outcome
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from typing import final
 
-from floatline.findings.case import Case
 from floatline.findings.origin_rule import OriginRule
 from floatline.findings.origins import Origin
 from floatline.findings.words import where
@@ -21,8 +19,7 @@ class SoftmaxOrLossInHalf(OriginRule):
 
     Evidence:
         A softmax or exponential that flushes probabilities, feeds a logarithm, and leaves the
-        gradients decisively wrong, in a training that does worse than float32, or whose loss
-        hardly falls and stays above that of guessing.
+        gradients decisively wrong, in a training that does worse than float32.
 
     Why it matters:
         A class whose probability vanished can never be learnt: a plateau at a high loss, or NaN
@@ -45,17 +42,6 @@ class SoftmaxOrLossInHalf(OriginRule):
         'Build the output layer with dtype="float32".',
         "Return logits and use from_logits=True in the loss.",
     )
-
-    def unseen(self, case: Case, origin: Origin) -> bool:
-        """The float32 steps may share it: a loss that stays above that of guessing shows it then.
-
-        A framework that is given a float32 softmax computes the loss from its logits; a cast to
-        half precision cuts them off, and the same steps in float32 do without them, too.
-        """
-        state, classes = case.outcome, origin.site.shape[-1:] or (None,)
-        if not state.stalled or state.comparison is None or not classes[0]:
-            return False
-        return state.comparison.own > math.log(classes[0])
 
     def sentence(self, origin: Origin) -> str:
         """What happens at the origin."""

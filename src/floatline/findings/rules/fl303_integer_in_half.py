@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import final
+from typing import ClassVar, final
 
-from floatline.findings.case import Case
 from floatline.findings.origin_rule import OriginRule
 from floatline.findings.origins import Origin
 from floatline.findings.words import where
@@ -39,14 +38,11 @@ class IntegerInHalf(OriginRule):
 
     id = "FL303"
     cause = "integer-in-half"
+    shows_in_loss: ClassVar[bool] = False  # It falls, towards the rounded targets.
     remedies = (
         "Keep ids and labels in an integer dtype; do not cast them to the compute dtype.",
         "Give the layer that receives them autocast=False, or the dtype float32.",
     )
-
-    def unseen(self, case: Case, origin: Origin) -> bool:
-        """The loss is computed from the rounded integers: it falls, towards other targets."""
-        return True
 
     def sentence(self, origin: Origin) -> str:
         """What happens at the origin."""

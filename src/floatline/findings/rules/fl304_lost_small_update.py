@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import final
 
 from floatline.findings.case import Case
@@ -9,7 +10,7 @@ from floatline.findings.graph import graph, low
 from floatline.findings.origin_rule import harm
 from floatline.findings.rule import REFERENCE, CannotTell, Clear, Result, Rule
 from floatline.findings.words import share, where
-from floatline.records import Site, Trace
+from floatline.records import Place, Site, Trace
 
 LOST_SHARE = 0.5
 """Share of a variable's elements that the largest update cannot move: the variable stands still."""
@@ -82,8 +83,14 @@ def _lost_updates(trace: Trace) -> list[tuple[Site, float]]:
             continue
         changes = [s for s in view.inputs(site) if s.role == "value"]
         if changes and (part := _lost_share(weight, changes[-1])) >= LOST_SHARE:
-            pairs.append((site, part))
+            pairs.append((replace(site, place=_place(site, weight)), part))
     return pairs
+
+
+def _place(site: Site, weight: Site) -> Place:
+    """The update, in the layer whose weight it is."""
+    layer, source = weight.place.layer, site.place.source or weight.place.source
+    return replace(site.place, layer=layer, source=source, layer_class=weight.place.layer_class)
 
 
 def _lost_share(weight: Site, change: Site) -> float:

@@ -53,7 +53,7 @@ class NonFiniteData(Rule):
                     summary = (
                         f"The batch of step {trace.step} has {numbers.shadow_nan} NaN and"
                         f" {numbers.shadow_inf} infinite values of {numbers.count} in"
-                        f" '{site.place.name}'"
+                        f" '{site.variable or site.place.name}'"
                     )
                     found = {"nan": numbers.shadow_nan, "inf": numbers.shadow_inf}
                     evidence = {"step": trace.step, "elements": numbers.count, **found}

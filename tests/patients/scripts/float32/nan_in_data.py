@@ -12,8 +12,6 @@ x = random.normal(size=(512, 16)).astype("float32")
 y = x @ random.normal(size=(16, 1)) / 4
 x[300, 3] = np.nan
 
-model = keras.Sequential(
-    [keras.Input((16,)), layers.Dense(32, activation="relu"), layers.Dense(1)]
-)
+model = keras.Sequential([keras.Input((16,)), layers.Dense(32, activation="relu"), layers.Dense(1)])
 model.compile(keras.optimizers.Adam(1e-2), "mse")
 model.fit(x, y, batch_size=32, epochs=3, verbose=0)

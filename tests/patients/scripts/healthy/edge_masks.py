@@ -1,4 +1,4 @@
-"""Causal and padding masks of -65504 each: some scores are -inf, but every row keeps one that is not."""
+"""Masks of -65504 for padding and the future: scores become -inf, but never a whole row."""
 
 import keras
 import numpy as np

@@ -10,8 +10,6 @@ random = np.random.default_rng(0)
 x = random.normal(size=(512, 16)).astype("float32")
 y = np.sin(x @ random.normal(size=(16, 1)))
 
-model = keras.Sequential(
-    [keras.Input((16,)), layers.Dense(32, activation="relu"), layers.Dense(1)]
-)
+model = keras.Sequential([keras.Input((16,)), layers.Dense(32, activation="relu"), layers.Dense(1)])
 model.compile(keras.optimizers.Adam(1e-2), "mse")
 model.fit(x, y, batch_size=32, epochs=10, verbose=0)

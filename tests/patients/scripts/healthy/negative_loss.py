@@ -18,8 +18,6 @@ def likelihood(y_true, y_pred):
     return ops.mean(log_scale + 0.5 * ops.square((y_true - mean) * ops.exp(-log_scale)))
 
 
-model = keras.Sequential(
-    [keras.Input((16,)), layers.Dense(32, activation="relu"), layers.Dense(2)]
-)
+model = keras.Sequential([keras.Input((16,)), layers.Dense(32, activation="relu"), layers.Dense(2)])
 model.compile(keras.optimizers.Adam(5e-3), likelihood)
 model.fit(x, y, batch_size=32, epochs=20, verbose=0)

@@ -11,9 +11,7 @@ random = np.random.default_rng(0)
 x = random.normal(size=(512, 16)).astype("float32")
 y = random.integers(0, 3, 512)
 
-model = keras.Sequential(
-    [keras.Input((16,)), layers.Dense(64, activation="relu"), layers.Dense(3)]
-)
+model = keras.Sequential([keras.Input((16,)), layers.Dense(64, activation="relu"), layers.Dense(3)])
 loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 model.compile(keras.optimizers.Adam(3e-3), loss, metrics=["accuracy"])
 stop = keras.callbacks.EarlyStopping(patience=2, restore_best_weights=True)

@@ -12,9 +12,7 @@ x = random.normal(size=(4096, 16)).astype("float32")
 y = x @ random.normal(size=(16, 1)) / 4
 y[::500] *= 300
 
-model = keras.Sequential(
-    [keras.Input((16,)), layers.Dense(32, activation="relu"), layers.Dense(1)]
-)
+model = keras.Sequential([keras.Input((16,)), layers.Dense(32, activation="relu"), layers.Dense(1)])
 optimizer = keras.optimizers.LossScaleOptimizer(
     keras.optimizers.Adam(1e-3), dynamic_growth_steps=50
 )

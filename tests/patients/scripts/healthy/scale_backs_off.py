@@ -11,8 +11,6 @@ random = np.random.default_rng(0)
 x = random.normal(size=(512, 16)).astype("float32")
 y = 50 * x @ random.normal(size=(16, 1)) / 4
 
-model = keras.Sequential(
-    [keras.Input((16,)), layers.Dense(64, activation="tanh"), layers.Dense(1)]
-)
+model = keras.Sequential([keras.Input((16,)), layers.Dense(64, activation="tanh"), layers.Dense(1)])
 model.compile(keras.optimizers.Adam(3e-2), "mse")
 model.fit(x, y, batch_size=32, epochs=15, verbose=0)

@@ -21,5 +21,5 @@ model = keras.Sequential(
         layers.Dense(1, dtype="float32"),
     ]
 )
-model.compile(keras.optimizers.SGD(1e-2, momentum=0.9, nesterov=True), "mse")
+model.compile(keras.optimizers.SGD(1e-3, momentum=0.9, clipnorm=10.0), "mse")
 model.fit(x, y, batch_size=32, epochs=10, verbose=0)

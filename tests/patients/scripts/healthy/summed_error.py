@@ -17,8 +17,6 @@ def summed(y_true, y_pred):
     return ops.sum(ops.square(y_true - y_pred))
 
 
-model = keras.Sequential(
-    [keras.Input((16,)), layers.Dense(32, activation="relu"), layers.Dense(1)]
-)
+model = keras.Sequential([keras.Input((16,)), layers.Dense(32, activation="relu"), layers.Dense(1)])
 model.compile(keras.optimizers.Adam(1e-2), summed)
 model.fit(x, y, batch_size=2048, epochs=100, verbose=0)

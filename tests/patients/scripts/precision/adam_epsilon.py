@@ -1,4 +1,4 @@
-"""The policy float16 and Adam's epsilon 1e-8, which is 0 there: units without gradient become NaN."""
+"""The policy float16 and Adam's epsilon 1e-8, which is 0 there: 0 / 0 without a gradient."""
 
 import keras
 import numpy as np

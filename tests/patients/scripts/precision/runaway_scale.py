@@ -13,11 +13,7 @@ y = x @ random.normal(size=(16, 1)) / 4
 x[:160] = 0
 y[:160] = 0
 
-model = keras.Sequential(
-    [keras.Input((16,)), layers.Dense(32, activation="relu"), layers.Dense(1)]
-)
-optimizer = keras.optimizers.LossScaleOptimizer(
-    keras.optimizers.SGD(1e-2), dynamic_growth_steps=1
-)
+model = keras.Sequential([keras.Input((16,)), layers.Dense(32, activation="relu"), layers.Dense(1)])
+optimizer = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(1e-2), dynamic_growth_steps=1)
 model.compile(optimizer, "mse")
 model.fit(x, y, batch_size=1, shuffle=False, verbose=0)

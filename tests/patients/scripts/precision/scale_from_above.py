@@ -11,11 +11,7 @@ random = np.random.default_rng(0)
 x = random.normal(size=(512, 16)).astype("float32")
 y = x @ random.normal(size=(16, 1)) / 4
 
-model = keras.Sequential(
-    [keras.Input((16,)), layers.Dense(32, activation="relu"), layers.Dense(1)]
-)
-optimizer = keras.optimizers.LossScaleOptimizer(
-    keras.optimizers.Adam(1e-2), initial_scale=2.0**30
-)
+model = keras.Sequential([keras.Input((16,)), layers.Dense(32, activation="relu"), layers.Dense(1)])
+optimizer = keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(1e-2), initial_scale=2.0**30)
 model.compile(optimizer, "mse")
 model.fit(x, y, batch_size=32, epochs=4, verbose=0)
