@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from floatline.backends.interface import Batch, LayerSource, Outcome, Replay, State
+from floatline.backends.interface import Batch, CallHandler, LayerSource, Outcome, Replay, State
 from floatline.records import Trace
 
 GOOD = Outcome(loss=1.0, finite=(True, True), variables=("a", "b"), loss_scale=32768.0)
@@ -78,6 +78,10 @@ class FakeBackend:
             yield
         finally:
             model.train_function = before
+
+    @contextlib.contextmanager
+    def find_steps(self, handler: CallHandler) -> Iterator[None]:
+        yield
 
     @contextlib.contextmanager
     def preserve_random_state(self) -> Iterator[None]:

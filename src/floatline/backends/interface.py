@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -14,6 +14,9 @@ Batch = Any
 
 State = Any
 """Values of every variable that a step can touch; opaque outside the backend."""
+
+CallHandler = Callable[[Any, Callable[[], bool], tuple[Any, ...], Mapping[str, Any]], Any]
+"""Answers a call: the function, whether it is a training step (built to find out), arguments."""
 
 LayerSource = Callable[[Any], SourceLine | None]
 """The user's line that made a layer, where it is known."""
@@ -126,6 +129,13 @@ class Backend(Protocol):
         What `advance` returns stands in for the logs of the step. Everything else that Keras does
         in `fit` (epochs, shuffling, callbacks, validation, class weights) stays Keras' own. On
         exit the model's own compiled functions are back.
+        """
+        ...
+
+    def find_steps(self, handler: CallHandler) -> AbstractContextManager[None]:
+        """While active, calls of the user's compiled functions go to `handler`.
+
+        Only outermost calls do: what a step calls is part of it. The handler decides whether the call takes its course.
         """
         ...
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any
@@ -101,6 +102,10 @@ class Recording:
         if self._watch is None or self._step is None or not self._watch.steps:
             raise TrainingError(*_NO_STEP)
         history, moments, batches = self._watch.result()
+        # A step function's optimizer need not be in sight; that its loss is scaled was seen.
+        scaled = any(record.loss_scale is not None for record in history.steps)
+        if scaled and not configuration.loss_scaling:
+            configuration = dataclasses.replace(configuration, loss_scaling=True)
         return Capture(configuration, self._step, history, moments, batches, tuple(notes))
 
     def _begin(self, batch: Batch) -> Watch:

@@ -14,10 +14,10 @@ from floatline.backends.interface import Backend
 from floatline.capture.capture import Budget, Capture
 from floatline.capture.imports import after_keras
 from floatline.capture.script_errors import script_error
-from floatline.capture.sources import is_users, library_folders
 from floatline.errors import InputError, ScriptError
 from floatline.marks import MarkedStep, StepHandler, handle_steps
 from floatline.progress import Progress
+from floatline.sources import is_users
 
 if TYPE_CHECKING:
     from floatline.capture.takeover import Takeover
@@ -154,10 +154,9 @@ def _main_module(path: Path, arguments: Sequence[str]) -> Iterator[ModuleType]:
 
 def _forget_siblings(folder: Path, before: Mapping[str, ModuleType]) -> None:
     """Drops the modules that the script imported from its own folder; libraries stay loaded."""
-    libraries = library_folders()
     for name in [name for name in sys.modules if name not in before]:
         file = getattr(sys.modules[name], "__file__", None)
-        if file and is_users(file, libraries) and folder in Path(file).resolve().parents:
+        if file and is_users(file) and folder in Path(file).resolve().parents:
             del sys.modules[name]
 
 

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 from types import TracebackType
 
-from floatline.capture.sources import is_users, library_folders
 from floatline.errors import BackendError, FloatlineError, ScriptError
+from floatline.sources import is_users
 
 HOW_TO_MARK = (
     "Put `@floatline.training_step` (after `import floatline`) above the function that runs one "
@@ -105,11 +105,10 @@ def _from_script(trace: TracebackType | None, file: str) -> TracebackType | None
 
 def _place(trace: TracebackType | None) -> str | None:
     """File and line of the innermost frame of the user's."""
-    libraries = library_folders()
     place = None
     while trace is not None:
         file = trace.tb_frame.f_code.co_filename
-        if is_users(file, libraries):
+        if is_users(file):
             place = f"{file}:{trace.tb_lineno}"
         trace = trace.tb_next
     return place

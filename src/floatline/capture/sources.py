@@ -3,42 +3,18 @@
 from __future__ import annotations
 
 import inspect
-import sys
-import sysconfig
 import weakref
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from floatline.records import SourceLine
-
-_OWN_FOLDER = str(Path(__file__).resolve().parents[1])
-# AutoGraph runs a rewritten copy of the user's function; its line numbers are not the user's.
-_GENERATED = "__autograph_generated_file"
-
-
-def library_folders() -> tuple[str, ...]:
-    """Folders whose files are not the user's: the standard library, packages, Floatline."""
-    paths = sysconfig.get_paths()
-    folders = {paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")}
-    keras = sys.modules.get("keras")
-    if keras is not None and keras.__file__:
-        folders.add(str(Path(keras.__file__).parent))
-    return tuple(f"{folder}/" for folder in sorted(folders | {_OWN_FOLDER}))
-
-
-def is_users(file: str, libraries: tuple[str, ...]) -> bool:
-    """Whether a code object's file name is a file of the user's."""
-    return not (
-        file.startswith("<") or file.startswith(libraries) or Path(file).name.startswith(_GENERATED)
-    )
+from floatline.sources import is_users
 
 
 def user_frame(frame: FrameType | None = None) -> FrameType | None:
     """The innermost frame of the user's code, from `frame` (default: the caller) outwards."""
-    libraries = library_folders()
     frame = frame or inspect.currentframe()
-    while frame is not None and not is_users(frame.f_code.co_filename, libraries):
+    while frame is not None and not is_users(frame.f_code.co_filename):
         frame = frame.f_back
     return frame
 

@@ -21,7 +21,7 @@ from floatline.capture.recording import Recording
 from floatline.capture.script_errors import HOW_TO_MARK
 from floatline.capture.sources import LayerSources, user_frame, user_line
 from floatline.capture.watch import BudgetSpent
-from floatline.errors import FloatlineError, ScriptError
+from floatline.errors import BackendError, FloatlineError, ScriptError
 from floatline.marks import MarkedStep
 from floatline.progress import Progress
 from floatline.records import Configuration
@@ -78,6 +78,8 @@ class Takeover(Generic[T]):
             stack.enter_context(wrapped(optimizer, "apply", self._on_apply))
             stack.enter_context(wrapped(optimizer, "apply_gradients", self._on_apply))
             stack.enter_context(wrapped(keras.Layer, "__new__", self._on_new_layer))
+            with contextlib.suppress(BackendError):  # Reported when training really begins.
+                stack.enter_context(self._load_backend().find_steps(self._on_compiled_call))
             return stack.pop_all()
 
     def conclude(self, error: BaseException | None) -> tuple[T, ...]:
@@ -176,6 +178,28 @@ class Takeover(Generic[T]):
         return self._watched_call(
             lambda: recording.advance(batch_of_call(mark.function, args, kwargs))
         )
+
+    def _on_compiled_call(
+        self,
+        function: Callable[..., Any],
+        is_step: Callable[[], bool],
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+    ) -> Any:
+        """Answers a call of a compiled function: a step without a mark is found by what it does."""
+        if self._busy or not (self._finds(is_step) if self.waiting else self._watches(function)):
+            return function(*args, **kwargs)
+        return self.on_marked_step(MarkedStep(function), args, kwargs)
+
+    def _finds(self, is_step: Callable[[], bool]) -> bool:
+        self._busy = True  # Building the step applies its optimizer, which is no training yet.
+        try:
+            return is_step()
+        finally:
+            self._busy = False
+
+    def _watches(self, function: Callable[..., Any]) -> bool:
+        return self._watched == MarkedStep(function).key
 
     def _record_function(self, mark: MarkedStep[Any, Any], args: tuple[Any, ...]) -> None:
         source = user_line()

@@ -49,6 +49,10 @@ LOST_PROGRESS = 0.25
 DIVERGED_RATIO = 10.0
 """Loss at the end over loss at the start that counts as divergence."""
 
+ABSURD_SCALE = 2.0**40
+"""The whole range of float16, from 2**-24 to 2**16: above it every nonzero gradient overflows, so
+only gradients that are zero let a scale get there."""
+
 ALIKE_STEPS = 20
 """Float32 fails 'in the same way' when it fails by twice the step plus these."""
 
@@ -196,7 +200,7 @@ def _fails_alike(
         return None
     if not fails:
         return False
-    again = _as_if_asked_for(reference)
+    again = tuple(s for s in _as_if_asked_for(reference) if not _lost_to_its_scale(s))
     if _diverged(again):
         return True
     lost = _trailing_bad(again)
@@ -204,6 +208,11 @@ def _fails_alike(
     if _ends_broken(again, lost):
         starts.append(len(again) - lost)
     return any(start <= 2 * (len(steps) - trailing) + ALIKE_STEPS for start in starts)
+
+
+def _lost_to_its_scale(step: StepRecord) -> bool:
+    """Whether a float32 step was lost to the loss scale that it keeps and does not need."""
+    return step.skipped and (step.loss_scale or 0.0) > ABSURD_SCALE and not nonfinite(step.loss)
 
 
 def _as_if_asked_for(reference: Reference) -> tuple[StepRecord, ...]:

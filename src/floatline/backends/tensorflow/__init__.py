@@ -12,7 +12,8 @@ import keras
 import tensorflow as tf
 from tensorflow.python.eager import context
 
-from floatline.backends.interface import Batch, LayerSource
+from floatline.backends.interface import Batch, CallHandler, LayerSource
+from floatline.backends.tensorflow.discovery import find_steps
 from floatline.backends.tensorflow.intercept import intercept
 from floatline.backends.tensorflow.step import TensorFlowStep
 
@@ -61,6 +62,10 @@ class TensorFlowBackend:
     ) -> AbstractContextManager[None]:
         """While active, `fit` and `train_on_batch` of `model` hand every batch to `advance`."""
         return intercept(model, advance)
+
+    def find_steps(self, handler: CallHandler) -> AbstractContextManager[None]:
+        """While active, calls of the user's compiled functions go to `handler`."""
+        return find_steps(handler)
 
     @contextlib.contextmanager
     def preserve_random_state(self) -> Iterator[None]:

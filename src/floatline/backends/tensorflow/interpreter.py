@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from floatline.backends.tensorflow import control_flow, variables
+from floatline.backends.tensorflow import control_flow, counted, variables
 from floatline.backends.tensorflow.lanes import (
     COMPUTED,
     LOW,
@@ -32,12 +32,14 @@ from floatline.backends.tensorflow.lanes import (
 )
 from floatline.backends.tensorflow.observer import Observed
 from floatline.backends.tensorflow.operations import (
+    CHECKS,
     MOVES,
     NO_SHADOW_REASONS,
     OPAQUE,
     REPEATABLE,
     draws_random_numbers,
 )
+from floatline.backends.tensorflow.order import needed
 from floatline.backends.tensorflow.provenance import Provenance
 from floatline.backends.tensorflow.recorder import Omissions, Recorder
 from floatline.backends.tensorflow.variables import VariableTable
@@ -110,7 +112,7 @@ class Interpreter:
         previous, self._values = self._values, dict(known or {})
         for tensor, value in zip(graph.inputs, inputs, strict=True):
             self._values[tensor.name] = value
-        for operation in _needed(graph, outputs):
+        for operation in needed(graph, outputs):
             if operation.outputs and operation.outputs[0].name in self._values:
                 continue
             for tensor, value in zip(operation.outputs, self._execute(operation), strict=True):
@@ -135,7 +137,7 @@ class Interpreter:
         previous, self._values = self._values, {}
         for index in unchanging:
             self._values[graph.inputs[index].name] = inputs[index]
-        for operation in _needed(graph, graph.outputs):
+        for operation in needed(graph, graph.outputs):
             names = [tensor.name for tensor in operation.inputs]
             ready = bool(names) and all(name in self._values for name in names)
             if ready and operation.type in REPEATABLE:
@@ -163,6 +165,8 @@ class Interpreter:
         if operation.type == "Const":
             return [self._constant(operation)]
         handler = control_flow.HANDLERS.get(operation.type)
+        if handler is None and self.setting.lanes[0] == COMPUTED:
+            handler = counted.HANDLERS.get(operation.type)
         if handler is not None:
             return handler(self, operation)
         if any(tensor.dtype == tf.resource for tensor in operation.inputs):
@@ -208,7 +212,7 @@ class Interpreter:
         scalar = float(literal) if literal.ndim == 0 else None
         if _is_exact(literal, computed.dtype):
             return Value(lanes)
-        return self._measured(operation, 0, Value(lanes), shadow, role="constant", constant=scalar)
+        return self.measured(operation, 0, Value(lanes), shadow, role="constant", constant=scalar)
 
     def parameter(self, operation: Operation, handle: Tensor) -> Value:
         """The value of a variable; measured where it is read for the first time."""
@@ -218,7 +222,7 @@ class Interpreter:
             return value
         self.variables.read.add(key)
         path = self.variables.path(handle)
-        measured = self._measured(
+        measured = self.measured(
             operation, None, value, upcast(value.lead), role="parameter", variable=path
         )
         self.variables.supply(key, measured)
@@ -238,12 +242,15 @@ class Interpreter:
         if value.lead.dtype not in _FLOATS:
             return value
         path = self.variables.path(handle)
-        return self._measured(operation, None, value, local, variable=path)
+        return self.measured(operation, None, value, local, variable=path)
 
     # Computing
 
     def _compute(self, operation: Operation) -> Sequence[Value]:
         inputs = [self.value(tensor) for tensor in operation.inputs]
+        if operation.type in CHECKS:
+            self.setting.omissions.moved += self.recorder is not None
+            return inputs
         attrs = attributes(operation)
         low = names_low_type(attrs)
         if draws_random_numbers(operation.type) or operation.type in OPAQUE:
@@ -262,7 +269,7 @@ class Interpreter:
         locals_ = self._run_local(operation, inputs, attrs, shadows) if low else None
         literal = _rounded_literal(operation)
         return [
-            self._measured(
+            self.measured(
                 operation,
                 index,
                 value,
@@ -280,7 +287,7 @@ class Interpreter:
         outputs = self.emit_lead(operation, inputs)
         values = [self.taken(tensor, merge_sources(inputs)) for tensor in outputs]
         return [
-            self._measured(operation, index, value, upcast(value.lead))
+            self.measured(operation, index, value, upcast(value.lead))
             for index, value in enumerate(values)
         ]
 
@@ -310,7 +317,7 @@ class Interpreter:
 
     # Measuring
 
-    def _measured(
+    def measured(
         self,
         operation: Operation,
         index: int | None,
@@ -377,37 +384,3 @@ def _is_exact(literal: np.ndarray, dtype: tf.DType) -> bool:
     """Whether rounding to `dtype` changes nothing."""
     with np.errstate(over="ignore"):
         return bool(np.all(literal.astype(dtype.as_numpy_dtype).astype(np.float64) == literal))
-
-
-def _needed(graph: Any, outputs: Sequence[Tensor]) -> list[Operation]:
-    """What the outputs and the graph's side effects depend on, every operation after its inputs.
-
-    The order is that of creation as far as inputs allow: a gradient adds inputs to a loop that
-    was there before them.
-    """
-    reached: set[Operation] = set()
-    waiting = [tensor.op for tensor in outputs] + list(graph.control_outputs)
-    while waiting:
-        operation = waiting.pop()
-        if operation not in reached:
-            reached.add(operation)
-            waiting.extend(_dependencies(operation))
-    ordered: dict[Operation, None] = {}
-    for operation in graph.get_operations():
-        if operation in reached:
-            _append_after_dependencies(operation, ordered)
-    return list(ordered)
-
-
-def _append_after_dependencies(operation: Operation, ordered: dict[Operation, None]) -> None:
-    waiting = [operation]
-    while waiting:
-        missing = [needed for needed in _dependencies(waiting[-1]) if needed not in ordered]
-        if missing:
-            waiting.extend(missing)
-        else:
-            ordered[waiting.pop()] = None
-
-
-def _dependencies(operation: Operation) -> list[Operation]:
-    return [*operation.control_inputs, *(tensor.op for tensor in operation.inputs)]

@@ -108,4 +108,8 @@ def emit(
     created = graph._create_op_internal(  # noqa: SLF001 (the only way to copy any operation)
         operation.type, list(inputs), attrs=attrs
     )
+    for tensor, known in zip(created.outputs, operation.outputs, strict=True):
+        if not tensor.shape.is_fully_defined():
+            # What a list of tensors holds is known to the original alone, and loops insist on it.
+            tensor.set_shape(known.shape)
     return tuple(created.outputs)

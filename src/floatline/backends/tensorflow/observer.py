@@ -90,14 +90,14 @@ class Observer:
 
     def __enter__(self) -> Observed:
         enter = self._stack.enter_context
-        enter(_replaced(tf_ops.Graph, "_create_op_internal", self._creating))
-        enter(_replaced(tf_ops, "_create_graph_constant", self._making_constant))
-        enter(_replaced(keras.Layer, "__call__", self._calling_layer))
-        enter(_replaced(tf.GradientTape, "gradient", self._taking_gradient))
+        enter(replaced(tf_ops.Graph, "_create_op_internal", self._creating))
+        enter(replaced(tf_ops, "_create_graph_constant", self._making_constant))
+        enter(replaced(keras.Layer, "__call__", self._calling_layer))
+        enter(replaced(tf.GradientTape, "gradient", self._taking_gradient))
         for optimizer in (keras.optimizers.Optimizer, keras.optimizers.LossScaleOptimizer):
             owner = next(c for c in optimizer.__mro__ if "apply" in vars(c))
-            enter(_replaced(owner, "apply", self._applying_gradients))
-        enter(_replaced(keras.optimizers.LossScaleOptimizer, "scale_loss", self._scaling_loss))
+            enter(replaced(owner, "apply", self._applying_gradients))
+        enter(replaced(keras.optimizers.LossScaleOptimizer, "scale_loss", self._scaling_loss))
         enter(_gradient_function(self._differentiating_op))
         return self._observed
 
@@ -235,7 +235,8 @@ def _is_variable(value: Any) -> bool:
 
 
 @contextlib.contextmanager
-def _replaced(owner: Any, name: str, wrapper: Any) -> Iterator[None]:
+def replaced(owner: Any, name: str, wrapper: Any) -> Iterator[None]:
+    """While active, `owner.name` is `wrapper` of what it was."""
     original = vars(owner)[name]
     setattr(owner, name, wrapper(original))
     try:

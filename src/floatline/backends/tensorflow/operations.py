@@ -46,12 +46,15 @@ RANDOM_PREFIXES = (
 
 OPAQUE = frozenset(
     """
-    Bitcast EagerPyFunc PyFunc PyFuncStateless CheckNumerics CheckNumericsV2 DebugNumericSummaryV2
-    HashTableV2 LookupTableFindV2 LookupTableInsertV2 LookupTableImportV2 MapDefun Print PrintV2
-    QuantizeV2 Dequantize SymbolicGradient XlaSharding RemoteCall
+    Bitcast EagerPyFunc PyFunc PyFuncStateless DebugNumericSummaryV2 HashTableV2 LookupTableFindV2
+    LookupTableInsertV2 LookupTableImportV2 MapDefun Print PrintV2 QuantizeV2 Dequantize
+    SymbolicGradient Unique UniqueV2 UniqueWithCounts UniqueWithCountsV2 XlaSharding RemoteCall
     """.split()
 )
 """Types that cannot run on float32 inputs in the same way: their result is taken as it is."""
+
+CHECKS = frozenset(["CheckNumerics", "CheckNumericsV2"])
+"""Types that hand their input on or stop the step, which a trace must not: it is to show more."""
 
 NO_SHADOW_REASONS = {
     "EagerPyFunc": "runs Python code",
@@ -59,6 +62,10 @@ NO_SHADOW_REASONS = {
     "PyFuncStateless": "runs Python code",
     "Bitcast": "reads the bits of its input",
     "MapDefun": "maps a function that is traced elsewhere",
+    **dict.fromkeys(
+        ("Unique", "UniqueV2", "UniqueWithCounts", "UniqueWithCountsV2"),
+        "gives as many values as it finds",
+    ),
 }
 
 CALLS = frozenset(["PartitionedCall", "StatefulPartitionedCall"])

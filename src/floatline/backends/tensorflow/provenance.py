@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import site
-import sysconfig
 from functools import cache
 
 import keras
@@ -12,6 +10,7 @@ import keras
 from floatline.backends.interface import LayerSource
 from floatline.backends.tensorflow.observer import Context, Observed, Operation
 from floatline.records import Place, SourceLine
+from floatline.sources import is_users
 
 
 class Provenance:
@@ -138,30 +137,6 @@ _PLUMBING = (
 @cache
 def _is_telling(file: str) -> bool:
     return not any(folder in file for folder in _PLUMBING)
-
-
-@cache
-def is_users(file: str) -> bool:
-    """Whether a source file is the user's: not Python's, an installed package's or Floatline's.
-
-    Example:
-
-    >>> is_users(os.__file__), is_users("/home/ada/train.py")
-    (False, True)
-    """
-    path = os.path.abspath(file)
-    return not file.startswith("<") and not path.startswith(_library_directories())
-
-
-@cache
-def _library_directories() -> tuple[str, ...]:
-    paths = sysconfig.get_paths()
-    folders = {paths[key] for key in ("stdlib", "platstdlib", "purelib", "platlib")}
-    folders |= set(site.getsitepackages()) | {site.getusersitepackages(), _OUR_OWN}
-    folders |= {os.path.dirname(os.path.dirname(keras.__file__))}
-    return tuple(os.path.join(os.path.realpath(folder), "") for folder in folders) + tuple(
-        os.path.join(os.path.abspath(folder), "") for folder in folders
-    )
 
 
 def layer_path(path: str, root: keras.Layer | None) -> str | None:

@@ -7,13 +7,10 @@ from typing import final
 
 from floatline.findings.case import Case
 from floatline.findings.origin_rule import harm
+from floatline.findings.outcome import ABSURD_SCALE
 from floatline.findings.rule import Clear, Result, Rule
 from floatline.findings.words import number
 from floatline.records import Severity
-
-ABSURD_SCALE = 2.0**40
-"""The whole range of float16, from 2**-24 to 2**16: above it every nonzero gradient overflows, so
-only gradients that are zero let a scale get there."""
 
 
 @final

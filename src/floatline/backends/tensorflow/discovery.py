@@ -1,0 +1,64 @@
+"""Finds the compiled training step of a loop that was written by hand and carries no mark."""
+
+from __future__ import annotations
+
+import contextlib
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import tensorflow as tf
+from tensorflow.python.eager.polymorphic_function import polymorphic_function
+from tensorflow.python.util import tf_decorator
+
+from floatline.backends.interface import CallHandler
+from floatline.backends.tensorflow.observer import Observer, replaced
+from floatline.sources import is_users
+
+
+@contextlib.contextmanager
+def find_steps(handler: CallHandler) -> Iterator[None]:
+    """While active, calls of the user's compiled functions go to `handler`.
+
+    Only the outermost call counts: what a step calls is part of the step.
+    """
+    running = False
+    trains: weakref.WeakKeyDictionary[Any, bool] = weakref.WeakKeyDictionary()
+
+    def around(original: Callable[..., Any]) -> Callable[..., Any]:
+        def call(function: Any, *args: Any, **kwargs: Any) -> Any:
+            nonlocal running
+            if running or not tf.executing_eagerly() or not _is_users(function):
+                return original(function, *args, **kwargs)
+
+            def is_step() -> bool:
+                if function not in trains:
+                    trains[function] = _updates_weights(function, args, kwargs)
+                return trains[function]
+
+            running = True
+            try:
+                return handler(function, is_step, args, kwargs)
+            finally:
+                running = False
+
+        return call
+
+    with replaced(polymorphic_function.Function, "__call__", around):
+        yield
+
+
+def _updates_weights(function: Any, args: Any, kwargs: Any) -> bool:
+    """Whether the function differentiates with respect to variables; builds it, runs nothing.
+
+    Functions that cannot be built are not ours to report: the call itself will.
+    """
+    with Observer() as observed, contextlib.suppress(Exception):
+        function.get_concrete_function(*args, **kwargs)
+    return bool(observed.handed_over)
+
+
+def _is_users(function: Any) -> bool:
+    _, written = tf_decorator.unwrap(function.python_function)
+    code = getattr(written, "__code__", None)
+    return code is not None and is_users(code.co_filename)

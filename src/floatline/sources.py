@@ -1,0 +1,44 @@
+"""Which source files are the user's, and which belong to Python, a package or Floatline."""
+
+from __future__ import annotations
+
+import site
+import sys
+import sysconfig
+from functools import cache
+from pathlib import Path
+
+_OWN_FOLDER = str(Path(__file__).resolve().parent)
+
+_GENERATED = "__autograph_generated_file"
+"""AutoGraph runs a rewritten copy of the user's function; its line numbers are not the user's."""
+
+
+@cache
+def library_folders() -> tuple[str, ...]:
+    """Folders whose files are not the user's: the standard library, packages, Floatline."""
+    paths = sysconfig.get_paths()
+    folders = {paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    folders |= {*site.getsitepackages(), site.getusersitepackages(), _OWN_FOLDER}
+    keras = sys.modules.get("keras")
+    if keras is not None and keras.__file__:
+        folders.add(str(Path(keras.__file__).parent))
+    resolved = {str(Path(folder).resolve()) for folder in folders}
+    return tuple(f"{folder}/" for folder in sorted(folders | resolved))
+
+
+@cache
+def is_users(file: str) -> bool:
+    """Whether a code object's file name is a file of the user's.
+
+    Example:
+
+    >>> is_users(site.__file__)
+    False
+    >>> is_users("/home/ada/train.py"), is_users("<string>")
+    (True, False)
+    """
+    # Code that is run by a relative path keeps that path as its name.
+    path = str(Path(file).absolute())
+    generated = Path(file).name.startswith(_GENERATED)
+    return not (file.startswith("<") or generated or path.startswith(library_folders()))
