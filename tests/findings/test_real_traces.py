@@ -143,7 +143,7 @@ def test_float32_that_skips_its_steps_fails_in_the_same_way() -> None:
     assert outcome(evidence((), skips, skips)).float32_fails is True
     assert outcome(evidence((), skips, learns())).float32_fails is False
     infinite = steps([7.0] * 40, range(40), INF)
-    assert outcome(evidence((), skips, infinite)).float32_fails is False
+    assert outcome(evidence((), infinite, skips)).float32_fails is False
 
 
 def test_rounded_integers_are_found_although_the_loss_falls() -> None:

@@ -135,7 +135,8 @@ class Backend(Protocol):
     def find_steps(self, handler: CallHandler) -> AbstractContextManager[None]:
         """While active, calls of the user's compiled functions go to `handler`.
 
-        Only outermost calls do: what a step calls is part of it. The handler decides whether the call takes its course.
+        Only outermost calls do: what a step calls is part of it. The handler decides whether the
+        call takes its course.
         """
         ...
 

@@ -200,19 +200,16 @@ def _fails_alike(
         return None
     if not fails:
         return False
-    again = tuple(s for s in _as_if_asked_for(reference) if not _lost_to_its_scale(s))
+    again = _as_if_asked_for(reference)
     if _diverged(again):
         return True
-    lost = _trailing_bad(again)
     starts = [i for i, step in enumerate(again) if nonfinite(step.loss)][:1]
-    if _ends_broken(again, lost):
+    lost = _trailing_bad(again)
+    scales = (step.loss_scale or 0.0 for step in steps[len(again) - lost : len(again)])
+    # Float32 keeps the loss scale that it does not need; an absurd one is not its own failure.
+    if lost > SEARCH_STEPS and all(scale <= ABSURD_SCALE for scale in scales):
         starts.append(len(again) - lost)
     return any(start <= 2 * (len(steps) - trailing) + ALIKE_STEPS for start in starts)
-
-
-def _lost_to_its_scale(step: StepRecord) -> bool:
-    """Whether a float32 step was lost to the loss scale that it keeps and does not need."""
-    return step.skipped and (step.loss_scale or 0.0) > ABSURD_SCALE and not nonfinite(step.loss)
 
 
 def _as_if_asked_for(reference: Reference) -> tuple[StepRecord, ...]:

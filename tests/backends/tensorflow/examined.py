@@ -153,7 +153,7 @@ def values(graph: StepGraph) -> Values:
 
 def everything(model: keras.Model) -> bytes:
     """Every bit of a model, its seeds and metrics, and its optimizer."""
-    owners = [*model.variables, *model.optimizer.variables]
+    owners = [*model.variables, *model.metrics_variables, *model.optimizer.variables]
     return b"".join(as_numpy(variable).tobytes() for variable in owners)
 
 

@@ -188,7 +188,7 @@ class Subclassed(keras.Model):  # type: ignore[misc]
         return self.out(tf.nn.relu(self.hidden(x)) * 0.5)
 
     def train_step(self, data: Any) -> Any:
-        x, y = data
+        x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
         with tf.GradientTape() as tape:
             loss = tf.reduce_mean(tf.square(tf.cast(self(x, training=True), tf.float32) - y))
             scaled = self.optimizer.scale_loss(loss)

@@ -30,7 +30,7 @@ def step(images, targets):
     with tf.GradientTape() as tape:
         error = tf.cast(model(images, training=True), tf.float32) - targets
         loss = tf.reduce_mean(tf.square(error))  # <- culprit
-    gradients = tape.gradient(loss, model.trainable_variables)
+    gradients = tape.gradient(loss, model.trainable_variables)  # <- culprit
     optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
     return loss
 
