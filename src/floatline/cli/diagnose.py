@@ -163,8 +163,5 @@ def _show(diagnosis: Diagnosis, request: Request, base: Path) -> None:
     if request.quiet:
         terminal.show(terminal.headline(diagnosis), out)
         return
-    from floatline.findings.page import page
-    from floatline.findings.table import RULES
 
-    titles = {rule.id: page(rule).title for rule in RULES}
-    terminal.show(terminal.render(diagnosis, base, titles), out)
+    terminal.show(terminal.render(diagnosis, base), out)

@@ -59,18 +59,14 @@ def show(content: RenderableType, on: Console) -> None:
     on.file.write("".join(f"{line.rstrip()}\n" for line in lines))
 
 
-def render(
-    diagnosis: Diagnosis, base: Path | None = None, titles: Mapping[str, str] | None = None
-) -> Group:
+def render(diagnosis: Diagnosis, base: Path | None = None) -> Group:
     """Everything a person is told, most important first.
 
     Args:
         diagnosis: The whole answer.
         base: Files below this folder are named relative to it; the working folder if None.
-        titles: What each rule looks for, by rule id.
     """
     base = base or Path.cwd()
-    titles = titles or {}
     failures = [finding for finding in diagnosis.findings if finding.severity == "failure"]
     advice = [finding for finding in diagnosis.findings if finding.severity == "advice"]
     parts: list[RenderableType] = [headline(diagnosis)]
@@ -78,7 +74,7 @@ def render(
     if failures:
         parts += _flushed(diagnosis)
     parts += training.sections(diagnosis, base)
-    parts += _checks(diagnosis.checks, titles, healthy=diagnosis.verdict == "healthy")
+    parts += _checks(diagnosis.checks)
     if diagnosis.notes:
         parts.append(layout.section("Notes", [layout.bullet(note) for note in diagnosis.notes]))
     parts.append(_origin_of_numbers(diagnosis.environment, diagnosis.command))
@@ -169,17 +165,15 @@ def _row(layer: LayerGradients) -> tuple[str, str, str]:
 
 
 def _checks(
-    checks: tuple[Check, ...], titles: Mapping[str, str], *, healthy: bool
+    checks: tuple[Check, ...],
 ) -> Iterator[RenderableType]:
-    """How many rules are clear (which, when that is the news), and what nobody can tell."""
+    """How many rules are clear, and what nobody can tell."""
     if not checks:
         return
     clear = [check for check in checks if check.verdict == "clear"]
     unknown = [check for check in checks if check.verdict == "cannot tell"]
-    lines: list[RenderableType] = [Text(f"{numbers.counted(len(clear), 'rule')} clear.")]
-    if healthy and clear:
-        rows = [(check.rule, titles.get(check.rule, "clear")) for check in clear]
-        lines.append(layout.pairs(rows))
+    counted = numbers.counted(len(clear), "rule")
+    lines: list[RenderableType] = [Text(f"{counted} clear; `floatline rules` lists them.")]
     if unknown:
         lines.append(Text(f"{numbers.counted(len(unknown), 'rule')} cannot tell:"))
         rows = [(check.rule, check.missing or "a measurement is missing") for check in unknown]

@@ -28,7 +28,12 @@ BODIES = {
 ENTERING = ("Const", "Placeholder", "ReadVariableOp", "ResourceGather")
 """What brings values in: literals, inputs and variables, which have sites of other roles."""
 
-UPDATES = ("AssignAddVariableOp", "AssignSubVariableOp", "ResourceScatterAdd")
+UPDATES = (
+    "AssignAddVariableOp",
+    "AssignSubVariableOp",
+    "ResourceScatterAdd",
+    "ResourceScatterSub",
+)
 
 
 @dataclass

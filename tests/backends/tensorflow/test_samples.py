@@ -25,6 +25,8 @@ CASES = [(name, "mixed_float16") for name in SAMPLES] + [
     ("raw_ops", "float32"),
 ]
 
+OWN_CALL = {"time_distributed/conv1d": "time_distributed"}
+
 RANDOM = "dropout"
 """Its float32 model draws in the low format, as the sample does, and so rounds what it draws for."""
 
@@ -71,7 +73,7 @@ def the_replay_is_a_float32_training(examined: Examined) -> None:
         if truth is not None:
             compared += 1
             np.testing.assert_allclose(replayed, truth, rtol=1e-4, atol=1e-6, err_msg=path)
-    assert compared >= len(examined.sample.model.variables)
+    assert compared >= len(examined.sample.model.trainable_variables)
     for outcome, loss in zip(examined.outcomes, examined.losses, strict=True):
         assert outcome.loss == pytest.approx(loss, rel=1e-5)
 
@@ -83,9 +85,13 @@ def the_shadow_of_the_loss_is_the_float32_loss(examined: Examined) -> None:
 
 def the_shadow_of_a_gradient_is_the_float32_gradient(examined: Examined) -> None:
     for gradient, truth in zip(examined.trace.gradients, examined.gradients, strict=True):
-        largest = examined.trace.sites[gradient.site].statistics.max_abs / examined.scale
-        expected = float(np.abs(truth).max())
-        assert largest == pytest.approx(expected, rel=1e-4, abs=1e-7), gradient.variable
+        site = examined.trace.sites[gradient.site].statistics
+        largest, expected = site.max_abs / examined.scale, float(np.abs(truth).max())
+        if site.count == truth.size:
+            assert largest == pytest.approx(expected, rel=1e-4, abs=1e-7), gradient.variable
+        else:  # A loop adds it up: its site has seen every intermediate sum.
+            assert site.count % truth.size == 0
+            assert largest >= expected * (1 - 1e-4), gradient.variable
 
 
 def a_trace_leaves_every_bit_as_it_was(examined: Examined) -> None:
@@ -127,10 +133,11 @@ def gradients_map_one_to_one_to_variables(examined: Examined) -> None:
 
 
 def a_layer_with_weights_is_seen_forward_and_backward(examined: Examined) -> None:
-    for gradient in examined.trace.gradients:
-        for phase in ("forward", "backward"):
-            layers = {s.place.layer for s in examined.trace.sites if s.place.phase == phase}
-            assert gradient.layer in layers, phase
+    names = {gradient.layer for gradient in examined.trace.gradients}
+    for phase in ("forward", "backward"):
+        layers = {s.place.layer for s in examined.trace.sites if s.place.phase == phase}
+        # The gradient of an embedding only moves values; TimeDistributed calls its layer's `call`.
+        assert {OWN_CALL.get(name or "", name) for name in names} - layers <= {"embedding"}, phase
 
 
 def phases_are_what_the_names_of_operations_say(examined: Examined) -> None:

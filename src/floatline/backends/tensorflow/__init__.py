@@ -16,6 +16,7 @@ from floatline.backends.interface import Batch, CallHandler, LayerSource
 from floatline.backends.tensorflow.discovery import find_steps
 from floatline.backends.tensorflow.intercept import intercept
 from floatline.backends.tensorflow.step import TensorFlowStep
+from floatline.errors import TrainingError
 
 
 @final
@@ -34,7 +35,19 @@ class TensorFlowBackend:
         return ", ".join(device.name.removeprefix("/device:") for device in devices)
 
     def keras_step(self, model: keras.Model, layer_source: LayerSource) -> TensorFlowStep:
-        """The training step of a compiled Keras model."""
+        """The training step of a compiled Keras model.
+
+        Raises:
+            TrainingError: The model belongs to a distribution strategy.
+        """
+        strategy = model.distribute_strategy
+        if strategy is not tf.distribute.get_strategy() or tf.distribute.has_strategy():
+            raise TrainingError(
+                f"The model was built under {type(strategy).__name__}, but a step can be looked "
+                "into on one device only.",
+                "Diagnose the script without the strategy's scope: what overflows on a replica "
+                "overflows there as well.",
+            )
         return TensorFlowStep(
             model.train_step,
             owner=model,

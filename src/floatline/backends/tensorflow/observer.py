@@ -112,7 +112,9 @@ class Observer:
     def _creating(self, original: Any) -> Any:
         def create(graph: Any, *args: Any, **kwargs: Any) -> Operation:
             operation = original(graph, *args, **kwargs)
-            forward = self._forward[-1] if self._forward else operation._original_op  # noqa: SLF001 (TensorFlow keeps it nowhere else)
+            forward = _differentiated_inside(graph)
+            if forward is None:
+                forward = self._forward[-1] if self._forward else operation._original_op  # noqa: SLF001 (TensorFlow keeps it nowhere else)
             context = Context(self._phase(), tuple(self._layers), forward)
             self._observed.contexts[operation] = context
             if context.phase == "forward":
@@ -212,6 +214,16 @@ class Observer:
                 if consumer.type == op_name and _scope(consumer.name) == scope:
                     return consumer
         return self._forward_index.get((op_name, scope))
+
+
+def _differentiated_inside(graph: Any) -> Operation | None:
+    """The op being differentiated in a loop or branch, of which the tape sees only the whole."""
+    while graph is not None:
+        forward = getattr(graph, "_forward_graph", None)
+        if forward is not None and forward._default_original_op is not None:  # noqa: SLF001 (TensorFlow keeps it nowhere else)
+            return forward._default_original_op  # noqa: SLF001
+        graph = getattr(graph, "outer_graph", None)
+    return None
 
 
 def _consumers(tensor: Any) -> Sequence[Operation]:
