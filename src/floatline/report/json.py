@@ -188,6 +188,7 @@ def _reference(reference: Reference | None) -> dict[str, Any] | None:
     return {
         "steps": [_step(step) for step in reference.steps],
         "perturbed": [_step(step) for step in reference.perturbed],
+        "rebuilt": [_step(step) for step in reference.rebuilt],
     }
 
 

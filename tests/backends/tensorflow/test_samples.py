@@ -1,4 +1,4 @@
-"""The laws of a traced step, on every sample model: each against a truth found without Floatline."""
+"""The laws of a traced step on every sample model, against truths found without Floatline."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CASES = [(name, "mixed_float16") for name in SAMPLES] + [
 OWN_CALL = {"time_distributed/conv1d": "time_distributed"}
 
 RANDOM = "dropout"
-"""Its float32 model draws in the low format, as the sample does, and so rounds what it draws for."""
+"""Its float32 model draws in the low format, as the sample does, and so rounds its inputs."""
 
 
 @pytest.mark.parametrize(

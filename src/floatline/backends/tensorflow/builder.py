@@ -168,4 +168,8 @@ def _visible(tensors: Sequence[Any], graph: Any) -> list[Tensor]:
 
 
 def _first_line(error: BaseException) -> str:
-    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    # AutoGraph lists the user's lines first and says at the end what is wrong.
+    return lines[-1] if lines[0].endswith("in user code:") else lines[0]

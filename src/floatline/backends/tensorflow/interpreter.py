@@ -218,7 +218,7 @@ class Interpreter:
         """The value of a variable; measured where it is read for the first time."""
         value = self.variables[handle]
         key = self.variables.key(handle)
-        if key in self.variables.read or value.sources or value.lead.dtype not in _FLOATS:
+        if key in self.variables.read or value.lead.dtype not in _FLOATS:
             return value
         self.variables.read.add(key)
         path = self.variables.path(handle)

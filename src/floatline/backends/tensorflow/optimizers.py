@@ -25,6 +25,16 @@ def loss_scale(observed: Observed | None) -> float | None:
     return None
 
 
+def scale_variables(observed: Observed) -> list[tf.Variable]:
+    """The variables that drive the loss scale: the scale itself and its step counter."""
+    return [
+        raw(variable)
+        for optimizer in observed.optimizers
+        if isinstance(optimizer, keras.optimizers.LossScaleOptimizer) and optimizer.built
+        for variable in (optimizer.dynamic_scale, optimizer.step_counter)
+    ]
+
+
 def model_variables(model: keras.Model) -> list[tf.Variable]:
     """Every variable of a model, its metrics and its optimizer."""
     variables = list(model.variables) + list(model.metrics_variables)

@@ -84,11 +84,13 @@ class Provenance:
     ) -> tuple[SourceLine | None, SourceLine | None]:
         """The user's line, else the line that made the layer; and the library's line."""
         frames = _frames(operation)
-        source = _users_line(frames)
+        own = _below_the_tape(frames) if forward is not None else frames
+        source = _users_line(own)
         if source is None and forward is not None:
             source = _users_line(_frames(forward))
         if source is None and layers:
             source = next(filter(None, map(self._layer_source, reversed(layers))), None)
+        source = source or _users_line(frames)
         library = _library_line(frames)
         if library is None and forward is not None:
             library = _library_line(_frames(forward))
@@ -104,6 +106,12 @@ def _frames(operation: Operation) -> tuple[SourceLine, ...]:
     entries = [index for index, frame in enumerate(frames) if frame.file == _ENTRY]
     inside = frames[entries[-1] + 1 :] if entries else frames
     return tuple(frame for frame in inside if not frame.file.startswith(_OUR_OWN))
+
+
+def _below_the_tape(frames: tuple[SourceLine, ...]) -> tuple[SourceLine, ...]:
+    """What runs inside the tape: the user's own gradient functions, not `tape.gradient(...)`."""
+    tape = [index for index, frame in enumerate(frames) if frame.file.endswith(_TAPE)]
+    return frames[tape[-1] + 1 :] if tape else frames
 
 
 def _users_line(frames: tuple[SourceLine, ...]) -> SourceLine | None:
@@ -126,6 +134,7 @@ _OUR_OWN = os.path.join(
 _ENTRY = os.path.join(os.path.dirname(os.path.abspath(__file__)), "step.py")
 """The user's step is called from this file: everything above it led there."""
 
+_TAPE = os.path.join("tensorflow", "python", "eager", "backprop.py")
 _KERAS = os.path.join("keras", "src", "")
 _PLUMBING = (
     *(os.path.join(_KERAS, name) for name in ("backend", "ops", "utils", "tree")),

@@ -12,7 +12,13 @@ import tensorflow as tf
 from floatline.backends.interface import Batch, LayerSource, Outcome, State
 from floatline.backends.tensorflow.builder import Builder, as_tensors
 from floatline.backends.tensorflow.lanes import Tensor, raised
-from floatline.backends.tensorflow.optimizers import iterations, loss_scale, model_variables, raw
+from floatline.backends.tensorflow.optimizers import (
+    iterations,
+    loss_scale,
+    model_variables,
+    raw,
+    scale_variables,
+)
 from floatline.backends.tensorflow.program import (
     Float32Program,
     StepGraph,
@@ -155,8 +161,11 @@ class Float32Replay:
             self._programs[step.concrete] = Float32Program(step)
         values = [self._value(variable, step) for variable in step.variables]
         loss, finite, after = self._programs[step.concrete].run(values, tensors)
+        # Float32 needs no loss scale, so one that would run away must not spoil it.
+        kept = {id(variable) for variable in scale_variables(step.observed)}
         for variable, value in zip(step.variables, after, strict=True):
-            self._state[id(variable)] = value
+            if id(variable) not in kept:
+                self._state[id(variable)] = value
         return Outcome(loss, finite, tuple(path for _, path in step.gradients))
 
     def _value(self, variable: tf.Variable, step: StepGraph) -> Tensor:

@@ -42,9 +42,10 @@ class VariableTable:
         self.put(self.key(handle), value)
 
     def put(self, key: int, value: Value) -> None:
-        """Writes by handle key."""
+        """Writes by handle key; what is read from now on is no parameter, but a value."""
         self._values[key] = value
         self.written[key] = None
+        self.read.add(key)
 
     def supply(self, key: int, value: Value) -> None:
         """Replaces a value by the same value seen differently: nothing was written."""
