@@ -76,7 +76,7 @@ def diagnose(truth: Truth) -> Row:
             return Row(truth, f"error: {ended.stderr.strip().splitlines()[:1]}", {}, seconds, {})
         diagnosis = json.loads(result.read_text(encoding="utf-8"))
     failures = (f for f in diagnosis["findings"] if f.get("severity", "failure") == "failure")
-    first = next(failures, {})
+    first: dict[str, Any] = next(failures, {})
     return Row(truth, diagnosis["verdict"], first, seconds, diagnosis["environment"])
 
 

@@ -27,8 +27,6 @@ class Truth:
         layers: Layers that the first finding may name; none when it does not matter. The empty
             name stands for no layer: a loss, or an optimizer.
         quick: Whether the script is one of the few that every test run examines.
-        missed: What is known to come out wrong so far: "verdict", "cause", "phase", "layer" or
-            "line".
     """
 
     script: str
@@ -36,7 +34,6 @@ class Truth:
     phases: tuple[str, ...] = ()
     layers: tuple[str, ...] = ()
     quick: bool = False
-    missed: tuple[str, ...] = ()
 
     @property
     def path(self) -> Path:

@@ -336,6 +336,8 @@ def _exponents(counts: np.ndarray) -> dict[int, int]:
 
 def _ratio(distance: float, magnitude: float) -> float:
     """Relative error; where the truth is 0 everywhere, any difference at all counts as 1."""
+    if np.isinf(magnitude):  # The sum left float32, and what is lost beside it cannot be told.
+        return 1.0 if np.isinf(distance) else 0.0
     if magnitude > 0:
         return float(distance / magnitude)
     return 1.0 if distance > 0 else 0.0
