@@ -145,6 +145,8 @@ def measure(
     peak = reduce.max(_finite(shadow_magnitude))
     computed_peak = peak if computed is shadow else reduce.max(_finite(magnitude))
     lowest = reduce.max(ops.where(shadow_magnitude > 0, -shadow_magnitude, -np.inf))
+    # A segment without elements may be given any number, and 0 would win every merge.
+    lowest = ops.where(reduce.elements(computed) > 0, lowest, -np.inf)
     nothing = ops.zeros_like(peak)
     sums = [
         *(_errors(computed, shadow, reduce) or (nothing, nothing)),
@@ -339,5 +341,5 @@ def _ratio(distance: float, magnitude: float) -> float:
     if np.isinf(magnitude):  # The sum left float32, and what is lost beside it cannot be told.
         return 1.0 if np.isinf(distance) else 0.0
     if magnitude > 0:
-        return float(distance / magnitude)
+        return float(distance) / float(magnitude)
     return 1.0 if distance > 0 else 0.0

@@ -92,13 +92,15 @@ def examine(name: str, policy_name: str) -> Examined:
 
 
 def replay(
-    step: TensorFlowStep, graph: StepGraph, state: Any, batch: Any
+    step: TensorFlowStep, graph: StepGraph, start: Any, batch: Any
 ) -> tuple[Values, tuple[Outcome, Outcome]]:
     """Two steps of Floatline's float32 training; the variables after the first."""
-    training = step.float32(state)
+    training = step.float32(start)
     first = training.advance(batch)
     pairs = zip(graph.paths, graph.variables, strict=True)
-    after = {path: as_numpy(training._state[id(variable)]) for path, variable in pairs}
+    state = training._state
+    # The loss scale itself is not part of a float32 training, and stays as it is.
+    after = {path: as_numpy(state[id(v)]) for path, v in pairs if id(v) in state}
     return after, (first, training.advance(batch))
 
 

@@ -28,9 +28,9 @@ optimizer = keras.optimizers.Adam(3e-3, epsilon=1e-10)
 def step(images, targets):
     """One update."""
     with tf.GradientTape() as tape:
-        error = tf.cast(model(images, training=True), tf.float32) - targets
-        loss = tf.reduce_mean(tf.square(error))  # <- culprit
-    gradients = tape.gradient(loss, model.trainable_variables)  # <- culprit
+        error = tf.cast(model(images, training=True), tf.float32) - targets  # <- culprit
+        loss = tf.reduce_mean(tf.square(error))
+    gradients = tape.gradient(loss, model.trainable_variables)
     optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
     return loss
 

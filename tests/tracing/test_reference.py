@@ -1,0 +1,100 @@
+"""The float32 trainings beside the user's: what they start from, and when they stop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from floatline.backends.interface import Outcome
+from floatline.capture.capture import KeptMoment
+from floatline.errors import TraceError
+from floatline.progress import silent
+from floatline.records import Reference, StepRecord
+from floatline.tracing.reference import record, train_reference
+from tests.tracing.fakes import ToldReplay, ToldStep, capture
+
+FIRST = (KeptMoment(0, "first", "state", "batch"), KeptMoment(9, "last", "late", "batch"))
+BATCHES = ("b0", "b1", "b2")
+PLAIN, ROUNDED, REBUILT = (
+    {"rounded": rounded, "rebuilt": rebuilt}
+    for rounded, rebuilt in ((False, False), (True, False), (False, True))
+)
+
+
+def losses(*values: float) -> ToldReplay:
+    return ToldReplay([Outcome(value) for value in values])
+
+
+def clock(step: float) -> Iterator[float]:
+    seconds = 0.0
+    while True:
+        yield seconds
+        seconds += step
+
+
+def test_three_trainings_from_the_first_state_on_the_same_batches() -> None:
+    started: list[ToldReplay] = []
+
+    def start(how: dict[str, bool]) -> ToldReplay:
+        first = {str(PLAIN): 1.0, str(ROUNDED): 2.0, str(REBUILT): 3.0}[str(how)]
+        started.append(losses(first, first / 2, first / 4))
+        return started[-1]
+
+    step = ToldStep(start=start)
+    reference = train_reference(capture(step, moments=FIRST, batches=BATCHES), 10, silent)
+    assert step.asked == [("state", PLAIN), ("state", ROUNDED), ("state", REBUILT)]
+    assert [replay.batches for replay in started] == [list(BATCHES)] * 3
+    assert [step.loss for step in reference.steps] == [1.0, 0.5, 0.25]
+    assert [step.step for step in reference.steps] == [0, 1, 2]
+    assert [step.loss for step in reference.perturbed] == [2.0, 1.0, 0.5]
+    assert [step.loss for step in reference.rebuilt] == [3.0, 1.5, 0.75]
+
+
+def test_a_training_stops_when_its_time_is_up_but_takes_one_step() -> None:
+    told = clock(1.0)
+    step = ToldStep(start=lambda how: losses(1.0, 2.0, 3.0))
+    moments = capture(step, moments=FIRST, batches=BATCHES)
+    assert len(train_reference(moments, 1.5, silent, lambda: next(told)).steps) == 2
+    told = clock(100.0)
+    assert len(train_reference(moments, 1.5, silent, lambda: next(told)).steps) == 1
+
+
+def test_a_step_that_cannot_be_rebuilt_leaves_the_other_two() -> None:
+    def start(how: dict[str, bool]) -> ToldReplay:
+        return ToldReplay([TraceError("no", "do")]) if how["rebuilt"] else losses(1.0, 2.0, 3.0)
+
+    reference = train_reference(
+        capture(ToldStep(start=start), moments=FIRST, batches=BATCHES), 10, silent
+    )
+    assert (len(reference.steps), len(reference.perturbed), reference.rebuilt) == (3, 3, ())
+
+
+def test_a_step_that_cannot_be_replayed_at_all_is_not_hidden() -> None:
+    step = ToldStep(start=lambda how: ToldReplay([TraceError("no", "do")]))
+    with pytest.raises(TraceError):
+        train_reference(capture(step, moments=FIRST, batches=BATCHES), 10, silent)
+
+
+def test_without_a_kept_state_there_is_no_reference() -> None:
+    assert train_reference(capture(ToldStep(), batches=BATCHES), 10, silent) == Reference(())
+
+
+def test_progress_is_told_step_by_step() -> None:
+    told: list[tuple[str, int, int | None]] = []
+    step = ToldStep(start=lambda how: losses(1.0, 2.0, 3.0))
+    train_reference(capture(step, moments=FIRST, batches=BATCHES), 10, lambda *a: told.append(a))
+    assert told == [("training in float32", done, 3) for done in (1, 2, 3)] * 3
+
+
+def test_the_record_of_an_outcome() -> None:
+    outcome = Outcome(0.5, (True, False, False), ("a", "b", "c"), 8.0, applied=False)
+    assert record(4, outcome) == StepRecord(
+        step=4,
+        loss=0.5,
+        finite_gradients=False,
+        nonfinite_variables=("b", "c"),
+        skipped=True,
+        loss_scale=8.0,
+    )
+    assert record(0, Outcome(None)) == StepRecord(0, None)
