@@ -17,7 +17,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from tensorflow.python import pywrap_tfe
-from tensorflow.python.eager import backprop
+from tensorflow.python.eager import backprop, record
 from tensorflow.python.framework import ops as tf_ops
 
 from floatline.records import Phase
@@ -94,6 +94,7 @@ class Observer:
         enter(replaced(tf_ops, "_create_graph_constant", self._making_constant))
         enter(replaced(keras.Layer, "__call__", self._calling_layer))
         enter(replaced(tf.GradientTape, "gradient", self._taking_gradient))
+        enter(replaced(record, "record_operation", self._recording))
         for optimizer in (keras.optimizers.Optimizer, keras.optimizers.LossScaleOptimizer):
             owner = next(c for c in optimizer.__mro__ if "apply" in vars(c))
             enter(replaced(owner, "apply", self._applying_gradients))
@@ -190,6 +191,29 @@ class Observer:
 
         return scale_loss
 
+    def _recording(self, original: Any) -> Any:
+        """A gradient written by the user, or that of a function, is called by the tape itself."""
+
+        def record_operation(
+            op_type: str,
+            output_tensors: Any,
+            input_tensors: Any,
+            backward_function: Any,
+            forward_function: Any = None,
+        ) -> Any:
+            forward = next((t.op for t in output_tensors if _in_graph(t)), None)
+
+            def differentiate(*upstream: Any) -> Any:
+                self._forward.append(forward)
+                try:
+                    return backward_function(*upstream)
+                finally:
+                    self._forward.pop()
+
+            return original(op_type, output_tensors, input_tensors, differentiate, forward_function)
+
+        return record_operation
+
     def _differentiating_op(
         self, op_name: str, attrs: Any, count: Any, inputs: Any, outputs: Any, *rest: Any
     ) -> Any:
@@ -207,7 +231,7 @@ class Observer:
     ) -> Operation | None:
         """The op being differentiated; the tape drops tensors that its gradient does not need."""
         for tensor in outputs or ():
-            if getattr(tensor, "graph", None) is not None and tensor.op.type == op_name:
+            if _in_graph(tensor) and tensor.op.type == op_name:
                 return tensor.op
         for tensor in inputs or ():
             for consumer in _consumers(tensor):
@@ -226,8 +250,12 @@ def _differentiated_inside(graph: Any) -> Operation | None:
     return None
 
 
+def _in_graph(tensor: Any) -> bool:
+    return getattr(tensor, "graph", None) is not None and not isinstance(tensor, tf_ops.EagerTensor)
+
+
 def _consumers(tensor: Any) -> Sequence[Operation]:
-    if getattr(tensor, "graph", None) is None or isinstance(tensor, tf_ops.EagerTensor):
+    if not _in_graph(tensor):
         return ()
     consumers: Sequence[Operation] = tensor.consumers()
     return consumers

@@ -85,12 +85,12 @@ class Provenance:
         """The user's line, else the line that made the layer; and the library's line."""
         frames = _frames(operation)
         own = _below_the_tape(frames) if forward is not None else frames
-        source = _users_line(own)
-        if source is None and forward is not None:
-            source = _users_line(_frames(forward))
-        if source is None and layers:
+        differentiated = _frames(forward) if forward is not None else ()
+        source = _users_line(_in_innermost_layer(own))
+        source = source or _users_line(_in_innermost_layer(differentiated))
+        if source is None:
             source = next(filter(None, map(self._layer_source, reversed(layers))), None)
-        source = source or _users_line(frames)
+        source = source or _users_line(own) or _users_line(differentiated) or _users_line(frames)
         library = _library_line(frames)
         if library is None and forward is not None:
             library = _library_line(_frames(forward))
@@ -112,6 +112,12 @@ def _below_the_tape(frames: tuple[SourceLine, ...]) -> tuple[SourceLine, ...]:
     """What runs inside the tape: the user's own gradient functions, not `tape.gradient(...)`."""
     tape = [index for index, frame in enumerate(frames) if frame.file.endswith(_TAPE)]
     return frames[tape[-1] + 1 :] if tape else frames
+
+
+def _in_innermost_layer(frames: tuple[SourceLine, ...]) -> tuple[SourceLine, ...]:
+    """What runs inside the innermost layer: the user's code only where it wrote the operation."""
+    calls = [index for index, frame in enumerate(frames) if frame.file.endswith(_LAYER_CALL)]
+    return frames[calls[-1] + 1 :] if calls else frames
 
 
 def _users_line(frames: tuple[SourceLine, ...]) -> SourceLine | None:
@@ -136,9 +142,10 @@ _ENTRY = os.path.join(os.path.dirname(os.path.abspath(__file__)), "step.py")
 
 _TAPE = os.path.join("tensorflow", "python", "eager", "backprop.py")
 _KERAS = os.path.join("keras", "src", "")
+_LAYER_CALL = os.path.join(_KERAS, "layers", "layer.py")
 _PLUMBING = (
     *(os.path.join(_KERAS, name) for name in ("backend", "ops", "utils", "tree")),
-    os.path.join(_KERAS, "layers", "layer.py"),
+    _LAYER_CALL,
     os.path.join("tensorflow", "python", ""),
 )
 
