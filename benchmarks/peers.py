@@ -24,8 +24,8 @@ from typing import Any
 EXAMPLES = Path(__file__).parent.parent / "examples"
 SCRIPTS = ("healthy_mlp", "healthy_lstm", "conv_policy_before", "deep_sigmoid", "digits")
 TOOLS = ("plain", "check_numerics", "debugger_v2", "floatline")
-ROUNDS = 3
-STEPS = 100
+ROUNDS = 1
+STEPS = 50
 
 
 def measure(tool: str, script: str) -> dict[str, float]:

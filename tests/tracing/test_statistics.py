@@ -29,7 +29,7 @@ SUMS = ("error", "local_error")
 NEAR = 1e-4
 """Sums are added up in float32."""
 
-quick = settings(max_examples=60, deadline=None)
+quick = settings(max_examples=40, deadline=None)
 
 
 def assert_same(found: Statistics, truth: Statistics) -> None:

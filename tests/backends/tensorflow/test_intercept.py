@@ -42,7 +42,7 @@ class Sequence(keras.utils.PyDataset):  # type: ignore[misc]
 FEEDS: dict[str, Callable[[], dict[str, Any]]] = {
     "arrays": lambda: {"x": X, "y": Y, "batch_size": 4},
     "dataset": lambda: {"x": tf.data.Dataset.from_tensor_slices((X, Y)).batch(4)},
-    "generator": lambda: {"x": generator()},
+    "generator": lambda: {"x": generator(), "steps_per_epoch": 3},
     "PyDataset": lambda: {"x": Sequence()},
 }
 
@@ -78,9 +78,7 @@ def test_epochs_are_keras_own() -> None:
 
 
 def test_weights_come_with_the_batch() -> None:
-    batches = seen(
-        compiled(), x=X, y=Y, sample_weight=np.arange(10.0), batch_size=10, shuffle=False
-    )
+    batches = seen(compiled(), x=X, y=Y, sample_weight=np.arange(10.0), batch_size=10)
     np.testing.assert_array_equal(batches[0][2], np.arange(10.0))
 
 

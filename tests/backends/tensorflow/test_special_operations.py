@@ -92,6 +92,30 @@ def test_stateless_draws_are_those_of_the_real_step() -> None:
     assert sites(traced, "Mul")[-1].statistics.max_abs == 3 * truth.max()
 
 
+def test_a_generator_of_the_users_is_drawn_from_and_put_back() -> None:
+    generator, kept = tf.random.Generator.from_seed(3), tf.Variable(0.0, name="kept")
+
+    def step(x: Any) -> None:
+        product = tf.cast(x, tf.float16)[0] * generator.normal([], dtype=tf.float16)
+        kept.assign(tf.cast(product, tf.float32))
+
+    batch = (np.array([2.0], "float32"),)
+    step_ = step_of(step)
+    step_.prepare(batch)
+    state, before = step_.snapshot(), generator.state.numpy()
+    traced = step_.trace(state, batch)
+    np.testing.assert_array_equal(generator.state.numpy(), before)
+    after = by_variable(step_, state, batch)
+    step_.restore(state)
+    np.testing.assert_array_equal(generator.state.numpy(), before)
+    step_.run(batch)
+    assert after["kept"] == kept.numpy() != 0
+    np.testing.assert_array_equal(after["StateVar"], generator.state.numpy())
+    assert [reason for _, _, reason in omissions(traced)] == [
+        "works on a variable or table in place"
+    ]
+
+
 def test_a_print_prints_once(capfd: pytest.CaptureFixture[str]) -> None:
     def show(x: Any) -> Any:
         tf.print("here", output_stream=sys.stderr)
