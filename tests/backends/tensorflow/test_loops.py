@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -299,6 +300,28 @@ def test_gradients_through_nested_graphs(compute: Compute) -> None:
     np.testing.assert_allclose(after["weight"], weight.numpy(), atol=2e-3)
     assert [gradient.variable for gradient in traced.gradients] == ["weight"]
     assert traced.not_traced == ()
+
+
+class Saved(tf.Module):  # type: ignore[misc]
+    """A function that is known by its serialized form alone once it was loaded."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.factor = tf.Variable(2.0)
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.float16)])  # type: ignore[untyped-decorator]
+    def __call__(self, x: Any) -> Any:
+        looped = tf.while_loop(lambda k, _: k < 3, lambda k, v: (k + 1, v * v), [0, x])[1]
+        return tf.cond(tf.size(x) > 0, lambda: looped - tf.cast(self.factor, x.dtype), lambda: x)
+
+
+def test_a_function_that_was_saved_and_loaded(tmp_path: Path) -> None:
+    tf.saved_model.save(Saved(), str(tmp_path))
+    loaded = tf.saved_model.load(str(tmp_path))
+    traced = forward(lambda x: loaded(x), X)  # noqa: PLW0108 (AutoGraph cannot read it)
+    assert_counts(only(traced, "Mul"), *squared_often(3))
+    highest = float(np.max(squared_often(3)[1][-1]))
+    assert only(traced, "Sub").statistics.max_abs == pytest.approx(highest - 2, rel=1e-5)
 
 
 def test_a_condition_is_run_but_not_measured() -> None:

@@ -70,8 +70,8 @@ def scout(
     """
     flags = tuple(value.shared for value in inputs)
     signature = (id(graph), flags, frame.variables.signature(), frame.recorder is None)
-    known: Scouted | None = frame.setting.scouted.get(signature)
-    if known is not None:
+    if signature in frame.setting.scouted:
+        known: Scouted = frame.setting.scouted[signature][1]
         return known
     with FuncGraph("scratch").as_default(), frame.setting.omissions.paused():
         table = frame.variables.branch()
@@ -87,7 +87,8 @@ def scout(
             tuple(table.at(key).shared for key in written),
             len(recorder.ledger) if recorder is not None else 0,
         )
-    frame.setting.scouted[signature] = result
+    # The graph is kept, too: another one could be given its number.
+    frame.setting.scouted[signature] = graph, result
     return result
 
 
