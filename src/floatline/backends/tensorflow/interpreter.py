@@ -281,7 +281,9 @@ class Interpreter:
         ]
 
     def _take(self, operation: Operation, inputs: Sequence[Value], *, low: bool) -> list[Value]:
-        if operation.type in OPAQUE and (low or not all(value.shared for value in inputs)):
+        # A draw that reads no differing values loses nothing; all else loses its shadow here.
+        differing = not all(value.shared for value in inputs)
+        if differing or (low and operation.type in OPAQUE):
             reason = NO_SHADOW_REASONS.get(operation.type, "has no float32 twin")
             self._omit(operation, reason)
         outputs = self.emit_lead(operation, inputs)
