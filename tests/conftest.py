@@ -3,5 +3,8 @@
 import os
 
 # Keras reads both when it is imported for the first time, so they stand outside every fixture.
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+BACKEND = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+# Keras has one backend per process: the tests of the others run in processes of their own.
+collect_ignore = [f"backends/{name}" for name in ("tensorflow", "jax", "torch") if name != BACKEND]
