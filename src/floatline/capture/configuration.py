@@ -9,6 +9,7 @@ from typing import Any
 import keras
 
 from floatline.backends.interface import LayerSource
+from floatline.layers import computes_on_floats, walk
 from floatline.records import Configuration, LayerRecord, SourceLine
 
 
@@ -105,42 +106,27 @@ def _compiled_function(function: Any) -> str:
 
 
 def _root_records(root: Any, layer_source: LayerSource) -> Iterator[LayerRecord]:
-    if not isinstance(root, keras.Model):
-        yield from _records_of(root, root.name, layer_source, set())
-    else:
+    if isinstance(root, keras.Model):
         yield from _layer_records(root, layer_source)
+        return
+    if computes_on_floats(root):
+        yield _layer_record(root, root.name, layer_source)
+    for path, layer in walk(root):
+        if computes_on_floats(layer):
+            yield _layer_record(layer, f"{root.name}/{path}", layer_source)
 
 
 def _layer_records(model: Any, layer_source: LayerSource) -> Iterator[LayerRecord]:
-    seen = {id(model)}
-    for layer in _children(model):
-        yield from _records_of(layer, layer.name, layer_source, seen)
+    for path, layer in walk(model):
+        if computes_on_floats(layer):
+            yield _layer_record(layer, path, layer_source)
 
 
-def _records_of(
-    layer: Any, path: str, layer_source: LayerSource, seen: set[int]
-) -> Iterator[LayerRecord]:
-    if id(layer) in seen:  # A shared layer stands where it was met first.
-        return
-    seen.add(id(layer))
-    if _computes_on_floats(layer):
-        yield LayerRecord(
-            path=path,
-            layer_class=type(layer).__name__,
-            compute_dtype=layer.compute_dtype,
-            variable_dtype=layer.variable_dtype,
-            source=layer_source(layer),
-        )
-    for child in _children(layer):
-        yield from _records_of(child, f"{path}/{child.name}", layer_source, seen)
-
-
-def _computes_on_floats(layer: Any) -> bool:
-    return not isinstance(layer, keras.layers.InputLayer) and "float" in str(layer.compute_dtype)
-
-
-def _children(layer: Any) -> list[Any]:
-    if isinstance(layer, keras.Model):
-        return list(layer.layers)
-    # Only models list their layers publicly; attention, wrappers and recurrent layers hold some.
-    return list(layer._flatten_layers(include_self=False, recursive=False))  # noqa: SLF001
+def _layer_record(layer: Any, path: str, layer_source: LayerSource) -> LayerRecord:
+    return LayerRecord(
+        path=path,
+        layer_class=type(layer).__name__,
+        compute_dtype=layer.compute_dtype,
+        variable_dtype=layer.variable_dtype,
+        source=layer_source(layer),
+    )

@@ -20,6 +20,15 @@ def wrapped(cls: type, name: str, around: Callable[..., Any]) -> Iterator[None]:
         name: Name of the method.
         around: Called with the original method first.
     """
+    unwrap = wrap(cls, name, around)
+    try:
+        yield
+    finally:
+        unwrap()
+
+
+def wrap(cls: type, name: str, around: Callable[..., Any]) -> Callable[[], None]:
+    """Does the same without an end: until the function that is returned is called."""
     owner = next(base for base in cls.__mro__ if name in vars(base))
     before = vars(owner)[name]
     original = before.__func__ if isinstance(before, staticmethod) else before
@@ -29,7 +38,4 @@ def wrapped(cls: type, name: str, around: Callable[..., Any]) -> Iterator[None]:
         return around(original, *args, **kwargs)
 
     setattr(owner, name, staticmethod(replacement) if name == "__new__" else replacement)
-    try:
-        yield
-    finally:
-        setattr(owner, name, before)
+    return lambda: setattr(owner, name, before)

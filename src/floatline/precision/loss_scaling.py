@@ -1,0 +1,112 @@
+"""Attaches loss scaling where layers compute in float16, and takes it away where none does."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import keras
+from keras.src.models.functional import Functional  # Keras names this class nowhere in public.
+
+from floatline.layers import computes_on_floats, walk
+from floatline.precision.rule import LossScale
+from floatline.scaling.calibrated import CalibratedScale
+from floatline.scaling.optimizer import LossScaleOptimizer
+from floatline.scaling.scales import DynamicScale, FixedScale, NoScale
+
+_SCALES = {
+    "none": NoScale,
+    "fixed": FixedScale,
+    "dynamic": DynamicScale,
+    "calibrated": CalibratedScale,
+}
+
+
+def computes_in_half(model: Any) -> bool:
+    """Whether any layer of the model computes in float16, whatever its policy is called.
+
+    A functional or sequential model computes nothing by itself; a subclassed one may, in `call`.
+
+    Args:
+        model: A Keras model.
+    """
+    layers = [layer for _, layer in walk(model)]
+    if not isinstance(model, (Functional, keras.Sequential)):
+        layers.append(model)
+    return any(layer.compute_dtype == "float16" for layer in layers if computes_on_floats(layer))
+
+
+def settle(
+    model: Any,
+    asked: LossScale | None,
+    undoing: contextlib.ExitStack,
+    *,
+    restart: bool = False,
+    detach: bool = True,
+) -> str | None:
+    """Gives a compiled model the loss scaling that its layers need.
+
+    Args:
+        model: A Keras model; nothing happens as long as it is not compiled.
+        asked: The loss scale to use; None keeps the present one or takes the default.
+        undoing: Where the way back is noted.
+        restart: Whether the scale begins anew.
+        detach: Whether loss scaling that no layer needs is taken away.
+
+    Returns:
+        What happened, in words, or None when nothing did.
+
+    Raises:
+        InputError: The loss scale's settings contradict each other.
+    """
+    optimizer = getattr(model, "optimizer", None)
+    if optimizer is None:
+        return None
+    wrapped = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+    if not computes_in_half(model):
+        if not (wrapped and detach):
+            return None
+        _install(model, optimizer.inner_optimizer, undoing)
+        return "taken away: no layer computes in float16"
+    scale = None if asked is None else _SCALES[asked.kind](**asked.settings)
+    ours = isinstance(optimizer, LossScaleOptimizer)
+    if ours and not restart and scale in (None, optimizer.scale):
+        return None
+    if scale is None and ours:
+        scale = optimizer.scale
+    innermost = optimizer.inner_optimizer if wrapped else optimizer
+    undoing.callback(setattr, innermost, "loss_scale_factor", innermost.loss_scale_factor)
+    # Keras' own wrapper is taken over with its state, unless the scale begins anew.
+    made = LossScaleOptimizer(innermost if restart or ours else optimizer, scale=scale)
+    _install(model, made, undoing)
+    return f"attached: {made.scale!r}"
+
+
+def explicitly_scaled(model: Any) -> bool:
+    """Whether the optimizer that was given to `compile` scales the loss, so that it is wanted."""
+    compiled_with = getattr(getattr(model, "_compile_config", None), "config", {})
+    return isinstance(compiled_with.get("optimizer"), keras.optimizers.LossScaleOptimizer)
+
+
+def _install(model: Any, optimizer: Any, undoing: contextlib.ExitStack) -> None:
+    """Puts an optimizer into a compiled model, also where `model.save` looks for it."""
+    before, config = model.optimizer, getattr(model, "_compile_config", None)
+
+    def back() -> None:
+        if model.optimizer is optimizer:  # Not compiled with another one since.
+            _put(model, before, config)
+
+    undoing.callback(back)
+    if config is not None:
+        config = type(config)(**{**config.config, "optimizer": optimizer})
+    _put(model, optimizer, config)
+    if optimizer is not before and before.built and not optimizer.built:
+        optimizer.build(model.trainable_variables)
+        optimizer.built = True
+
+
+def _put(model: Any, optimizer: Any, config: Any) -> None:
+    # As `compile` does it: without the tracking that would write it into TensorFlow's checkpoints.
+    object.__setattr__(model, "optimizer", optimizer)
+    if config is not None:
+        object.__setattr__(model, "_compile_config", config)

@@ -1,0 +1,87 @@
+"""Which rule holds for which layer of a model; unknown layers are refused with close matches."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from typing import Any
+
+from floatline.errors import InputError
+from floatline.layers import walk
+from floatline.precision.plan import Plan
+from floatline.precision.rule import Rule
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A layer of a model under its path; the model itself has the path `""`."""
+
+    path: str
+    layer: Any
+
+    @property
+    def shown(self) -> str:
+        """The path for people: the model's own name for the model itself."""
+        return self.path or str(self.layer.name)
+
+
+def places(model: Any) -> tuple[Place, ...]:
+    """The model itself and every layer below it."""
+    return (Place("", model), *(Place(path, layer) for path, layer in walk(model)))
+
+
+def assigned(plan: Plan, found: Sequence[Place]) -> tuple[Rule | None, ...]:
+    """The rule that holds for each place: the last one that matches it or what it lies in."""
+    direct = [[_matches(rule, place) for place in found] for rule in plan.rules]
+    held: list[Rule | None] = [None] * len(found)
+    for rule, matches in zip(plan.rules, direct, strict=True):
+        roots = [place.path for place, match in zip(found, matches, strict=True) if match]
+        for index, place in enumerate(found):
+            if matches[index] or (rule.sublayers and _inside(place.path, roots)):
+                held[index] = rule
+    return tuple(held)
+
+
+def unmatched(plan: Plan, found: Sequence[Place]) -> tuple[Rule, ...]:
+    """The rules that match no layer of the model."""
+    return tuple(rule for rule in plan.rules if not any(_matches(rule, place) for place in found))
+
+
+def refuse_unmatched(rules: Iterable[Rule], found: Sequence[Place]) -> None:
+    """Complains about the first rule that matches nothing.
+
+    Raises:
+        InputError: There is one; the advice names paths or classes like the one it asks for.
+    """
+    for rule in rules:
+        raise InputError(
+            f"The plan has a rule for {rule.selector}, but the model has none.",
+            f"{_like(rule, found)}`floatline.inspect(model)` lists every layer.",
+        )
+
+
+def _matches(rule: Rule, place: Place) -> bool:
+    names = {place.path, place.shown}
+    if rule.layer_class is not None and rule.layer_class != type(place.layer).__name__:
+        return False
+    if rule.path is not None:
+        return any(fnmatchcase(name, rule.path) for name in names)
+    return rule.regex is None or any(re.fullmatch(rule.regex, name) for name in names)
+
+
+def _inside(path: str, roots: Iterable[str]) -> bool:
+    return any(root == "" or path.startswith(f"{root}/") for root in roots)
+
+
+def _like(rule: Rule, found: Sequence[Place]) -> str:
+    asked = rule.path or rule.regex
+    if asked is None:
+        known = sorted({type(place.layer).__name__ for place in found})
+        word = str(rule.layer_class)
+    else:
+        known, word = [place.shown for place in found], asked
+    close = get_close_matches(word, known, n=3, cutoff=0.5)
+    return f"Did you mean {' or '.join(repr(name) for name in close)}? " if close else ""

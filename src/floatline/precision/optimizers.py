@@ -1,0 +1,48 @@
+"""Gives a model's optimizer the numbers that a plan asks for."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from typing import Any
+
+from floatline.errors import InputError
+from floatline.precision.rule import CLIPPING, OPTIMIZER_SETTINGS, Setting
+
+
+def innermost(optimizer: Any) -> Any:
+    """The optimizer inside of wrappers such as a loss-scale optimizer."""
+    while getattr(optimizer, "inner_optimizer", None) is not None:
+        optimizer = optimizer.inner_optimizer
+    return optimizer
+
+
+def configure(model: Any, settings: Sequence[Setting], undoing: contextlib.ExitStack) -> None:
+    """Sets the numbers, if the model is compiled.
+
+    Raises:
+        InputError: The optimizer has no such setting, or clips in another way already.
+    """
+    optimizer = innermost(getattr(model, "optimizer", None))
+    if optimizer is None:
+        return
+    for setting in settings:
+        _check(optimizer, setting.name)
+        undoing.callback(setattr, optimizer, setting.name, getattr(optimizer, setting.name))
+        setattr(optimizer, setting.name, setting.value)
+
+
+def _check(optimizer: Any, name: str) -> None:
+    kind = type(optimizer).__name__
+    if not hasattr(optimizer, name):
+        has = ", ".join(known for known in OPTIMIZER_SETTINGS if hasattr(optimizer, known))
+        raise InputError(
+            f"The plan sets {name}, but the optimizer {kind} has none.",
+            f"Remove that setting from the plan. {kind} has: {has}.",
+        )
+    other = [way for way in CLIPPING if way != name and getattr(optimizer, way, None) is not None]
+    if name in CLIPPING and other:
+        raise InputError(
+            f"The plan sets {name}, but the optimizer {kind} clips by {other[0]} already.",
+            f"Remove that setting from the plan, or make the optimizer without {other[0]}.",
+        )

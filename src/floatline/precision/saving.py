@@ -1,0 +1,71 @@
+"""Makes the policies of sublayers survive `model.save`."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+from floatline.layers import computes_on_floats, walk
+from floatline.precision.matching import Place
+
+
+def remember_sublayers(found: Sequence[Place], undoing: contextlib.ExitStack) -> tuple[str, ...]:
+    """Writes differing policies of sublayers into the policy of the built-in layer around them.
+
+    Attention and recurrent layers make their sublayers themselves, with their own dtype policy,
+    when they are loaded. A `DTypePolicyMap` is Keras' way of giving each its own.
+
+    Returns:
+        Notes on sublayers whose policies a saved model cannot hold.
+    """
+    lost = []
+    for place in found:
+        if isinstance(place.layer, keras.Model):
+            continue
+        different = _differing(place.layer)
+        if _is_keras_own(place.layer):
+            _map(place.layer, different, undoing)
+            # Keras gives no path to a sublayer that has nothing to build: attention's softmax.
+            different = [(path, layer) for path, layer in different if not layer.path]
+        lost += [f"{place.shown}/{path}" for path, _ in different]
+    return (_note(lost),) if lost else ()
+
+
+def _map(layer: Any, different: Sequence[tuple[str, Any]], undoing: contextlib.ExitStack) -> None:
+    policies = {
+        sub.path: keras.dtype_policies.get(_plain_name(sub)) for _, sub in different if sub.path
+    }
+    if not policies:
+        return
+    # Keras reads a map without an explicit default as "whatever is global when it is loaded".
+    own = keras.dtype_policies.DTypePolicy(_plain_name(layer))
+    undoing.callback(setattr, layer, "_dtype_policy", layer.dtype_policy)
+    layer._dtype_policy = keras.dtype_policies.DTypePolicyMap(own, policies)  # noqa: SLF001 (the setter would write into a shared map)
+
+
+def _differing(layer: Any) -> list[tuple[str, Any]]:
+    own = (layer.compute_dtype, layer.variable_dtype)
+    return [
+        (path, sub)
+        for path, sub in walk(layer)
+        if computes_on_floats(sub) and (sub.compute_dtype, sub.variable_dtype) != own
+    ]
+
+
+def _is_keras_own(layer: Any) -> bool:
+    return type(layer).__module__.startswith("keras.")
+
+
+def _plain_name(layer: Any) -> str:
+    compute, variable = layer.compute_dtype, layer.variable_dtype
+    return str(compute if compute == variable else f"mixed_{compute}")
+
+
+def _note(paths: Sequence[str]) -> str:
+    return (
+        f"A saved model cannot hold the policies of {', '.join(paths)}, which the layers around "
+        "them make anew: load it under `floatline.enable(plan)`, or apply the plan after loading."
+    )
