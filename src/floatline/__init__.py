@@ -1,5 +1,7 @@
 """Floatline: mixed-precision training that stays afloat."""
 
+import importlib
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from floatline.capture.capture import Budget as Budget
@@ -8,14 +10,38 @@ from floatline.records import Diagnosis as Diagnosis
 
 if TYPE_CHECKING:
     from floatline.pipeline import diagnose as diagnose
+    from floatline.scaling.calibrated import CalibratedScale as CalibratedScale
+    from floatline.scaling.optimizer import LossScaleOptimizer as LossScaleOptimizer
+    from floatline.scaling.scales import DynamicScale as DynamicScale
+    from floatline.scaling.scales import FixedScale as FixedScale
+    from floatline.scaling.scales import NoScale as NoScale
 
-__all__ = ["Budget", "Diagnosis", "diagnose", "training_step"]
+__all__ = [
+    "Budget",
+    "CalibratedScale",
+    "Diagnosis",
+    "DynamicScale",
+    "FixedScale",
+    "LossScaleOptimizer",
+    "NoScale",
+    "diagnose",
+    "training_step",
+]
+
+_HOMES = MappingProxyType(
+    {
+        "CalibratedScale": "floatline.scaling.calibrated",
+        "DynamicScale": "floatline.scaling.scales",
+        "FixedScale": "floatline.scaling.scales",
+        "LossScaleOptimizer": "floatline.scaling.optimizer",
+        "NoScale": "floatline.scaling.scales",
+        "diagnose": "floatline.pipeline",
+    }
+)
 
 
 def __getattr__(name: str) -> Any:
-    """`diagnose` brings Keras and its framework along, so it is loaded when it is first named."""
-    if name == "diagnose":
-        from floatline.pipeline import diagnose
-
-        return diagnose
+    """What brings Keras and its framework along is loaded when it is first named."""
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'floatline' has no attribute {name!r}")

@@ -1,0 +1,54 @@
+"""What loss scaling asks of a framework; the rest of it is written with `keras.ops`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+Tensor = Any
+Gradient = Any
+"""A dense or a sparse gradient, in the form in which the framework hands it out."""
+
+
+class ScalingKernels(Protocol):
+    """The few operations of loss scaling that a framework has its own fast or safe way for."""
+
+    def magnitudes(self, gradients: Sequence[Gradient]) -> Tensor:
+        """Each gradient's largest magnitude.
+
+        Args:
+            gradients: At least one gradient; none of them None.
+
+        Returns:
+            float32, shape `(len(gradients),)`. An entry is non-finite if and only if its gradient
+            has a non-finite value. Where gradients differ between replicas, the entry is an upper
+            bound for all replicas, and the same on each.
+        """
+        ...
+
+    def unscale(self, gradients: Sequence[Gradient], scale: Tensor) -> list[Gradient]:
+        """New gradients, divided by `scale`; the given ones stay as they are."""
+        ...
+
+    def update_where(
+        self,
+        finite: Tensor,
+        update: Callable[[list[Gradient | None]], None],
+        gradients: list[Gradient | None],
+        variables: Sequence[Any],
+    ) -> None:
+        """Calls `update(gradients)` to the effect that nothing happened unless `finite`.
+
+        The decision is made on the device.
+
+        Args:
+            finite: Boolean scalar, the same on every replica.
+            update: Writes only to `variables`.
+            gradients: What `update` is given.
+            variables: Keras variables.
+        """
+        ...
+
+    def would_freeze(self, value: Tensor) -> bool:
+        """Whether `value` would become a constant of the function that is being compiled now."""
+        ...

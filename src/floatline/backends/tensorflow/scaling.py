@@ -1,0 +1,92 @@
+"""Loss scaling on TensorFlow: what one replica cannot represent, no replica applies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, final
+
+import tensorflow as tf
+
+from floatline.backends.scaling_interface import Gradient, Tensor
+
+
+@final
+class TensorFlowKernels:
+    """The operations of loss scaling on TensorFlow."""
+
+    def magnitudes(self, gradients: Sequence[Gradient]) -> Tensor:
+        """Each gradient's largest magnitude, summed over replicas: a sum keeps inf and NaN."""
+        largest = tf.stack([_largest(_values(gradient)) for gradient in gradients])
+        replica = tf.distribute.get_replica_context()
+        if replica is None or replica.num_replicas_in_sync == 1:
+            return largest
+        return replica.all_reduce(tf.distribute.ReduceOp.SUM, largest)
+
+    def unscale(self, gradients: Sequence[Gradient], scale: Tensor) -> list[Gradient]:
+        """New gradients, divided by `scale`."""
+        return [_divided(gradient, tf.convert_to_tensor(scale)) for gradient in gradients]
+
+    def update_where(
+        self,
+        finite: Tensor,
+        update: Callable[[list[Gradient | None]], None],
+        gradients: list[Gradient | None],
+        variables: Sequence[Any],
+    ) -> None:
+        """Updates only if `finite`.
+
+        Raises:
+            ValueError: It is called in cross-replica context.
+        """
+        del variables
+        if tf.distribute.in_cross_replica_context():
+            raise ValueError(
+                "An update under a distribution strategy was asked for outside of its replicas. "
+                "Call it inside of `strategy.run`."
+            )
+        if tf.__internal__.distribute.strategy_supports_no_merge_call():
+            _update_if(finite, lambda: update(gradients))
+            return
+
+        def merged(strategy: Any, finite: Tensor, gradients: list[Gradient | None]) -> None:
+            # An update merges its replicas, which must not happen inside a replica's branch.
+            agreed = strategy.experimental_local_results(finite)[0]
+            each = strategy.extended.call_for_each_replica
+            _update_if(agreed, lambda: each(update, args=(gradients,)))
+
+        tf.distribute.get_replica_context().merge_call(merged, args=(finite, gradients))
+
+    def would_freeze(self, value: Tensor) -> bool:
+        """Never: a graph reads its variables when it runs."""
+        del value
+        return False
+
+
+def _update_if(finite: Tensor, update: Callable[[], None]) -> None:
+    def applied() -> Tensor:
+        update()
+        return tf.constant(True)
+
+    tf.cond(finite, applied, lambda: tf.constant(False))
+
+
+def _values(gradient: Gradient) -> Tensor:
+    return gradient.values if isinstance(gradient, tf.IndexedSlices) else gradient
+
+
+def _largest(values: Tensor) -> Tensor:
+    largest = tf.cast(tf.reduce_max(tf.abs(values)), tf.float32)
+    if values.shape.num_elements() in (None, 0):
+        largest = tf.maximum(largest, 0.0)  # The maximum of nothing is -inf.
+    # A maximum that XLA compiles for a CPU loses NaN.
+    return tf.where(tf.reduce_all(tf.math.is_finite(values)), largest, tf.constant(float("inf")))
+
+
+def _divided(gradient: Gradient, scale: Tensor) -> Gradient:
+    if isinstance(gradient, tf.IndexedSlices):
+        values = gradient.values / tf.cast(scale, gradient.values.dtype)
+        return tf.IndexedSlices(values, gradient.indices, gradient.dense_shape)
+    return gradient / tf.cast(scale, gradient.dtype)
+
+
+KERNELS = TensorFlowKernels()

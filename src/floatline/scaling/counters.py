@@ -1,0 +1,78 @@
+"""What a loss scale did so far, counted on the device and read when somebody asks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from keras import ops
+
+from floatline.scaling.state import Tensor
+
+NO_GRADIENT = -1
+"""`Counters.culprit` before any step was skipped."""
+
+
+class Counters(NamedTuple):
+    """Counts as integer scalars on the device; a pytree.
+
+    Attributes:
+        skipped: Steps that were skipped since the beginning.
+        consecutive: Steps that were skipped one after the other until now.
+        growths: How often the scale rose.
+        backoffs: How often it fell.
+        culprit: In the last skipped step, the index of the first gradient with a non-finite value.
+        broken_losses: Skipped steps whose loss was non-finite before it was scaled.
+    """
+
+    skipped: Tensor = 0
+    consecutive: Tensor = 0
+    growths: Tensor = 0
+    backoffs: Tensor = 0
+    culprit: Tensor = NO_GRADIENT
+    broken_losses: Tensor = 0
+
+    def after(self, finite: Tensor, culprit: Tensor, scale: Tensor, next_scale: Tensor) -> Counters:
+        """The counts after one more step.
+
+        Args:
+            finite: Whether the step was applied.
+            culprit: Index of the first gradient with a non-finite value, if there is one.
+            scale: The scale of this step.
+            next_scale: The scale of the next step.
+        """
+        bad = ops.cast(ops.logical_not(finite), "int32")
+        return Counters(
+            self.skipped + bad,
+            (self.consecutive + bad) * bad,
+            self.growths + ops.cast(ops.greater(next_scale, scale), "int32"),
+            self.backoffs + ops.cast(ops.less(next_scale, scale), "int32"),
+            ops.where(finite, self.culprit, ops.cast(culprit, "int32")),
+            self.broken_losses,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ScaleReport:
+    """The state of loss scaling on the host, in plain numbers.
+
+    Attributes:
+        scale: The loss scale of the next step.
+        floor: The smallest value that the scale may have.
+        skipped: Steps that were skipped since the beginning.
+        consecutive: Steps that were skipped one after the other until now.
+        growths: How often the scale rose.
+        backoffs: How often it fell.
+        culprit: Path of the first variable whose gradient was non-finite in the last skipped
+            step; None when no step was skipped.
+        broken_losses: Skipped steps whose loss was non-finite before it was scaled.
+    """
+
+    scale: float
+    floor: float
+    skipped: int
+    consecutive: int
+    growths: int
+    backoffs: int
+    culprit: str | None
+    broken_losses: int
