@@ -10,6 +10,9 @@ from floatline.records import Diagnosis as Diagnosis
 
 if TYPE_CHECKING:
     from floatline.pipeline import diagnose as diagnose
+    from floatline.precision.enabling import enable as enable
+    from floatline.precision.inspecting import inspect as inspect
+    from floatline.precision.plan import Plan as Plan
     from floatline.scaling.calibrated import CalibratedScale as CalibratedScale
     from floatline.scaling.optimizer import LossScaleOptimizer as LossScaleOptimizer
     from floatline.scaling.scales import DynamicScale as DynamicScale
@@ -24,7 +27,10 @@ __all__ = [
     "FixedScale",
     "LossScaleOptimizer",
     "NoScale",
+    "Plan",
     "diagnose",
+    "enable",
+    "inspect",
     "training_step",
 ]
 
@@ -35,7 +41,10 @@ _HOMES = MappingProxyType(
         "FixedScale": "floatline.scaling.scales",
         "LossScaleOptimizer": "floatline.scaling.optimizer",
         "NoScale": "floatline.scaling.scales",
+        "Plan": "floatline.precision.plan",
         "diagnose": "floatline.pipeline",
+        "enable": "floatline.precision.enabling",
+        "inspect": "floatline.precision.inspecting",
     }
 )
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import keras
+from keras.src.models.functional import Functional  # Keras names this class nowhere in public.
 
 
 def walk(model: Any) -> Iterator[tuple[str, Any]]:
@@ -29,6 +30,11 @@ def walk(model: Any) -> Iterator[tuple[str, Any]]:
 def computes_on_floats(layer: Any) -> bool:
     """Whether a dtype policy says anything about what the layer computes."""
     return not isinstance(layer, keras.layers.InputLayer) and "float" in str(layer.compute_dtype)
+
+
+def is_container(layer: Any) -> bool:
+    """Whether it computes nothing by itself and leaves everything to its layers, casts as well."""
+    return isinstance(layer, Functional | keras.Sequential)
 
 
 def children(layer: Any) -> list[Any]:

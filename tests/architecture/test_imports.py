@@ -102,7 +102,13 @@ def loaded_by(statement: str) -> set[str]:
 
 @pytest.mark.parametrize(
     "module",
-    ["floatline", "floatline.cli.main", "floatline.findings.table", "floatline.report.terminal"],
+    [
+        "floatline",
+        "floatline.cli.main",
+        "floatline.findings.table",
+        "floatline.report.terminal",
+        "floatline.precision.plan",
+    ],
 )
 def test_importing_it_loads_neither_keras_nor_a_framework(module: str) -> None:
     assert loaded_by(f"import {module}") == set()

@@ -32,7 +32,7 @@ def script_error(path: Path, error: BaseException | None) -> FloatlineError:
         return _never_trained(path)
     if isinstance(error, SystemExit):
         return _exited(path, error)
-    error.__traceback__ = _from_script(error.__traceback__, str(path.absolute()))
+    error.__traceback__ = from_script(error.__traceback__, str(path.absolute()))
     return _backend_error(error) or _raised(path, error)
 
 
@@ -95,7 +95,7 @@ def _backend_error(error: BaseException) -> BackendError | None:
     return None
 
 
-def _from_script(trace: TracebackType | None, file: str) -> TracebackType | None:
+def from_script(trace: TracebackType | None, file: str) -> TracebackType | None:
     """The traceback from the script's own first frame on; the whole one if it has none."""
     start = trace
     while start is not None and start.tb_frame.f_code.co_filename != file:

@@ -16,13 +16,13 @@ from floatline.capture.capture import Budget, Capture
 from floatline.capture.failures import training_error
 from floatline.capture.function import batch_of_call, unmarked
 from floatline.capture.model import capture_fit, check_model
-from floatline.patches import wrapped
 from floatline.capture.recording import Recording
 from floatline.capture.script_errors import HOW_TO_MARK
 from floatline.capture.sources import LayerSources, user_frame, user_line
 from floatline.capture.watch import BudgetSpent
 from floatline.errors import BackendError, FloatlineError, ScriptError
 from floatline.marks import MarkedStep
+from floatline.patches import wrapped
 from floatline.progress import Progress
 from floatline.records import Configuration
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
 import shlex
 import sys
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from pathlib import Path
 import click
 
 from floatline.capture.capture import Budget
+from floatline.cli.environment import quieten_tensorflow
 from floatline.cli.exit_codes import BY_VERDICT, HELP
 from floatline.cli.failures import debug_option
 from floatline.cli.output import checked_target, stdout_on_stderr, write_atomically
@@ -131,7 +131,7 @@ def _answer(request: Request) -> Diagnosis:
 
 def _diagnosis(request: Request, *, divert: bool) -> Diagnosis:
     """Runs the script; with `divert` nothing of it reaches standard output."""
-    _quieten_tensorflow()
+    quieten_tensorflow()
     with contextlib.ExitStack() as stack:
         if divert:
             stack.enter_context(stdout_on_stderr())
@@ -151,11 +151,6 @@ def _diagnosis(request: Request, *, divert: bool) -> Diagnosis:
     if diagnosis.command is None:
         diagnosis = dataclasses.replace(diagnosis, command=request.command())
     return diagnosis
-
-
-def _quieten_tensorflow() -> None:
-    """Keeps TensorFlow's start-up messages off the terminal, unless the user wants them."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 def _show(diagnosis: Diagnosis, request: Request, base: Path) -> None:

@@ -9,7 +9,9 @@ import click
 from floatline.cli.diagnose import diagnose
 from floatline.cli.exit_codes import HELP
 from floatline.cli.failures import Commands
+from floatline.cli.inspect import inspect
 from floatline.cli.rules import explain, rules
+from floatline.cli.run import run
 
 
 def version() -> str:
@@ -32,7 +34,9 @@ def cli() -> None:
 
 cli.add_command(diagnose)
 cli.add_command(explain)
+cli.add_command(inspect)
 cli.add_command(rules)
+cli.add_command(run)
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """The dtype that a sequential model casts its inputs to follows the layer that reads them.
 
-A `Sequential` without an `Input` makes one in the compute dtype of its first layer when it is built,
-and would go on rounding its inputs to that dtype after the first layer has become float32.
+A `Sequential` without an `Input` makes one when it is built, in the compute dtype of its first
+layer, and would go on rounding its inputs to that dtype after that layer has become float32.
 """
 
 from __future__ import annotations

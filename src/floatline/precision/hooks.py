@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 
-def after_compile(model: Any, act: Callable[[], None], undoing: contextlib.ExitStack) -> None:
+def after_compile(model: Any, act: Callable[[], object], undoing: contextlib.ExitStack) -> None:
     """Calls `act` after every later `compile` of this model, until it is undone."""
     before = vars(model).get("compile")
     original = model.compile

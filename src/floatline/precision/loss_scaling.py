@@ -6,9 +6,8 @@ import contextlib
 from typing import Any
 
 import keras
-from keras.src.models.functional import Functional  # Keras names this class nowhere in public.
 
-from floatline.layers import computes_on_floats, walk
+from floatline.layers import computes_on_floats, is_container, walk
 from floatline.precision.rule import LossScale
 from floatline.scaling.calibrated import CalibratedScale
 from floatline.scaling.optimizer import LossScaleOptimizer
@@ -31,7 +30,7 @@ def computes_in_half(model: Any) -> bool:
         model: A Keras model.
     """
     layers = [layer for _, layer in walk(model)]
-    if not isinstance(model, (Functional, keras.Sequential)):
+    if not is_container(model):
         layers.append(model)
     return any(layer.compute_dtype == "float16" for layer in layers if computes_on_floats(layer))
 
@@ -74,10 +73,11 @@ def settle(
         return None
     if scale is None and ours:
         scale = optimizer.scale
-    innermost = optimizer.inner_optimizer if wrapped else optimizer
-    undoing.callback(setattr, innermost, "loss_scale_factor", innermost.loss_scale_factor)
-    # Keras' own wrapper is taken over with its state, unless the scale begins anew.
-    made = LossScaleOptimizer(innermost if restart or ours else optimizer, scale=scale)
+    inner = optimizer.inner_optimizer if wrapped else optimizer
+    undoing.callback(setattr, inner, "loss_scale_factor", inner.loss_scale_factor)
+    # A wrapper that the user chose, or that has trained, is taken over with its scale and state.
+    taken = wrapped and not restart and (explicitly_scaled(model) or optimizer.built)
+    made = LossScaleOptimizer(optimizer if taken else inner, scale=scale)
     _install(model, made, undoing)
     return f"attached: {made.scale!r}"
 

@@ -15,7 +15,7 @@ from floatline.precision.policies import POLICIES
 from floatline.precision.rule import CLIPPING, LossScale, Rule, Setting
 
 if TYPE_CHECKING:
-    from floatline.precision.application import Application
+    from floatline.precision.changes import Application
 
 
 @dataclass(frozen=True, slots=True)

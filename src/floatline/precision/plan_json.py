@@ -114,9 +114,7 @@ def _check_version(document: Mapping[str, Any]) -> None:
             f"{SCHEMA_VERSION}.",
             "Update Floatline: pip install --upgrade floatline",
         )
-    raise InputError(
-        f"The plan's schema_version is {version!r}.", f"It must be {SCHEMA_VERSION}."
-    )
+    raise InputError(f"The plan's schema_version is {version!r}.", f"It must be {SCHEMA_VERSION}.")
 
 
 def _parts(kind: type[Part], document: Mapping[str, Any], key: str) -> Iterable[Part]:

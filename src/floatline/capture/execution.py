@@ -1,0 +1,79 @@
+"""Runs a script as the interpreter would: its code, its `__main__`, its arguments and folder."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import CodeType, ModuleType
+
+from floatline.errors import ScriptError
+from floatline.sources import is_users
+
+
+def compiled(path: Path) -> CodeType:
+    """The script's code.
+
+    Raises:
+        ScriptError: The script is missing, cannot be read, or is no Python.
+    """
+    if not path.exists():
+        raise ScriptError(
+            f"There is no file {str(path)!r}.",
+            "Check the path; it is taken from the folder that you are in.",
+        )
+    if path.is_dir():
+        raise ScriptError(f"{str(path)!r} is a folder.", "Name the script in it that trains.")
+    try:
+        return compile(path.read_bytes(), str(path.absolute()), "exec", dont_inherit=True)
+    except OSError as error:
+        raise ScriptError(
+            f"{str(path)!r} cannot be read: {error.strerror}.", "Check its permissions."
+        ) from error
+    except (SyntaxError, ValueError) as error:  # ValueError: null bytes, as in binary files.
+        line = getattr(error, "lineno", None)
+        where = "" if line is None else f", line {line}"
+        raise ScriptError(
+            f"{str(path)!r} is not a Python script{where}: {getattr(error, 'msg', error)}.",
+            "Name the Python script that trains your model.",
+        ) from error
+
+
+def execute(
+    code: CodeType, main: ModuleType, hook: contextlib.AbstractContextManager[None]
+) -> BaseException | None:
+    """Runs the script under the import hook; returns what ended it early, or None."""
+    try:
+        with hook:
+            exec(code, vars(main))
+    except BaseException as error:  # noqa: BLE001 - the caller decides what each end means
+        return error
+    return None
+
+
+@contextlib.contextmanager
+def main_module(path: Path, arguments: Sequence[str]) -> Iterator[ModuleType]:
+    """A `__main__`, `sys.argv` and `sys.path` as the interpreter would give them to the script."""
+    main = ModuleType("__main__")
+    main.__file__ = str(path.absolute())
+    vars(main)["__builtins__"] = __builtins__
+    argv, paths, modules = sys.argv, list(sys.path), dict(sys.modules)
+    sys.argv = [str(path), *arguments]
+    sys.path.insert(0, str(path.resolve().parent))
+    sys.modules["__main__"] = main
+    try:
+        yield main
+    finally:
+        sys.argv = argv
+        sys.path[:] = paths
+        sys.modules["__main__"] = modules["__main__"]
+        _forget_siblings(path.resolve().parent, modules)
+
+
+def _forget_siblings(folder: Path, before: Mapping[str, ModuleType]) -> None:
+    """Drops the modules that the script imported from its own folder; libraries stay loaded."""
+    for name in [name for name in sys.modules if name not in before]:
+        file = getattr(sys.modules[name], "__file__", None)
+        if file and is_users(file) and folder in Path(file).resolve().parents:
+            del sys.modules[name]

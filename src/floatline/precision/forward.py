@@ -1,0 +1,110 @@
+"""One forward pass without values: which dtypes and shapes each layer is given and returns."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+
+from floatline.formats import FORMATS
+from floatline.patches import wrapped
+
+
+@dataclass
+class Calls:
+    """What was seen of one layer, over all of its calls."""
+
+    inputs: list[Any] = field(default_factory=list)
+    outputs: list[Any] = field(default_factory=list)
+    casts: int = 0
+
+
+@dataclass
+class Forward:
+    """What was seen of a forward pass; keys are identities of layers and variables."""
+
+    calls: dict[int, Calls] = field(default_factory=dict)
+    cast_variables: dict[int, str] = field(default_factory=dict)
+
+
+def observe(model: Any, specification: Any) -> Forward:
+    """Runs the model's forward pass on symbolic inputs; no values are computed or changed.
+
+    Args:
+        model: A built Keras model.
+        specification: A nest of `keras.KerasTensor`, as the model takes it.
+    """
+    seen = Forward()
+    with _watched(seen):
+        _Pass(model, seen).compute_output_spec(specification)
+    return seen
+
+
+def size(tensor: Any) -> int:
+    """Number of elements; a dimension that is not known counts once."""
+    return math.prod(int(dim) if dim is not None else 1 for dim in tensor.shape)
+
+
+def dtype_of(tensor: Any) -> str:
+    """Name of a tensor's dtype."""
+    return str(keras.backend.standardize_dtype(tensor.dtype))
+
+
+class _Pass(keras.Operation):  # type: ignore[misc]  # (Keras carries no types)
+    """The model as an operation, whose output Keras computes without values."""
+
+    def __init__(self, model: Any, seen: Forward) -> None:
+        super().__init__()
+        self._run, self._seen = model, seen
+
+    def call(self, inputs: Any) -> Any:
+        # On PyTorch Keras tries several devices; only the pass that succeeds counts.
+        self._seen.calls.clear()
+        self._seen.cast_variables.clear()
+        return self._run(inputs)
+
+
+@contextlib.contextmanager
+def _watched(seen: Forward) -> Iterator[None]:
+    def on_call(original: Callable[..., Any], layer: Any, *args: Any, **kwargs: Any) -> Any:
+        calls = seen.calls.setdefault(id(layer), Calls())
+        inputs = _tensors((args, kwargs))
+        outputs = original(layer, *args, **kwargs)
+        calls.inputs += inputs
+        calls.outputs += _tensors(outputs)
+        calls.casts += _casts(layer, inputs)
+        return outputs
+
+    def on_read(original: Callable[..., Any], variable: Any, value: Any) -> Any:
+        read = original(variable, value)
+        if dtype_of(read) != dtype_of(value):
+            seen.cast_variables[id(variable)] = dtype_of(read)
+        return read
+
+    with (
+        wrapped(keras.Layer, "__call__", on_call),
+        # Which weights are cast depends on scopes that nest; only the reading itself tells.
+        wrapped(keras.Variable, "_maybe_autocast", on_read),
+    ):
+        yield
+
+
+def _tensors(nest: Any) -> list[Any]:
+    return [leaf for leaf in keras.tree.flatten(nest) if _is_tensor(leaf)]
+
+
+def _is_tensor(leaf: Any) -> bool:
+    return hasattr(leaf, "shape") and hasattr(leaf, "dtype")
+
+
+def _casts(layer: Any, inputs: list[Any]) -> int:
+    """How many inputs a layer casts before it computes; functional models leave that to others."""
+    if not (layer.autocast and layer._convert_input_args):  # noqa: SLF001 (as `__call__` does)
+        return 0
+    return sum(
+        dtype_of(tensor) in FORMATS and dtype_of(tensor) != layer.input_dtype for tensor in inputs
+    )

@@ -1,0 +1,113 @@
+"""Takes over inside a running script at its first training call, to inspect the model."""
+
+from __future__ import annotations
+
+import contextlib
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+
+from floatline.layers import walk
+from floatline.patches import wrapped
+from floatline.precision.enabled import enabled
+from floatline.precision.inspecting import inspect
+from floatline.precision.inspection import Inspection
+from floatline.precision.plan import Plan
+
+
+class Unwind(BaseException):
+    """Leaves the script once its model is inspected; no handler of the script's stops it."""
+
+
+class InspectionTakeover:
+    """Stands between a script and Keras until the script trains.
+
+    Args:
+        batch_size: Examples per batch that activations are counted for.
+    """
+
+    def __init__(self, batch_size: int) -> None:
+        self._batch_size = batch_size
+        self._models: list[weakref.ref[Any]] = []
+        self._found: tuple[Inspection, ...] = ()
+        self._error: BaseException | None = None
+
+    @contextlib.contextmanager
+    def installed(self, precision: str | Plan | None) -> Iterator[None]:
+        """While active, calls that train end the script; `precision` is turned on before.
+
+        Args:
+            precision: A dtype policy, a plan, or None to change nothing.
+        """
+        optimizer = keras.optimizers.Optimizer
+        with contextlib.ExitStack() as stack:
+            if precision is not None:
+                stack.enter_context(enabled(precision))
+            stack.enter_context(wrapped(keras.Model, "fit", self._on_training))
+            stack.enter_context(wrapped(keras.Model, "train_on_batch", self._on_training))
+            stack.enter_context(wrapped(optimizer, "apply", self._on_apply))
+            stack.enter_context(wrapped(optimizer, "apply_gradients", self._on_apply))
+            stack.enter_context(wrapped(keras.Layer, "__new__", self._on_new_layer))
+            yield
+
+    def conclude(self) -> tuple[Inspection, ...]:
+        """What was found, when the script has ended.
+
+        Raises:
+            Exception: The model cannot be inspected.
+        """
+        if self._error is not None:
+            raise self._error
+        return self._found or tuple(self._inspect(model) for model in self._outermost())
+
+    def _on_training(
+        self,
+        original: Callable[..., Any],  # noqa: ARG002 - what `wrapped` passes
+        model: Any,
+        x: Any = None,
+        *_args: Any,
+        **_kwargs: Any,
+    ) -> Any:
+        self._leave(lambda: (self._inspect(model, x),))
+
+    def _on_apply(
+        self,
+        original: Callable[..., Any],  # noqa: ARG002
+        optimizer: Any,  # noqa: ARG002
+        *_args: Any,
+        **_kwargs: Any,
+    ) -> Any:
+        """The script updates weights in a loop of its own: the models that it has made by then."""
+        self._leave(lambda: tuple(self._inspect(model) for model in self._outermost()))
+
+    def _on_new_layer(
+        self, original: Callable[..., Any], cls: type, *args: Any, **kwargs: Any
+    ) -> Any:
+        layer = original(cls, *args, **kwargs)
+        if isinstance(layer, keras.Model):
+            self._models.append(weakref.ref(layer))
+        return layer
+
+    def _leave(self, look: Callable[[], tuple[Inspection, ...]]) -> None:
+        try:
+            self._found = look()
+        except Exception as error:  # noqa: BLE001 - raised again outside the script
+            self._error = error
+        raise Unwind
+
+    def _inspect(self, model: Any, x: Any = None) -> Inspection:
+        return inspect(model, _plain(x), batch_size=self._batch_size)
+
+    def _outermost(self) -> list[Any]:
+        """The models that are in no other one."""
+        alive = [model for reference in self._models if (model := reference()) is not None]
+        inner = {id(layer) for model in alive for _, layer in walk(model)}
+        return [model for model in alive if id(model) not in inner]
+
+
+def _plain(x: Any) -> Any:
+    """Arrays as they are; datasets and generators are left unread."""
+    leaves = keras.tree.flatten(x)
+    return x if leaves and all(hasattr(leaf, "shape") for leaf in leaves) else None

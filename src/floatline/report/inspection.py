@@ -1,0 +1,109 @@
+"""An inspection for a terminal: what each layer keeps, computes and returns, and what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from floatline.precision.inspection import Inspection, LayerInspection, PolicyBytes
+from floatline.report import layout, numbers
+
+_LAYER_HEADER = ("layer", "kept in", "computes in", "is given", "returns", "parameters", "casts")
+_BYTES_HEADER = ("policy", "weights kept", "cast per step", "layer outputs")
+
+
+def render(inspection: Inspection) -> Group:
+    """Everything a person is told about a model, the truth about its weights first."""
+    parts: list[RenderableType] = [_headline(inspection)]
+    rows = [_layer_row(layer) for layer in inspection.layers]
+    parts.append(layout.section("Layers", [layout.columns(_LAYER_HEADER, rows)]))
+    parts.append(_bytes(inspection))
+    parts += _stays_float32(inspection.layers)
+    parts += _misfits(inspection.layers)
+    parts.append(layout.section("Notes", [layout.bullet(note) for note in inspection.notes]))
+    return Group(*layout.spaced(parts))
+
+
+def in_bytes(count: int) -> str:
+    """A number of bytes with a binary unit.
+
+    Example:
+
+    >>> in_bytes(640), in_bytes(1536), in_bytes(3 * 2**30)
+    ('640 B', '1.5 KiB', '3.0 GiB')
+    """
+    if count < 1024:
+        return f"{count} B"
+    power = min((count.bit_length() - 1) // 10, 3)
+    return f"{count / 1024**power:.1f} {('KiB', 'MiB', 'GiB')[power - 1]}"
+
+
+def _headline(inspection: Inspection) -> Group:
+    kept = sorted({layer.variable_dtype for layer in inspection.layers if layer.variable_dtype})
+    weights = f"Its weights are kept in {' and '.join(kept)}" if kept else "It has no weights"
+    copies = inspection.copy_bytes
+    cast = f"; each step casts copies of them, {in_bytes(copies)} in all" if copies else ""
+    scaling = inspection.loss_scaling or "none"
+    return Group(
+        Text(f"Model {inspection.model!r}", style="bold"),
+        Text(f"{weights}{cast}. One forward pass makes {_counted(inspection.casts)}."),
+        Text(f"Optimizer: {inspection.optimizer or 'not compiled'}. Loss scaling: {scaling}."),
+    )
+
+
+def _counted(casts: int) -> str:
+    return numbers.counted(casts, "cast") if casts else "no casts"
+
+
+def _layer_row(layer: LayerInspection) -> tuple[str, ...]:
+    casts = layer.input_casts + layer.weight_casts
+    return (
+        layer.path,
+        layer.variable_dtype or "-",
+        layer.compute_dtype,
+        ", ".join(layer.input_dtypes) or "-",
+        ", ".join(layer.output_dtypes) or "-",
+        f"{layer.parameters:,}" if layer.parameters else "-",
+        str(casts or "-"),
+    )
+
+
+def _bytes(inspection: Inspection) -> RenderableType:
+    now = PolicyBytes(
+        "as it is",
+        inspection.parameter_bytes,
+        inspection.copy_bytes,
+        inspection.activation_bytes,
+    )
+    rows = [
+        (
+            row.policy,
+            in_bytes(row.parameter_bytes),
+            in_bytes(row.copy_bytes),
+            in_bytes(row.activation_bytes),
+        )
+        for row in (now, *inspection.policies)
+    ]
+    title = f"Memory for a batch of {inspection.batch_size}, by policy of all layers"
+    return layout.section(title, [layout.columns(_BYTES_HEADER, rows)])
+
+
+def _stays_float32(layers: tuple[LayerInspection, ...]) -> Iterator[RenderableType]:
+    """Only worth a section where something else computes in less."""
+    rows = [(layer.path, layer.keeps_float32) for layer in layers if layer.keeps_float32]
+    if any(layer.compute_dtype != "float32" for layer in layers) and rows:
+        pairs = [(path, reason or "") for path, reason in rows]
+        yield layout.section("Stays in float32", [layout.pairs(pairs)])
+
+
+def _misfits(layers: tuple[LayerInspection, ...]) -> Iterator[RenderableType]:
+    rows = [
+        (layer.path, misfit.name, str(misfit.size), str(misfit.good_size))
+        for layer in layers
+        for misfit in layer.misfits
+    ]
+    if rows:
+        header = ("layer", "dimension", "size", "next that suits")
+        yield layout.section("Misses the tensor cores", [layout.columns(header, rows)])

@@ -1,0 +1,136 @@
+"""Runs a user's script unmodified: with a precision to its end, or up to its first training."""
+
+from __future__ import annotations
+
+import contextlib
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from floatline.capture.execution import compiled, execute, main_module
+from floatline.capture.imports import after_keras
+from floatline.capture.script_errors import from_script, script_error
+from floatline.errors import FloatlineError
+from floatline.precision.changes import Changes
+from floatline.precision.inspection import Inspection
+from floatline.precision.plan import Plan
+
+if TYPE_CHECKING:
+    from floatline.precision.enabled import Enabled
+    from floatline.precision.takeover import InspectionTakeover
+
+Listener = Callable[[str, Changes], None]
+"""Told the name of a model and what was changed in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a script ended.
+
+    Attributes:
+        status: The exit status that `python script` would have had.
+        message: What Python would have written to standard error at the end.
+        notes: What the user should know of the precision.
+    """
+
+    status: int
+    message: str = ""
+    notes: tuple[str, ...] = ()
+
+
+def run_script(
+    script: str, arguments: Sequence[str], precision: str | Plan | None, listener: Listener
+) -> Ended:
+    """Runs a script as `python script arguments...` would, with a precision turned on.
+
+    Args:
+        script: Path of the script.
+        arguments: What follows the script's name in its `sys.argv`.
+        precision: A dtype policy, a plan, or None to change nothing.
+        listener: Told of every model that was changed.
+
+    Raises:
+        ScriptError: The script is missing or is no Python.
+        InputError: The plan does not fit the script's model.
+        KeyboardInterrupt: The script ended so.
+    """
+    path = Path(script)
+    code = compiled(path)
+    begun: list[Enabled] = []
+
+    def begin() -> None:
+        if precision is None:
+            return
+        from floatline.precision.enabled import enabled
+
+        begun.append(enabled(precision, lambda model, changes: listener(model.name, changes)))
+
+    with contextlib.ExitStack() as stack:
+        main = stack.enter_context(main_module(path, arguments))
+        error = execute(code, main, after_keras(begin))
+        notes = _notes(begun, precision)
+        for one in begun:
+            stack.callback(one.undo)
+    if begun and begun[0].failure is not None:
+        raise begun[0].failure
+    return _ended(path, error, notes)
+
+
+def inspect_script(
+    script: str, arguments: Sequence[str], *, precision: str | Plan | None, batch_size: int
+) -> tuple[Inspection, ...]:
+    """Runs a script up to its first training and inspects the model that it would train.
+
+    Args:
+        script: Path of the script.
+        arguments: What follows the script's name in its `sys.argv`.
+        precision: A dtype policy, a plan, or None to change nothing.
+        batch_size: Examples per batch that activations are counted for.
+
+    Returns:
+        One inspection; when the script ends without training, one of each model that it made.
+
+    Raises:
+        ScriptError: The script is missing, is no Python, failed, exited, or made no Keras model.
+    """
+    path = Path(script)
+    code = compiled(path)
+    begun: list[InspectionTakeover] = []
+
+    def begin() -> None:
+        from floatline.precision.takeover import InspectionTakeover
+
+        takeover = InspectionTakeover(batch_size)
+        begun.append(takeover)
+        stack.enter_context(takeover.installed(precision))
+
+    with contextlib.ExitStack() as stack:
+        main = stack.enter_context(main_module(path, arguments))
+        error = execute(code, main, after_keras(begin))
+        found = begun[0].conclude() if begun else ()
+        if not found:
+            raise script_error(path, error) from error
+        return found
+
+
+def _notes(begun: Sequence[Enabled], precision: str | Plan | None) -> tuple[str, ...]:
+    if precision is None:
+        return ()
+    if not begun:
+        return ("The script never imported Keras, so its precision was not changed.",)
+    return begun[0].notes()
+
+
+def _ended(path: Path, error: BaseException | None, notes: tuple[str, ...]) -> Ended:
+    if error is None:
+        return Ended(0, "", notes)
+    if isinstance(error, KeyboardInterrupt | FloatlineError):
+        raise error
+    if isinstance(error, SystemExit):
+        if error.code is None or isinstance(error.code, int):
+            return Ended(error.code or 0, "", notes)
+        return Ended(1, f"{error.code}\n", notes)
+    trace = from_script(error.__traceback__, str(path.absolute()))
+    return Ended(1, "".join(traceback.format_exception(type(error), error, trace)), notes)
