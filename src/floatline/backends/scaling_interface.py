@@ -49,6 +49,21 @@ class ScalingKernels(Protocol):
         """
         ...
 
+    def guarded_step(self, model: Any, step: Callable[..., Any]) -> Callable[..., Any]:
+        """A train step that leaves no trace in `model` when its optimizer skips.
+
+        A step counts as skipped when the optimizer's `skipped` rose. Then variables that are not
+        trained and metrics are what they were before, and so are the logs, where they are the
+        metrics' results. A skipped step whose own loss was non-finite is added to the optimizer's
+        `broken_losses`.
+
+        Args:
+            model: A Keras model. As long as its optimizer counts no skipped steps, the step is
+                `step`.
+            step: The model's `train_step`.
+        """
+        ...
+
     def would_freeze(self, value: Tensor) -> bool:
         """Whether `value` would become a constant of the function that is being compiled now."""
         ...

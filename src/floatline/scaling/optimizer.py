@@ -12,6 +12,7 @@ from keras import ops
 from floatline.errors import InputError
 from floatline.scaling.counters import Counters, ScaleReport
 from floatline.scaling.gradients import Gradients
+from floatline.scaling.guard import guard_on_compile
 from floatline.scaling.kernels import load_kernels
 from floatline.scaling.laws import chosen_law, scale_to_config
 from floatline.scaling.measure import observe
@@ -83,6 +84,7 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):  # type: ignore[m
         self._in_words_of_keras = initial_scale is not None or dynamic_growth_steps is not None
         self._kernels = load_kernels()
         self._scaled_a_loss = False
+        guard_on_compile()
         if taken is not None and taken.built:
             self._take_over(taken)
 
