@@ -54,8 +54,9 @@ class ScalingKernels(Protocol):
 
         A step counts as skipped when the optimizer's `skipped` rose. Then variables that are not
         trained and metrics are what they were before, and so are the logs, where they are the
-        metrics' results. A skipped step whose own loss was non-finite is added to the optimizer's
-        `broken_losses`.
+        metrics' results. Where the loss of a skipped step was non-finite before it was scaled, no
+        scale is to blame: it is added to the optimizer's `broken_losses`, and the optimizer's
+        `scale_variables` stay as they were.
 
         Args:
             model: A Keras model. As long as its optimizer counts no skipped steps, the step is

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -17,9 +18,8 @@ def guard(model: keras.Model) -> None:
 
     Without it a step that the optimizer skips has still run its forward pass: BatchNormalization
     keeps non-finite statistics, and the epoch's mean loss is NaN. With it, variables that are not
-    trained and metrics are put back on the device, and `fit` is accompanied by a `ScaleMonitor`.
-    `compile` calls this for a `floatline.LossScaleOptimizer`; a model that is already guarded stays
-    as it is.
+    trained and metrics are put back on the device. `fit` and `train_on_batch` call this for a model
+    with a `floatline.LossScaleOptimizer`; a model that is already guarded stays as it is.
 
     Args:
         model: A compiled model.
@@ -30,28 +30,17 @@ def guard(model: keras.Model) -> None:
     guarded = functools.wraps(step)(load_kernels().guarded_step(model, step))
     guarded.guards = step  # type: ignore[attr-defined]  # (a function carries what it is given)
     model.train_step = guarded
-    model.fit = _monitored(model)
+    model.train_function = None  # One that was made before would run the step as it was.
 
 
-def guard_on_compile() -> None:
-    """From now on a model that is compiled with a loss-scale optimizer of Floatline's is guarded.
+def guard_training() -> None:
+    """From now on a model that trains with a loss-scale optimizer of Floatline's is guarded.
 
-    Keras tells an optimizer nothing of its model; `compile` is where the two meet.
+    Keras tells an optimizer nothing of the model that it trains. The two are first seen together
+    where training begins, so that is where Keras is asked.
     """
-    trainer = next(base for base in keras.Model.__mro__ if "compile" in vars(base))
-    compile_model = trainer.compile
-    if hasattr(compile_model, "guards"):
-        return
-
-    @functools.wraps(compile_model)
-    def compile(model: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: A001 (the name that Keras shows)
-        result = compile_model(model, *args, **kwargs)
-        if scales_loss(model):
-            guard(model)
-        return result
-
-    compile.guards = True  # type: ignore[attr-defined]  # (as above)
-    trainer.compile = compile
+    _wrap("fit", _monitored)
+    _wrap("train_on_batch", lambda model, arguments: arguments)
 
 
 def scales_loss(model: Any) -> bool:
@@ -59,27 +48,39 @@ def scales_loss(model: Any) -> bool:
     return hasattr(getattr(model, "optimizer", None), "report")
 
 
-def _monitored(model: keras.Model) -> Any:
-    signature = inspect.signature(model.fit)
+def _wrap(name: str, prepare: Callable[[Any, dict[str, Any]], dict[str, Any]]) -> None:
+    """Wraps Keras' own method once; models that override it reach it through `super()`."""
+    trainer = next(base for base in keras.Model.__mro__ if name in vars(base))
+    method = getattr(trainer, name)
+    if hasattr(method, "guards"):
+        return
+    signature = inspect.signature(method)
 
-    @functools.wraps(model.fit)
-    def fit(*args: Any, **kwargs: Any) -> Any:
-        arguments = signature.bind(*args, **kwargs).arguments
-        if scales_loss(model):
-            arguments["callbacks"] = _with_monitor(arguments.get("callbacks"))
-        return type(model).fit(model, **arguments)
+    @functools.wraps(method)
+    def guarded(model: Any, *args: Any, **kwargs: Any) -> Any:
+        if not scales_loss(model):
+            return method(model, *args, **kwargs)
+        guard(model)
+        arguments = dict(signature.bind(model, *args, **kwargs).arguments)
+        return method(**prepare(model, arguments))
 
-    return fit
+    guarded.guards = method  # type: ignore[attr-defined]  # (as above)
+    setattr(trainer, name, guarded)
 
 
-def _with_monitor(callbacks: Any) -> Any:
-    """The monitor comes first, so that every other callback sees what it adds to the logs."""
+def _monitored(model: Any, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Adds the monitor; it comes first, so that every other callback sees what it logs."""
+    del model
+    callbacks = arguments.get("callbacks")
     if isinstance(callbacks, keras.callbacks.CallbackList):
-        listed = callbacks.callbacks
-        if not any(isinstance(callback, ScaleMonitor) for callback in listed):
+        if not _has_monitor(callbacks.callbacks):
             callbacks.append(ScaleMonitor())
-        return callbacks
+        return arguments
     listed = [callbacks] if isinstance(callbacks, keras.callbacks.Callback) else callbacks or []
-    if any(isinstance(callback, ScaleMonitor) for callback in listed):
-        return listed
-    return [ScaleMonitor(), *listed]
+    if _has_monitor(listed):
+        return arguments
+    return {**arguments, "callbacks": [ScaleMonitor(), *listed]}
+
+
+def _has_monitor(callbacks: list[Any]) -> bool:
+    return any(isinstance(callback, ScaleMonitor) for callback in callbacks)

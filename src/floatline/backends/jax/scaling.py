@@ -64,8 +64,8 @@ def _kept_if_applied(
     model: Any, names: Sequence[str], state: Any, logs: dict[str, Tensor], new_state: Any
 ) -> Any:
     trainable, others, optimizer, metrics = new_state
-    skipped, broken = names.index("skipped"), names.index("broken_losses")
-    applied = optimizer[skipped] == state[2][skipped]
+    place = names.index("skipped")
+    applied = optimizer[place] == state[2][place]
 
     def kept(new: Tensor, old: Tensor) -> Tensor:
         return jnp.where(applied, new, old)
@@ -74,7 +74,10 @@ def _kept_if_applied(
         before = model.get_metrics_result()
     if "loss" in logs:
         fails = jnp.logical_not(applied | jnp.isfinite(logs["loss"]))
-        optimizer[broken] = optimizer[broken] + fails.astype(optimizer[broken].dtype)
+        broken = names.index("broken_losses")
+        optimizer[broken] = optimizer[broken] + fails.astype(jnp.int32)
+        for place in [names.index(variable.name) for variable in model.optimizer.scale_variables]:
+            optimizer[place] = jnp.where(fails, state[2][place], optimizer[place])
     if before.keys() == logs.keys():
         logs = jax.tree.map(kept, logs, before)
     others, metrics = jax.tree.map(kept, (others, metrics), (state[1], state[3]))

@@ -68,11 +68,13 @@ class TensorFlowKernels:
             variables = [*model.non_trainable_variables, *model.metrics_variables]
             before = [tf.identity(variable.value) for variable in variables]
             skipped = tf.identity(optimizer.skipped.value)
+            scale = [tf.identity(variable.value) for variable in optimizer.scale_variables]
             logs = step(data)
             applied = tf.equal(optimizer.skipped.value, skipped)
-            for variable, value in zip(variables, before, strict=True):
-                variable.assign(tf.where(applied, variable.value, value))
-            return _logs_of(model, applied, logs)
+            _put_back_unless(applied, variables, before)
+            _exonerate(optimizer, scale, applied, logs)
+            results: dict[str, Tensor] = model.get_metrics_result()
+            return results if results.keys() == logs.keys() else logs
 
         return train_step
 
@@ -90,12 +92,19 @@ def _create_variables(model: Any, data: Any) -> None:
         model.optimizer.build(model.trainable_variables)
 
 
-def _logs_of(model: Any, applied: Tensor, logs: dict[str, Tensor]) -> dict[str, Tensor]:
+def _put_back_unless(finite: Tensor, variables: Sequence[Any], before: Sequence[Tensor]) -> None:
+    for variable, value in zip(variables, before, strict=True):
+        variable.assign(tf.where(finite, variable.value, value))
+
+
+def _exonerate(
+    optimizer: Any, scale: Sequence[Tensor], applied: Tensor, logs: dict[str, Tensor]
+) -> None:
+    """Puts the scale back where the loss was non-finite before it was scaled."""
     if "loss" in logs:
         fails = tf.logical_not(tf.logical_or(applied, tf.math.is_finite(logs["loss"])))
-        model.optimizer.broken_losses.assign_add(tf.cast(fails, tf.int32))
-    results: dict[str, Tensor] = model.get_metrics_result()
-    return results if results.keys() == logs.keys() else logs
+        optimizer.broken_losses.assign_add(tf.cast(fails, tf.int32))
+        _put_back_unless(tf.logical_not(fails), optimizer.scale_variables, scale)
 
 
 def _update_if(finite: Tensor, update: Callable[[], None]) -> None:

@@ -49,11 +49,14 @@ class TorchKernels:
             with torch.no_grad():
                 before = [variable.value.clone() for variable in variables]
                 skipped = optimizer.skipped.value.clone()
+                scale = [variable.value.clone() for variable in optimizer.scale_variables]
             logs = step(data)
             with torch.no_grad():
                 applied = optimizer.skipped.value == skipped
                 _put_back_unless(applied, variables, before)
-                return _logs_of(model, applied, logs)
+                _exonerate(optimizer, scale, applied, logs)
+            results: dict[str, Tensor] = model.get_metrics_result()
+            return results if results.keys() == logs.keys() else logs
 
         return train_step
 
@@ -68,12 +71,15 @@ def _put_back_unless(finite: Tensor, variables: Sequence[Any], before: Sequence[
         variable.assign(torch.where(finite, variable.value, value))
 
 
-def _logs_of(model: Any, applied: Tensor, logs: dict[str, Tensor]) -> dict[str, Tensor]:
+def _exonerate(
+    optimizer: Any, scale: Sequence[Tensor], applied: Tensor, logs: dict[str, Tensor]
+) -> None:
+    """Puts the scale back where the loss was non-finite before it was scaled."""
     if "loss" in logs:
-        fails = ~(applied | torch.isfinite(torch.as_tensor(logs["loss"], device=applied.device)))
-        model.optimizer.broken_losses.assign_add(fails.to(torch.int32))
-    results: dict[str, Tensor] = model.get_metrics_result()
-    return results if results.keys() == logs.keys() else logs
+        loss = torch.as_tensor(logs["loss"], device=applied.device)
+        fails = torch.logical_not(applied | torch.isfinite(loss))
+        optimizer.broken_losses.assign_add(fails.to(torch.int32))
+        _put_back_unless(~fails, optimizer.scale_variables, scale)
 
 
 KERNELS = TorchKernels()
