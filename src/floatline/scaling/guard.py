@@ -40,7 +40,7 @@ def guard_training() -> None:
     where training begins, so that is where Keras is asked.
     """
     _wrap("fit", _monitored)
-    _wrap("train_on_batch", lambda model, arguments: arguments)
+    _wrap("train_on_batch", dict)
 
 
 def scales_loss(model: Any) -> bool:
@@ -48,7 +48,7 @@ def scales_loss(model: Any) -> bool:
     return hasattr(getattr(model, "optimizer", None), "report")
 
 
-def _wrap(name: str, prepare: Callable[[Any, dict[str, Any]], dict[str, Any]]) -> None:
+def _wrap(name: str, prepare: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
     """Wraps Keras' own method once; models that override it reach it through `super()`."""
     trainer = next(base for base in keras.Model.__mro__ if name in vars(base))
     method = getattr(trainer, name)
@@ -61,16 +61,14 @@ def _wrap(name: str, prepare: Callable[[Any, dict[str, Any]], dict[str, Any]]) -
         if not scales_loss(model):
             return method(model, *args, **kwargs)
         guard(model)
-        arguments = dict(signature.bind(model, *args, **kwargs).arguments)
-        return method(**prepare(model, arguments))
+        return method(**prepare(signature.bind(model, *args, **kwargs).arguments))
 
     guarded.guards = method  # type: ignore[attr-defined]  # (as above)
     setattr(trainer, name, guarded)
 
 
-def _monitored(model: Any, arguments: dict[str, Any]) -> dict[str, Any]:
+def _monitored(arguments: dict[str, Any]) -> dict[str, Any]:
     """Adds the monitor; it comes first, so that every other callback sees what it logs."""
-    del model
     callbacks = arguments.get("callbacks")
     if isinstance(callbacks, keras.callbacks.CallbackList):
         if not _has_monitor(callbacks.callbacks):
