@@ -49,6 +49,22 @@ class ScalingKernels(Protocol):
         """
         ...
 
+    def guarded_step(self, model: Any, step: Callable[..., Any]) -> Callable[..., Any]:
+        """A train step that leaves no trace in `model` when its optimizer skips.
+
+        A step counts as skipped when the optimizer's `skipped` rose. Then variables that are not
+        trained and metrics are what they were before, and so are the logs, where they are the
+        metrics' results. Where the loss of a skipped step was non-finite before it was scaled, no
+        scale is to blame: it is added to the optimizer's `broken_losses`, and the optimizer's
+        `scale_variables` stay as they were.
+
+        Args:
+            model: A Keras model. As long as its optimizer counts no skipped steps, the step is
+                `step`.
+            step: The model's `train_step`.
+        """
+        ...
+
     def would_freeze(self, value: Tensor) -> bool:
         """Whether `value` would become a constant of the function that is being compiled now."""
         ...

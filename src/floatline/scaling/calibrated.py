@@ -60,7 +60,7 @@ class CalibratedScale:
     after each `growth_interval` finite steps.
 
     Args:
-        initial: The scale of the first step, which nothing is known about; a power of two.
+        initial: The scale of the first step, of which nothing is known yet; a power of two.
         memory_steps: After as many steps a magnitude that did not return counts for half.
         growth_interval: Finite steps before the limit rises.
         floor: The scale never falls below it; below 1 only when it is asked for here.
@@ -77,7 +77,7 @@ class CalibratedScale:
     1024.0
     """
 
-    initial: float = 2.0**15
+    initial: float = 2.0**10
     memory_steps: int = 100
     growth_interval: int = 500
     floor: float = 1.0
@@ -123,7 +123,8 @@ class CalibratedScale:
     ) -> tuple[Tensor, Tensor]:
         """The limit and the finite steps since it last changed."""
         exponent = _scale_exponent(state)
-        drop = ops.clip(ops.floor((exponent - _lower_end(trough)) / 2), 1.0, LARGEST_DROP_BITS)
+        room = exponent - _lower_end(trough)
+        drop = ops.clip(ops.floor(room / 2), 1.0, LARGEST_DROP_BITS)
         good_steps = ops.where(seen.finite, state.good_steps + 1, 0)
         rises = ops.greater_equal(good_steps, self.growth_interval)
         risen = ops.minimum(state.limit + 1.0, math.log2(self.ceiling))

@@ -22,7 +22,8 @@ class Counters(NamedTuple):
         growths: How often the scale rose.
         backoffs: How often it fell.
         culprit: In the last skipped step, the index of the first gradient with a non-finite value.
-        broken_losses: Skipped steps whose loss was non-finite before it was scaled.
+        broken_losses: Of these consecutive steps, those whose loss was non-finite before it was
+            scaled. Only a guarded `fit` or `train_on_batch` sees the loss.
     """
 
     skipped: Tensor = 0
@@ -48,7 +49,7 @@ class Counters(NamedTuple):
             self.growths + ops.cast(ops.greater(next_scale, scale), "int32"),
             self.backoffs + ops.cast(ops.less(next_scale, scale), "int32"),
             ops.where(finite, self.culprit, ops.cast(culprit, "int32")),
-            self.broken_losses,
+            self.broken_losses * bad,
         )
 
 
@@ -65,7 +66,8 @@ class ScaleReport:
         backoffs: How often it fell.
         culprit: Path of the first variable whose gradient was non-finite in the last skipped
             step; None when no step was skipped.
-        broken_losses: Skipped steps whose loss was non-finite before it was scaled.
+        broken_losses: Of the consecutive steps, those whose loss was non-finite before it was
+            scaled.
     """
 
     scale: float

@@ -45,6 +45,17 @@ class Gradients:
             tuple(index(variable) for _, variable in pairs),
         )
 
+    @classmethod
+    def plain(cls, given: Sequence[Gradient | None]) -> Gradients:
+        """Gradients of which nothing else is known: each has the scale in it and counts."""
+        present = [(index, g) for index, g in enumerate(given) if g is not None]
+        return cls(
+            tuple(given),
+            tuple(gradient for _, gradient in present),
+            (True,) * len(present),
+            tuple(index for index, _ in present),
+        )
+
     def unscaled(self, kernels: ScalingKernels, scale: Tensor) -> list[Gradient | None]:
         """New gradients in the order of `given`; what the scale is not in stays as it is."""
         divided = iter(

@@ -12,6 +12,7 @@ from keras import ops
 from floatline.errors import InputError
 from floatline.scaling.counters import Counters, ScaleReport
 from floatline.scaling.gradients import Gradients
+from floatline.scaling.guard import guard_training
 from floatline.scaling.kernels import load_kernels
 from floatline.scaling.laws import chosen_law, scale_to_config
 from floatline.scaling.measure import observe
@@ -83,6 +84,7 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):  # type: ignore[m
         self._in_words_of_keras = initial_scale is not None or dynamic_growth_steps is not None
         self._kernels = load_kernels()
         self._scaled_a_loss = False
+        guard_training()
         if taken is not None and taken.built:
             self._take_over(taken)
 
@@ -98,6 +100,12 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):  # type: ignore[m
                 setattr(self, name, self._add_scalar(name, value))
         self.inner_optimizer.build(var_list)
         super(LOSS_SCALE_OPTIMIZER, self).build(var_list)
+
+    @property
+    def scale_variables(self) -> list[keras.Variable]:
+        """The variables that change when the scale does; known once the optimizer is built."""
+        names = (*state_names(self.scale.initial_state()), "growths", "backoffs")
+        return [getattr(self, name) for name in names]
 
     def _add_scalar(self, name: str, value: float) -> keras.Variable:
         return self.add_variable(

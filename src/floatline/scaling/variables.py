@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -55,12 +56,20 @@ def write(optimizer: Any, state: AnyState, counters: Counters) -> None:
 
 def read_report(optimizer: Any) -> ScaleReport:
     """State and counters on the host."""
-    counts = Counters(*(int(value) for value in read_counters(optimizer)))
     paths = [variable.path for variable in optimizer._trainable_variables]  # noqa: SLF001 (Keras' own field of the base class)
+    return report_of(optimizer.scale, read_state(optimizer), read_counters(optimizer), paths)
+
+
+def report_of(
+    law: Scale[Any], state: AnyState, counters: Counters, names: Sequence[str]
+) -> ScaleReport:
+    """State and counters on the host."""
+    counts = Counters(*(int(value) for value in counters))
+    culprit = int(counts.culprit)
     return ScaleReport(
-        scale=float(optimizer.dynamic_scale.value),
-        floor=float(getattr(optimizer.scale, "floor", optimizer.initial_scale)),
-        culprit=paths[counts.culprit] if 0 <= counts.culprit < len(paths) else None,
+        scale=float(state.scale),
+        floor=float(getattr(law, "floor", law.initial_state().scale)),
+        culprit=names[culprit] if 0 <= culprit < len(names) else None,
         **{k: v for k, v in counts._asdict().items() if k != "culprit"},
     )
 

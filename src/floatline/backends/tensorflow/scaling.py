@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any, final
 
@@ -56,10 +57,54 @@ class TensorFlowKernels:
 
         tf.distribute.get_replica_context().merge_call(merged, args=(finite, gradients))
 
+    def guarded_step(self, model: Any, step: Callable[..., Any]) -> Callable[..., Any]:
+        """A train step that leaves no trace in `model` when its optimizer skips."""
+
+        def train_step(data: Any) -> Any:
+            optimizer = model.optimizer
+            if not hasattr(optimizer, "report"):
+                return step(data)
+            _create_variables(model, data)
+            variables = [*model.non_trainable_variables, *model.metrics_variables]
+            before = [tf.identity(variable.value) for variable in variables]
+            skipped = tf.identity(optimizer.skipped.value)
+            scale = [tf.identity(variable.value) for variable in optimizer.scale_variables]
+            logs = step(data)
+            applied = tf.equal(optimizer.skipped.value, skipped)
+            _put_back_unless(applied, variables, before)
+            _exonerate(optimizer, scale, applied, logs)
+            results: dict[str, Tensor] = model.get_metrics_result()
+            return results if results.keys() == logs.keys() else logs
+
+        return train_step
+
     def would_freeze(self, value: Tensor) -> bool:
         """Never: a graph reads its variables when it runs."""
         del value
         return False
+
+
+def _create_variables(model: Any, data: Any) -> None:
+    """Creates what is still missing: a variable that the step itself creates has no old value."""
+    with contextlib.suppress(RuntimeError, ValueError):  # Then the step itself says what is wrong.
+        model._symbolic_build(data_batch=data)  # noqa: SLF001 (what Keras does before a step on other backends)
+    if not model.optimizer.built:
+        model.optimizer.build(model.trainable_variables)
+
+
+def _put_back_unless(finite: Tensor, variables: Sequence[Any], before: Sequence[Tensor]) -> None:
+    for variable, value in zip(variables, before, strict=True):
+        variable.assign(tf.where(finite, variable.value, value))
+
+
+def _exonerate(
+    optimizer: Any, scale: Sequence[Tensor], applied: Tensor, logs: dict[str, Tensor]
+) -> None:
+    """Puts the scale back where the loss was non-finite before it was scaled."""
+    if "loss" in logs:
+        fails = tf.logical_not(tf.logical_or(applied, tf.math.is_finite(logs["loss"])))
+        optimizer.broken_losses.assign_add(tf.cast(fails, tf.int32))
+        _put_back_unless(tf.logical_not(fails), optimizer.scale_variables, scale)
 
 
 def _update_if(finite: Tensor, update: Callable[[], None]) -> None:

@@ -36,13 +36,50 @@ class TorchKernels:
         with torch.no_grad():
             before = [variable.value.clone() for variable in variables]
             update(gradients)
-            for variable, value in zip(variables, before, strict=True):
-                variable.assign(torch.where(finite, variable.value, value))
+            _put_back_unless(finite, variables, before)
+
+    def guarded_step(self, model: Any, step: Callable[..., Any]) -> Callable[..., Any]:
+        """A train step that leaves no trace in `model` when its optimizer skips."""
+
+        def train_step(data: Any) -> Any:
+            optimizer = model.optimizer
+            if not hasattr(optimizer, "skipped"):
+                return step(data)
+            variables = [*model.non_trainable_variables, *model.metrics_variables]
+            with torch.no_grad():
+                before = [variable.value.clone() for variable in variables]
+                skipped = optimizer.skipped.value.clone()
+                scale = [variable.value.clone() for variable in optimizer.scale_variables]
+            logs = step(data)
+            with torch.no_grad():
+                applied = optimizer.skipped.value == skipped
+                _put_back_unless(applied, variables, before)
+                _exonerate(optimizer, scale, applied, logs)
+            results: dict[str, Tensor] = model.get_metrics_result()
+            return results if results.keys() == logs.keys() else logs
+
+        return train_step
 
     def would_freeze(self, value: Tensor) -> bool:
         """Never: PyTorch reads a variable when it computes with it."""
         del value
         return False
+
+
+def _put_back_unless(finite: Tensor, variables: Sequence[Any], before: Sequence[Tensor]) -> None:
+    for variable, value in zip(variables, before, strict=True):
+        variable.assign(torch.where(finite, variable.value, value))
+
+
+def _exonerate(
+    optimizer: Any, scale: Sequence[Tensor], applied: Tensor, logs: dict[str, Tensor]
+) -> None:
+    """Puts the scale back where the loss was non-finite before it was scaled."""
+    if "loss" in logs:
+        loss = torch.as_tensor(logs["loss"], device=applied.device)
+        fails = torch.logical_not(applied | torch.isfinite(loss))
+        optimizer.broken_losses.assign_add(fails.to(torch.int32))
+        _put_back_unless(~fails, optimizer.scale_variables, scale)
 
 
 KERNELS = TorchKernels()
