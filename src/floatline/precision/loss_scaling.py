@@ -90,15 +90,14 @@ def explicitly_scaled(model: Any) -> bool:
 
 def _install(model: Any, optimizer: Any, undoing: contextlib.ExitStack) -> None:
     """Puts an optimizer into a compiled model, also where `model.save` looks for it."""
-    before, config = model.optimizer, getattr(model, "_compile_config", None)
+    before, saved = model.optimizer, getattr(model, "_compile_config", None)
 
     def back() -> None:
         if model.optimizer is optimizer:  # Not compiled with another one since.
-            _put(model, before, config)
+            _put(model, before, saved)
 
     undoing.callback(back)
-    if config is not None:
-        config = type(config)(**{**config.config, "optimizer": optimizer})
+    config = saved and type(saved)(**{**saved.config, "optimizer": optimizer})
     _put(model, optimizer, config)
     if optimizer is not before and before.built and not optimizer.built:
         optimizer.build(model.trainable_variables)

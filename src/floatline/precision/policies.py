@@ -34,7 +34,6 @@ POLICIES: Mapping[str, Policy] = {
         Policy("float16", "float16", "float16"),
         Policy("bfloat16", "bfloat16", "bfloat16"),
         Policy("float32", "float32", "float32"),
-        Policy("float64", "float64", "float64"),
     )
 }
 
