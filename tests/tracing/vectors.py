@@ -92,7 +92,7 @@ def measured(found: Lanes, dtype: str, sizes: Sequence[int] | None = None) -> Pa
     numbers = tf.constant(np.repeat(np.arange(len(sizes)), rows), tf.int32)
     segments = Segments(numbers, tf.constant(sizes, tf.int32), len(sizes))
     computed, shadow, local = (tf.constant(in_rows(lane, sizes)) for lane in found)
-    thresholds = tf.fill([sum(rows), 1], least)
+    thresholds = tf.fill([len(sizes)], least)
     return on_host(measure(computed, shadow, local, thresholds, segments, KERNELS))
 
 

@@ -151,7 +151,7 @@ def measure(
         shadow: Float32 shadow values, of the same shape; the same object as `computed` where they
             cannot differ, which saves the comparison.
         local: Float32 results of the operations alone on their computed inputs; likewise.
-        least: The `least_normal` of the dtype that `computed` had; `(rows, 1)` for a pool.
+        least: The `least_normal` of the dtype that `computed` had; `(segments,)` for a pool.
         segments: Where each row belongs; None when all elements are one segment.
         kernels: The backend's own operations.
 
@@ -242,6 +242,12 @@ class _Reduction:
         rows = -ops.min(values, axis=1, initial=-NOTHING)
         return self._kernels.segment_max(rows, self._segments.numbers, self.total)
 
+    def spread(self, per_segment: float | Tensor) -> float | Tensor:
+        """A value per segment as one that stands beside the elements."""
+        if self._segments is None:
+            return per_segment
+        return ops.take(per_segment, self._segments.numbers)[:, None]
+
     def chosen(self, mask: Tensor, vectors: Sequence[Tensor]) -> list[Tensor]:
         """The elements of every vector at which the mask holds, and their segments."""
         if self._segments is None:
@@ -308,7 +314,7 @@ def _small_values(
 
     def in_general() -> tuple[Tensor, Tensor]:
         lowest = reduce.max_of_negative(ops.where(shadow >= TINY, shadow, -NOTHING))
-        return lowest, _table(lanes, _special(lanes, least, finite), least, reduce)
+        return lowest, _table(lanes, _special(lanes, least, finite, reduce), least, reduce)
 
     if reduce.pooled:  # Which is filled up with zeros.
         return in_general()
@@ -323,25 +329,21 @@ def _small_values(
     return lowest, table
 
 
-def _special(lanes: _Lanes, least: float | Tensor, finite: Tensor) -> Tensor:
+def _special(lanes: _Lanes, least: float | Tensor, finite: Tensor, reduce: _Reduction) -> Tensor:
     """Elements that are neither zero in every lane nor normal where it matters."""
     computed, shadow = lanes.magnitude(lanes.computed), lanes.magnitude(lanes.shadow)
     smaller = computed if computed is shadow else ops.minimum(computed, shadow)
     larger = computed if computed is shadow else ops.maximum(computed, shadow)
     if lanes.local is not lanes.computed and lanes.local is not lanes.shadow:
         larger = ops.maximum(larger, lanes.magnitude(lanes.local))
-    special = ops.logical_and(smaller < least, larger >= TINY)
+    special = ops.logical_and(smaller < reduce.spread(least), larger >= TINY)
     return ops.cond(finite, lambda: special, lambda: ops.logical_or(special, _nonfinite(lanes)))
 
 
 def _table(lanes: _Lanes, special: Tensor, least: float | Tensor, reduce: _Reduction) -> Tensor:
     """Joint classes of the special elements, segment by segment."""
-    vectors = list(lanes.distinct.values())
-    if reduce.pooled:
-        least = ops.broadcast_to(least, ops.shape(special))
-        *chosen, least, segments = reduce.chosen(special, [*vectors, least])
-    else:
-        *chosen, segments = reduce.chosen(special, vectors)
+    *chosen, segments = reduce.chosen(special, list(lanes.distinct.values()))
+    least = ops.take(least, segments) if reduce.pooled else least
     classes = {
         key: _class(values, least) for key, values in zip(lanes.distinct, chosen, strict=True)
     }

@@ -244,9 +244,7 @@ def _measuring_pool() -> Any:
         numbers = tf.tile(tf.repeat(tf.range(count), (sizes + ROW - 1) // ROW), [repeats])
         segments = Segments(numbers, sizes * repeats, count)
         lanes = [tf.reshape(lane, [-1, ROW]) for lane in (computed, shadow, local)]
-        return measure(
-            lanes[0], lanes[1], lanes[2], tf.gather(least, numbers)[:, None], segments, KERNELS
-        )
+        return measure(lanes[0], lanes[1], lanes[2], least, segments, KERNELS)
 
     vectors = [tf.TensorSpec([None], tf.float32)] * LANES
     per_segment = [tf.TensorSpec([None], dtype) for dtype in (tf.int32, tf.float32)]
