@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import platform
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
@@ -15,8 +16,10 @@ from floatline.errors import BackendError, InputError
 from floatline.findings.judge import judge, needs_reference
 from floatline.progress import Progress, silent
 from floatline.records import Diagnosis, Environment, Evidence
+from floatline.repairs import TrialBudget
 from floatline.tracing.moments import trace_moments
 from floatline.tracing.reference import train_reference
+from floatline.trials.repair import repair
 
 BACKENDS = {"tensorflow": "floatline.backends.tensorflow:TensorFlowBackend"}
 """Where each Keras backend is implemented."""
@@ -27,6 +30,7 @@ def diagnose(
     *data: Any,
     budget: Budget | None = None,
     progress: Progress = silent,
+    trials: TrialBudget | None = None,
     **fit_arguments: Any,
 ) -> Diagnosis:
     """Watches a training for a while, looks inside its decisive steps, and tells what is wrong.
@@ -40,6 +44,7 @@ def diagnose(
             batches, as one iterable.
         budget: How long the training is watched; 1000 steps or 15 seconds by default.
         progress: Told how far the diagnosis is.
+        trials: How much may be tried to repair the training; None tries nothing.
         **fit_arguments: For a model, further arguments of `fit`: `batch_size`, `epochs`,
             `sample_weight`, `class_weight`, `callbacks`.
 
@@ -72,7 +77,8 @@ def diagnose(
                 f"diagnose(model, ...) takes x and y by position, but received {len(data)} values.",
                 "Name the others as in fit: batch_size=..., epochs=..., sample_weight=...",
             )
-        return examine(capture_fit(backend, subject, arguments, limit, progress), backend, progress)
+        captured = capture_fit(backend, subject, arguments, limit, progress)
+        return examine(captured, backend, progress, trials=trials)
     if fit_arguments or len(data) != 1:
         raise InputError(
             f"diagnose(step_function, batches) takes one iterable of batches, but received "
@@ -81,7 +87,7 @@ def diagnose(
         )
     batches: Iterable[Any] = data[0]
     captured = capture_function(backend, subject, batches, limit, progress)
-    return examine(captured, backend, progress)
+    return examine(captured, backend, progress, trials=trials)
 
 
 def diagnose_script(
@@ -91,6 +97,7 @@ def diagnose_script(
     precision: str | None = None,
     budget: Budget | None = None,
     progress: Progress = silent,
+    trials: TrialBudget | None = None,
 ) -> Diagnosis:
     """Runs an unmodified script up to its training and diagnoses that.
 
@@ -100,6 +107,7 @@ def diagnose_script(
         precision: A Keras dtype policy to set before the script runs.
         budget: How long the training is watched.
         progress: Told how far the diagnosis is.
+        trials: How much may be tried to repair the training; None tries nothing.
 
     Raises:
         FloatlineError: As in `diagnose`; and `ScriptError` for a script that is missing, fails,
@@ -112,14 +120,19 @@ def diagnose_script(
         precision=precision,
         budget=budget or Budget(),
         progress=progress,
-        examine=lambda capture: examine(capture, load_backend(), progress, script),
+        examine=lambda capture: examine(capture, load_backend(), progress, script, trials=trials),
     )
 
 
 def examine(
-    capture: Capture, backend: Backend, progress: Progress, script: str | None = None
+    capture: Capture,
+    backend: Backend,
+    progress: Progress,
+    script: str | None = None,
+    *,
+    trials: TrialBudget | None = None,
 ) -> Diagnosis:
-    """From a watched training to the diagnosis: trace, compare with float32, judge."""
+    """From a watched training to the diagnosis: trace, compare with float32, judge, repair."""
     with backend.preserve_random_state():
         traces = trace_moments(capture, progress)
         reference = None
@@ -128,7 +141,7 @@ def examine(
             reference = train_reference(capture, seconds, progress)
     evidence = Evidence(capture.configuration, capture.history, traces, reference)
     judgement = judge(evidence)
-    return Diagnosis(
+    diagnosis = Diagnosis(
         verdict=judgement.verdict,
         explanation=judgement.explanation,
         findings=judgement.findings,
@@ -138,6 +151,10 @@ def examine(
         notes=capture.notes,
         script=script,
     )
+    if trials is None:
+        return diagnosis
+    with backend.preserve_random_state():
+        return replace(diagnosis, repair=repair(capture, diagnosis, trials, progress))
 
 
 _LEAST_REFERENCE_SECONDS = 5.0

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from floatline.repairs import Repair
+
 Phase = Literal["configuration", "forward", "backward", "update"]
 Role = Literal["input", "constant", "parameter", "value"]
 Moment = Literal["first", "symptom", "last symptom", "last"]
@@ -376,6 +378,7 @@ class Diagnosis:
         notes: What a reader must know to judge the result (callbacks not run, data not replayed).
         command: The command that reproduces the diagnosis, or None.
         script: Path of the diagnosed script, or None.
+        repair: What trials of remedies came to; None when none were asked for.
     """
 
     verdict: Verdict
@@ -387,3 +390,4 @@ class Diagnosis:
     notes: tuple[str, ...] = ()
     command: str | None = None
     script: str | None = None
+    repair: Repair | None = None
