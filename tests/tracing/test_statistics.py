@@ -13,7 +13,15 @@ from hypothesis import strategies as st
 
 from floatline.backends.tensorflow.recorder import KERNELS
 from floatline.records import Statistics
-from floatline.tracing.statistics import Pack, concatenate, decode, empty, measure, merge
+from floatline.tracing.decoding import decode
+from floatline.tracing.statistics import (
+    Pack,
+    concatenate,
+    empty,
+    least_normal,
+    measure,
+    merge,
+)
 from tests.tracing.vectors import (
     DTYPES,
     Lanes,
@@ -28,6 +36,8 @@ from tests.tracing.vectors import (
 SUMS = ("error", "local_error")
 NEAR = 1e-4
 """Sums are added up in float32."""
+
+LEAST = least_normal("float16")
 
 quick = settings(max_examples=40, deadline=None)
 
@@ -81,7 +91,7 @@ def test_lanes_that_are_one_object_are_measured_as_if_they_were_not(
     computed, shadow, local = (tf.constant(lane) for lane in found)
     shadow = computed if same in ("shadow", "both") else shadow
     local = {"local": computed, "both": computed, "local and shadow": shadow}.get(same, local)
-    (row,) = decode(on_host(measure(computed, shadow, local, "float16", None, KERNELS)))
+    (row,) = decode(on_host(measure(computed, shadow, local, LEAST, None, KERNELS)))
     assert_same(row, by_the_book(Lanes(computed.numpy(), shadow.numpy(), local.numpy()), "float16"))
 
 

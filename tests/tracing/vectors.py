@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 
 from floatline.backends.tensorflow.recorder import KERNELS
 from floatline.records import Statistics
-from floatline.tracing.statistics import Pack, Segments, decode, measure
+from floatline.tracing.decoding import decode
+from floatline.tracing.statistics import (
+    ROW,
+    Pack,
+    Segments,
+    count_differing,
+    least_normal,
+    measure,
+)
 
 DTYPES: dict[str, Any] = {
     "float16": np.float16,
@@ -74,14 +82,25 @@ def rounded_to(values: Any, dtype: str) -> np.ndarray:
 
 def measured(found: Lanes, dtype: str, sizes: Sequence[int] | None = None) -> Pack:
     """The pack that the code under test gives, on the host."""
-    segments = None
-    if sizes is not None:
-        numbers = np.repeat(np.arange(len(sizes), dtype="int32"), sizes)
-        segments = Segments(
-            tf.constant(numbers, tf.int32), tf.constant(sizes, tf.int32), len(sizes)
-        )
-    computed, shadow, local = (tf.constant(lane) for lane in found)
-    return on_host(measure(computed, shadow, local, dtype, segments, KERNELS))
+    least = least_normal(dtype)
+    if sizes is None:
+        computed, shadow, local = (tf.constant(lane) for lane in found)
+        pack = measure(computed, shadow, local, least, None, KERNELS)
+        integers = dtype.startswith("int")
+        return on_host(count_differing(pack, computed, shadow) if integers else pack)
+    rows = [-(-size // ROW) for size in sizes]
+    numbers = tf.constant(np.repeat(np.arange(len(sizes)), rows), tf.int32)
+    segments = Segments(numbers, tf.constant(sizes, tf.int32), len(sizes))
+    computed, shadow, local = (tf.constant(in_rows(lane, sizes)) for lane in found)
+    thresholds = tf.fill([len(sizes)], least)
+    return on_host(measure(computed, shadow, local, thresholds, segments, KERNELS))
+
+
+def in_rows(lane: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
+    """Parts of a vector, each in rows of its own."""
+    parts = np.split(lane, np.cumsum(sizes)[:-1])
+    padded = [np.pad(part, (0, -len(part) % ROW)) for part in parts]
+    return np.concatenate([part.reshape(-1, ROW) for part in padded])
 
 
 def on_host(pack: Pack) -> Pack:

@@ -10,12 +10,16 @@ from floatline.records import Place, Role, Site, Statistics
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """A site without its statistics; `sources` may name loop variables, which are negative."""
+    """A site without its statistics.
+
+    `sources` may name loop variables, which are negative; `shape` is None while even the rank is
+    unknown.
+    """
 
     place: Place
     role: Role
     dtype: str
-    shape: tuple[int | None, ...]
+    shape: tuple[int | None, ...] | None
     sources: tuple[int, ...] = ()
     constant: float | None = None
     variable: str | None = None
@@ -58,7 +62,7 @@ class Ledger:
                 place=site.place,
                 role=site.role,
                 dtype=site.dtype,
-                shape=site.shape,
+                shape=site.shape or (),
                 inputs=self.resolve(site.sources),
                 statistics=measured,
                 constant=site.constant,

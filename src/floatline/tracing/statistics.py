@@ -1,12 +1,13 @@
 """Statistics of many operation outputs at once: measured on the device, decoded on the host.
 
-The outputs of a step are pooled into flat vectors with a segment number per element, so that a
-step with thousands of small tensors costs a few dozen operations instead of tens of thousands.
-`measure` is written with `keras.ops` and therefore the same on every backend; `decode` turns its
-rows into `records.Statistics`.
+Small outputs of a step are pooled, so that a step with thousands of them costs a few dozen
+operations instead of tens of thousands: each is cut into rows, the last one filled up with zeros,
+and the rows are reduced first. `measure` is written with `keras.ops` and therefore the same on
+every backend; `decoding.py` turns its rows into `records.Statistics`.
 
-Most elements are ordinary: finite and normal in both lanes. They need sums, maxima and a place in
-the histogram. Only the others are looked at one by one, in a table of joint classes.
+Nearly all elements are ordinary: zero in every lane, or finite and normal in every lane. They need
+sums, maxima and a place in the histogram, and what the others need is done only where there are
+others: sums that step over values that are not finite, and a table of joint classes.
 """
 
 from __future__ import annotations
@@ -17,28 +18,34 @@ from typing import Any, NamedTuple
 import numpy as np
 from keras import ops
 
-from floatline.formats import FORMATS, LOW_FORMATS
-from floatline.records import Statistics
+from floatline.formats import FORMATS
 
 Tensor = Any
 """A tensor of whatever backend is running."""
 
-_FIELD_SHIFT = 23
-_FIELDS = 256
-_NONFINITE_FIELD = 255
-_EXPONENT_BIAS = 127
+ROW = 64
+"""Elements of a row: a shorter tensor is filled up to a whole one."""
 
-_ZERO, _SUBNORMAL, _NORMAL, _INF, _NAN = range(5)
-_CLASSES = 5
-_CODES = _CLASSES**3
+TINY = FORMATS["float32"].min_normal
+"""Below it a magnitude counts as zero: devices differ in what they make of float32's subnormals."""
+
+_FIELD_SHIFT = 23
+FIELDS = 256
+
+ZERO, SUBNORMAL, NORMAL, INF, NAN = range(5)
+CLASSES = 5
+CODES = CLASSES**3
 """Joint classes of a special element: computed, shadow, local."""
 
-_EXTRAS = 2
+EXTRAS = 2
 """Further counts: elements, differing integers."""
 
-_COUNTS = _FIELDS + _CODES + _EXTRAS
-_SUMS = 4
-_NO_MAXIMA = (0.0, 0.0, -np.inf)
+COUNTS = FIELDS + CODES + EXTRAS
+SUMS = 4
+NOTHING = -float(np.finfo(np.float32).max)
+"""The largest of no numbers: finite, as the frameworks' reductions by segment have it."""
+
+_NO_MAXIMA = (0.0, 0.0, NOTHING)
 
 
 class Kernels(NamedTuple):
@@ -46,7 +53,7 @@ class Kernels(NamedTuple):
 
     Attributes:
         bits: Reads the bits of float32 values as int32.
-        segment_sum: `(values, ascending segment numbers, segments)` to sums per segment.
+        segment_sum: `(values, segment numbers, segments)` to sums per segment.
         segment_max: Likewise the largest value; any number for a segment without elements.
         histogram: `(non-negative int32 values, length)` to how often each number below length
             occurs.
@@ -61,11 +68,11 @@ class Kernels(NamedTuple):
 
 
 class Segments(NamedTuple):
-    """The tensors that were joined into a pool.
+    """The tensors that were joined into a pool, each in rows of its own.
 
     Attributes:
-        numbers: `(n,)` int32, ascending: the segment of each element.
-        sizes: `(segments,)` int32: elements of each segment.
+        numbers: `(rows,)` int32: the segment of each row.
+        sizes: `(segments,)` int32: elements of each segment, without the zeros that fill it up.
         total: How many segments there are.
     """
 
@@ -78,12 +85,12 @@ class Pack(NamedTuple):
     """Measured rows, one per segment; packs of the same segments merge elementwise.
 
     Attributes:
-        counts: int32 `(segments, 383)`: shadow elements per float32 exponent field, special
-            elements per joint class, then elements and differing integers.
+        counts: int32 `(segments, 383)`: shadow elements per float32 exponent field (field 0 says
+            nothing), special elements per joint class, then elements and differing integers.
         sums: float32 `(segments, 4)`: sum |computed - shadow|, |shadow|, |computed - local| and
             |local|, each over elements where both are finite.
         maxima: float32 `(segments, 3)`: max |shadow| and max |computed| of finite values, and
-            max -|shadow| of nonzero ones.
+            max -|shadow| of nonzero ones; `_NO_MAXIMA` where there are none.
     """
 
     counts: Tensor
@@ -94,8 +101,8 @@ class Pack(NamedTuple):
 def empty(segments: int) -> Pack:
     """The pack of `segments` segments without elements: the neutral element of `merge`."""
     return Pack(
-        ops.zeros((segments, _COUNTS), "int32"),
-        ops.zeros((segments, _SUMS), "float32"),
+        ops.zeros((segments, COUNTS), "int32"),
+        ops.zeros((segments, SUMS), "float32"),
         ops.tile(ops.convert_to_tensor([_NO_MAXIMA], "float32"), (segments, 1)),
     )
 
@@ -116,114 +123,91 @@ def concatenate(packs: Sequence[Pack]) -> Pack:
     return Pack(*(ops.concatenate(parts, axis=0) for parts in zip(*packs, strict=True)))
 
 
+def least_normal(dtype: str) -> float:
+    """The magnitude below which a value of `dtype` is subnormal.
+
+    Example:
+
+    >>> least_normal("float16") == 2.0**-14
+    True
+    >>> least_normal("int32") == least_normal("bfloat16") == TINY
+    True
+    """
+    return max(FORMATS[dtype].min_normal, TINY) if dtype in FORMATS else TINY
+
+
 def measure(
     computed: Tensor,
     shadow: Tensor,
     local: Tensor,
-    dtype: str,
+    least: float | Tensor,
     segments: Segments | None,
     kernels: Kernels,
 ) -> Pack:
-    """Measures flat float32 vectors of equal length.
+    """Measures float32 values: one tensor, or a pool of them.
 
     Args:
-        computed: `(n,)` values of the real step, cast up.
-        shadow: `(n,)` float32 shadow values; the same object as `computed` where they cannot
-            differ, which saves the comparison.
-        local: `(n,)` float32 results of the operations alone on their computed inputs; likewise.
-        dtype: Dtype in which `computed` was computed.
-        segments: Where each element belongs; None when all are one segment.
+        computed: `(n,)` values of the real step, cast up; `(rows, ROW)` for a pool.
+        shadow: Float32 shadow values, of the same shape; the same object as `computed` where they
+            cannot differ, which saves the comparison.
+        local: Float32 results of the operations alone on their computed inputs; likewise.
+        least: The `least_normal` of the dtype that `computed` had; `(segments,)` for a pool.
+        segments: Where each row belongs; None when all elements are one segment.
         kernels: The backend's own operations.
 
     Returns:
         A `Pack` with a row per segment.
     """
     reduce = _Reduction(segments, kernels)
-    magnitude, shadow_magnitude = ops.abs(computed), ops.abs(shadow)
-    least = FORMATS[dtype].min_normal if dtype in LOW_FORMATS else 0.0
-    ordinary = _ordinary(computed, shadow, magnitude, shadow_magnitude, least)
-    peak = reduce.max(_finite(shadow_magnitude))
-    computed_peak = peak if computed is shadow else reduce.max(_finite(magnitude))
-    lowest = reduce.max(ops.where(shadow_magnitude > 0, -shadow_magnitude, -np.inf))
-    # A segment without elements may be given any number, and 0 would win every merge.
-    lowest = ops.where(reduce.elements(computed) > 0, lowest, -np.inf)
-    nothing = ops.zeros_like(peak)
-    sums = [
-        *(_errors(computed, shadow, reduce) or (nothing, nothing)),
-        *(_errors(computed, local, reduce) or (nothing, nothing)),
-    ]
-    same = ops.zeros_like(peak, dtype="int32")
-    differing = same if dtype in FORMATS else _differing(computed, shadow, reduce)
-    counts = [
-        reduce.histogram(_fields(shadow_magnitude, kernels), _FIELDS),
-        _special(computed, shadow, local, ops.logical_not(ordinary), least, reduce, kernels),
-        ops.stack([reduce.elements(computed), differing], axis=1),
-    ]
+    lanes = _Lanes(computed, shadow, local)
+    plain_sums = _sums(lanes, reduce)
+    finite = _all_finite(lanes, plain_sums)
+    sums, peaks = ops.cond(
+        finite,
+        lambda: (plain_sums, _peaks(lanes, reduce)),
+        lambda: (_sums(lanes, reduce, guarded=True), _peaks(lanes, reduce, guarded=True)),
+    )
+    lowest, table = _small_values(lanes, least, finite, reduce)
+    fields = ops.right_shift(kernels.bits(lanes.magnitude(shadow)), _FIELD_SHIFT)
+    elements = reduce.elements(computed)
+    extras = ops.stack([elements, ops.zeros_like(elements)], axis=1)
+    counts = [reduce.histogram(fields, FIELDS), table, extras]
+    maxima = ops.stack([*peaks, lowest], axis=1)
     neutral = ops.convert_to_tensor([_NO_MAXIMA], "float32")
-    return Pack(
-        ops.concatenate(counts, axis=1),
-        ops.stack(sums, axis=1),
-        ops.maximum(ops.stack([peak, computed_peak, lowest], axis=1), neutral),
-    )
+    return Pack(ops.concatenate(counts, axis=1), sums, ops.maximum(maxima, neutral))
 
 
-def _ordinary(
-    computed: Tensor, shadow: Tensor, magnitude: Tensor, shadow_magnitude: Tensor, least: float
-) -> Tensor:
-    """Elements that are finite and normal (at least nonzero) in both lanes."""
-    above = ops.greater_equal if least > 0 else ops.greater
-    if computed is shadow:
-        return ops.logical_and(above(magnitude, least), magnitude < np.inf)
-    # A difference is finite only if both are: inf - inf is NaN.
-    finite = ops.abs(computed - shadow) < np.inf
-    return ops.logical_and(above(ops.minimum(magnitude, shadow_magnitude), least), finite)
+def count_differing(pack: Pack, computed: Tensor, shadow: Tensor) -> Pack:
+    """The pack of one tensor of integers, with the count of those that differ in the shadow."""
+    differing = ops.sum(ops.cast(ops.not_equal(computed, shadow), "int32"))
+    counts = ops.concatenate([pack.counts[:, :-1], ops.reshape(differing, (1, 1))], axis=1)
+    return pack._replace(counts=counts)
 
 
-def _special(
-    computed: Tensor,
-    shadow: Tensor,
-    local: Tensor,
-    special: Tensor,
-    least: float,
-    reduce: _Reduction,
-    kernels: Kernels,
-) -> Tensor:
-    """Joint classes of the special elements, segment by segment."""
-    lanes: list[Tensor] = []
-    for lane in (computed, shadow, local):
-        if not any(lane is known for known in lanes):
-            lanes.append(lane)
-    *chosen, segments = kernels.select(special, [*lanes, *reduce.numbers(special)])
-    classes = {id(lane): _class(values, least) for lane, values in zip(lanes, chosen, strict=True)}
-    code = sum(
-        place * classes[id(lane)]
-        for place, lane in ((1, computed), (_CLASSES, shadow), (_CLASSES**2, local))
-    )
-    return reduce.histogram(code, _CODES, segments)
+class _Lanes:
+    """Three lanes, of which some may be one tensor; what is derived from one is computed once."""
 
+    def __init__(self, computed: Tensor, shadow: Tensor, local: Tensor) -> None:
+        self.computed, self.shadow, self.local = computed, shadow, local
+        self.distinct = {id(lane): lane for lane in (computed, shadow, local)}
+        self._magnitudes = {key: ops.abs(lane) for key, lane in self.distinct.items()}
+        self.distances = {
+            key: ops.abs(computed - lane)
+            for key, lane in self.distinct.items()
+            if lane is not computed
+        }
 
-def _class(values: Tensor, least: float) -> Tensor:
-    # Each comparison that holds lifts the class by one; a NaN holds none and is set apart.
-    magnitude = ops.abs(values)
-    holding = [magnitude > 0, magnitude >= least, magnitude == np.inf]
-    code = sum(ops.cast(held, "int32") for held in holding)
-    if least == 0:  # Then zeros hold the second one, too.
-        code = ops.where(magnitude == 0, _ZERO, code)
-    return ops.where(magnitude == magnitude, code, _NAN)
+    def magnitude(self, lane: Tensor) -> Tensor:
+        return self._magnitudes[id(lane)]
 
 
 class _Reduction:
-    """Reduces a flat vector to one value per segment."""
+    """Reduces elements to one value per segment."""
 
     def __init__(self, segments: Segments | None, kernels: Kernels) -> None:
         self._segments, self._kernels = segments, kernels
+        self.pooled = segments is not None
         self.total: int | Tensor = segments.total if segments is not None else 1
-
-    def numbers(self, like: Tensor) -> list[Tensor]:
-        """The segment of every element."""
-        if self._segments is not None:
-            return [self._segments.numbers]
-        return [ops.zeros_like(like, dtype="int32")]
 
     def elements(self, like: Tensor) -> Tensor:
         """Elements of every segment."""
@@ -231,115 +215,145 @@ class _Reduction:
             return self._segments.sizes
         return ops.reshape(ops.cast(ops.size(like), "int32"), (1,))
 
-    def sum(self, row: Tensor) -> Tensor:
+    def sum(self, values: Tensor) -> Tensor:
         if self._segments is None:
-            return ops.reshape(ops.sum(row), (1,))
-        return self._kernels.segment_sum(row, self._segments.numbers, self.total)
+            return ops.reshape(ops.sum(values), (1,))
+        rows = ops.sum(values, axis=1)
+        return self._kernels.segment_sum(rows, self._segments.numbers, self.total)
 
-    def max(self, row: Tensor) -> Tensor:
+    def max(self, values: Tensor) -> Tensor:
         if self._segments is None:
-            return ops.reshape(ops.max(row, initial=-np.inf), (1,))
-        return self._kernels.segment_max(row, self._segments.numbers, self.total)
+            return ops.reshape(ops.max(values, initial=NOTHING), (1,))
+        rows = ops.max(values, axis=1, initial=NOTHING)
+        found = self._kernels.segment_max(rows, self._segments.numbers, self.total)
+        # A segment without elements may be given any number.
+        return ops.where(self._segments.sizes > 0, found, NOTHING)
 
-    def histogram(self, bins: Tensor, size: int, numbers: Tensor | None = None) -> Tensor:
-        if self._segments is None:
-            return ops.reshape(self._kernels.histogram(bins, size), (1, size))
-        segment = self._segments.numbers if numbers is None else numbers
-        flat = self._kernels.histogram(bins + size * segment, size * self.total)
+    def histogram(self, bins: Tensor, size: int) -> Tensor:
+        if self._segments is not None:
+            bins = bins + size * self._segments.numbers[:, None]
+        flat = self._kernels.histogram(ops.reshape(bins, (-1,)), size * self.total)
         return ops.reshape(flat, (-1, size))
 
+    def max_of_negative(self, values: Tensor) -> Tensor:
+        """The smallest value, negated, so that packs merge by their maxima."""
+        if self._segments is None:
+            return ops.reshape(-ops.min(values, initial=-NOTHING), (1,))
+        rows = -ops.min(values, axis=1, initial=-NOTHING)
+        return self._kernels.segment_max(rows, self._segments.numbers, self.total)
 
-def _finite(magnitude: Tensor) -> Tensor:
-    return ops.where(magnitude < np.inf, magnitude, 0.0)
+    def spread(self, per_segment: float | Tensor) -> float | Tensor:
+        """A value per segment as one that stands beside the elements."""
+        if self._segments is None:
+            return per_segment
+        return ops.take(per_segment, self._segments.numbers)[:, None]
+
+    def chosen(self, mask: Tensor, vectors: Sequence[Tensor]) -> list[Tensor]:
+        """The elements of every vector at which the mask holds, and their segments."""
+        if self._segments is None:
+            chosen = list(self._kernels.select(mask, vectors))
+            return [*chosen, ops.zeros_like(chosen[0], dtype="int32")]
+        numbers = ops.broadcast_to(self._segments.numbers[:, None], ops.shape(mask))
+        return list(self._kernels.select(mask, [*vectors, numbers]))
+
+    def no_table(self) -> Tensor:
+        """The table without special elements."""
+        return ops.zeros((self.total, CODES), "int32")
+
+    def tabulate(self, codes: Tensor, segments: Tensor) -> Tensor:
+        """How often each joint class occurs in each segment."""
+        flat = self._kernels.histogram(codes + CODES * segments, CODES * self.total)
+        return ops.reshape(flat, (-1, CODES))
 
 
-def _fields(magnitude: Tensor, kernels: Kernels) -> Tensor:
-    return ops.right_shift(kernels.bits(magnitude), _FIELD_SHIFT)
+def _all_finite(lanes: _Lanes, sums: Tensor) -> Tensor:
+    """Whether all values are finite (or, rarely, False although only a sum is not)."""
+    # A difference is finite only if both values are.
+    judge = sums if lanes.distances else lanes.magnitude(lanes.computed)
+    return ops.isfinite(ops.sum(judge))
 
 
-def _differing(computed: Tensor, shadow: Tensor, reduce: _Reduction) -> Tensor:
-    """Integers that differ; of floats nearly all do."""
-    return reduce.sum(ops.cast(ops.not_equal(computed, shadow), "int32"))
+def _nonfinite(lanes: _Lanes) -> Tensor:
+    """Elements that are not finite in some lane."""
+    # Not as `not x < inf`: TensorFlow's graph optimizer makes that `x >= inf`, which no NaN is.
+    found = ops.logical_not(ops.isfinite(lanes.computed))
+    for distance in lanes.distances.values():
+        found = ops.logical_or(found, ops.logical_not(ops.isfinite(distance)))
+    return found
 
 
-def _errors(computed: Tensor, truth: Tensor, reduce: _Reduction) -> tuple[Tensor, Tensor] | None:
-    """Sum |computed - truth| and sum |truth| where both are finite; None when they are one."""
-    if computed is truth:
-        return None
-    distance = ops.abs(computed - truth)
-    both = distance < np.inf
-    return (
-        reduce.sum(ops.where(both, distance, 0.0)),
-        reduce.sum(ops.where(both, ops.abs(truth), 0.0)),
+def _sums(lanes: _Lanes, reduce: _Reduction, *, guarded: bool = False) -> Tensor:
+    """Sum |computed - truth| and sum |truth| for both truths, where both are finite."""
+    pairs = {}
+    for key, distance in lanes.distances.items():
+        pair = [distance, lanes.magnitude(lanes.distinct[key])]
+        if guarded:
+            pair = [ops.where(distance < np.inf, values, 0.0) for values in pair]
+        pairs[key] = [reduce.sum(values) for values in pair]
+    nothing = [ops.zeros_like(reduce.elements(lanes.computed), dtype="float32")] * 2
+    truths = (lanes.shadow, lanes.local)
+    return ops.stack([part for lane in truths for part in pairs.get(id(lane), nothing)], axis=1)
+
+
+def _peaks(lanes: _Lanes, reduce: _Reduction, *, guarded: bool = False) -> tuple[Tensor, Tensor]:
+    """The largest finite magnitudes of the shadow and of the computed values."""
+
+    def finite(magnitude: Tensor) -> Tensor:
+        return ops.where(magnitude < np.inf, magnitude, 0.0) if guarded else magnitude
+
+    computed, shadow = lanes.magnitude(lanes.computed), lanes.magnitude(lanes.shadow)
+    peak = reduce.max(finite(shadow))
+    return peak, peak if computed is shadow else reduce.max(finite(computed))
+
+
+def _small_values(
+    lanes: _Lanes, least: float | Tensor, finite: Tensor, reduce: _Reduction
+) -> tuple[Tensor, Tensor]:
+    """The smallest nonzero shadow magnitude, negated, and the table of joint classes."""
+    computed, shadow = lanes.magnitude(lanes.computed), lanes.magnitude(lanes.shadow)
+
+    def in_general() -> tuple[Tensor, Tensor]:
+        lowest = reduce.max_of_negative(ops.where(shadow >= TINY, shadow, -NOTHING))
+        return lowest, _table(lanes, _special(lanes, least, finite, reduce), least, reduce)
+
+    if reduce.pooled:  # Which is filled up with zeros.
+        return in_general()
+    lowest = reduce.max_of_negative(shadow)
+    smallest = lowest
+    if computed is not shadow:
+        smallest = ops.maximum(lowest, reduce.max_of_negative(computed))
+    all_normal = ops.all(-smallest >= least)
+    lowest, table = ops.cond(
+        ops.logical_and(finite, all_normal), lambda: (lowest, reduce.no_table()), in_general
     )
+    return lowest, table
 
 
-def decode(pack: Pack) -> list[Statistics]:
-    """Statistics of every segment of a pack that was fetched to the host.
-
-    Example:
-
-    >>> values = ops.convert_to_tensor([1.0, 0.0, float("inf")])
-    >>> shadow = ops.convert_to_tensor([1.0, 1e-9, 1e5])
-    >>> kernels = Kernels(
-    ...     bits=lambda x: ops.view(x, "int32"),
-    ...     segment_sum=ops.segment_sum,
-    ...     segment_max=ops.segment_max,
-    ...     histogram=lambda values, length: ops.bincount(values, minlength=length),
-    ...     select=lambda mask, vectors: [vector[mask] for vector in vectors],
-    ... )
-    >>> pack = measure(values, shadow, shadow, "float16", None, kernels)
-    >>> statistics = decode(Pack(*(ops.convert_to_numpy(part) for part in pack)))[0]
-    >>> statistics.flushed, statistics.saturated, statistics.exponents
-    (1, 1, {-30: 1, 0: 1, 16: 1})
-    """
-    rows = zip(np.asarray(pack.counts), np.asarray(pack.sums), np.asarray(pack.maxima), strict=True)
-    return [_decode_row(counts, sums, maxima) for counts, sums, maxima in rows]
+def _special(lanes: _Lanes, least: float | Tensor, finite: Tensor, reduce: _Reduction) -> Tensor:
+    """Elements that are neither zero in every lane nor normal where it matters."""
+    computed, shadow = lanes.magnitude(lanes.computed), lanes.magnitude(lanes.shadow)
+    smaller = computed if computed is shadow else ops.minimum(computed, shadow)
+    larger = computed if computed is shadow else ops.maximum(computed, shadow)
+    if lanes.local is not lanes.computed and lanes.local is not lanes.shadow:
+        larger = ops.maximum(larger, lanes.magnitude(lanes.local))
+    special = ops.logical_and(smaller < reduce.spread(least), larger >= TINY)
+    return ops.cond(finite, lambda: special, lambda: ops.logical_or(special, _nonfinite(lanes)))
 
 
-def _decode_row(counts: np.ndarray, sums: np.ndarray, maxima: np.ndarray) -> Statistics:
-    # Axes: local class, shadow class, computed class; the ordinary elements are added.
-    elements, differing = (int(n) for n in counts[-_EXTRAS:])
-    table = counts[_FIELDS : _FIELDS + _CODES].reshape(_CLASSES, _CLASSES, _CLASSES).copy()
-    table[_NORMAL, _NORMAL, _NORMAL] += elements - table.sum()
-    computed, shadow, local = (table.sum(axis=axes) for axes in ((0, 1), (0, 2), (1, 2)))
-    by_shadow, by_local = table.sum(axis=0), table.sum(axis=1)
-    nonzero, finite = slice(_SUBNORMAL, _INF), slice(_ZERO, _INF)
-    return Statistics(
-        count=elements,
-        zero=int(computed[_ZERO]),
-        subnormal=int(computed[_SUBNORMAL]),
-        inf=int(computed[_INF]),
-        nan=int(computed[_NAN]),
-        shadow_zero=int(shadow[_ZERO]),
-        shadow_inf=int(shadow[_INF]),
-        shadow_nan=int(shadow[_NAN]),
-        saturated=int(by_shadow[finite, _INF].sum()),
-        flushed=int(by_shadow[nonzero, _ZERO].sum()),
-        poisoned=int(by_shadow[finite, _NAN].sum()),
-        local_saturated=int(by_local[finite, _INF].sum()),
-        local_flushed=int(by_local[nonzero, _ZERO].sum()),
-        local_nonfinite=int(local[_INF] + local[_NAN]),
-        mismatched=differing,
-        max_abs=float(maxima[0]),
-        computed_max_abs=float(maxima[1]),
-        min_abs_nonzero=float(-maxima[2]) if -np.inf < maxima[2] < 0 else 0.0,
-        error=_ratio(sums[0], sums[1]),
-        local_error=_ratio(sums[2], sums[3]),
-        exponents=_exponents(counts[:_FIELDS]),
-    )
+def _table(lanes: _Lanes, special: Tensor, least: float | Tensor, reduce: _Reduction) -> Tensor:
+    """Joint classes of the special elements, segment by segment."""
+    *chosen, segments = reduce.chosen(special, list(lanes.distinct.values()))
+    least = ops.take(least, segments) if reduce.pooled else least
+    classes = {
+        key: _class(values, least) for key, values in zip(lanes.distinct, chosen, strict=True)
+    }
+    code = classes[id(lanes.computed)] + CLASSES * classes[id(lanes.shadow)]
+    return reduce.tabulate(code + CLASSES**2 * classes[id(lanes.local)], segments)
 
 
-def _exponents(counts: np.ndarray) -> dict[int, int]:
-    """Elements per power of two; field 0 holds zeros, field 255 what is not finite."""
-    fields = np.flatnonzero(counts[1:_NONFINITE_FIELD]) + 1
-    return {int(field) - _EXPONENT_BIAS: int(counts[field]) for field in fields}
-
-
-def _ratio(distance: float, magnitude: float) -> float:
-    """Relative error; where the truth is 0 everywhere, any difference at all counts as 1."""
-    if np.isinf(magnitude):  # The sum left float32, and what is lost beside it cannot be told.
-        return 1.0 if np.isinf(distance) else 0.0
-    if magnitude > 0:
-        return float(distance) / float(magnitude)
-    return 1.0 if distance > 0 else 0.0
+def _class(values: Tensor, least: float | Tensor) -> Tensor:
+    # Each comparison that holds lifts the class by one; a NaN holds none and is set apart.
+    magnitude = ops.abs(values)
+    holding = [magnitude >= TINY, magnitude >= least, magnitude == np.inf]
+    code = sum(ops.cast(held, "int32") for held in holding)
+    return ops.where(magnitude == magnitude, code, NAN)

@@ -41,7 +41,7 @@ from floatline.backends.tensorflow.operations import (
 )
 from floatline.backends.tensorflow.order import needed
 from floatline.backends.tensorflow.provenance import Provenance
-from floatline.backends.tensorflow.recorder import Omissions, Recorder
+from floatline.backends.tensorflow.recorder import IN_PLACE, Omissions, Recorder
 from floatline.backends.tensorflow.variables import VariableTable
 from floatline.records import Place, Role
 from floatline.tracing.sites import Description
@@ -178,7 +178,7 @@ class Interpreter:
         handler = variables.HANDLERS.get(operation.type)
         if handler is not None and known:
             return handler(self, operation)
-        self._omit(operation, "works on a variable or table in place")
+        self._omit(operation, IN_PLACE)
         return variables.through_the_variable(self, operation)
 
     # Making values
@@ -341,7 +341,7 @@ class Interpreter:
             place=provenance.place(operation, self.outer),
             role=role,
             dtype=dtype.name,
-            shape=tuple(shape.as_list()) if shape.rank is not None else (),
+            shape=_listed(shape),
             sources=value.sources,
             constant=constant,
             variable=variable,
@@ -354,13 +354,17 @@ class Interpreter:
         value = self.taken(tensor)
         if self.recorder is None or tensor.dtype not in _FLOATS:
             return value
-        shape = tuple(tensor.shape.as_list()) if tensor.shape.rank is not None else ()
+        shape = _listed(tensor.shape)
         description = Description(place, "input", tensor.dtype.name, shape, variable=name)
         site = self.recorder.measure(description, tensor, value.lanes[-1], upcast(tensor))
         return Value(value.lanes, (site,))
 
     def _omit(self, operation: Operation, reason: str) -> None:
         self.setting.omissions.add(operation.type, reason)
+
+
+def _listed(shape: tf.TensorShape) -> tuple[int | None, ...] | None:
+    return tuple(shape.as_list()) if shape.rank is not None else None
 
 
 def _rounded_literal(operation: Operation) -> float | None:

@@ -10,12 +10,17 @@ import tensorflow as tf
 from floatline.backends.tensorflow.lanes import Operation, Tensor, Value
 from floatline.backends.tensorflow.nested import Scouted, function_graph, lift, lower, scout
 from floatline.backends.tensorflow.operations import READS
+from floatline.backends.tensorflow.recorder import LANES, Pending, Recorder, in_rows, joined
 from floatline.records import Place
 from floatline.tracing.sites import Ledger
 from floatline.tracing.statistics import Pack, empty, merge
 
 if TYPE_CHECKING:
     from floatline.backends.tensorflow.interpreter import Interpreter
+
+LOOP_ELEMENTS = 1 << 15
+"""Elements that an iteration leaves to be measured after the loop: statistics have a fixed cost,
+and the memory (384 KiB an iteration) is bounded as long as loops are no longer than sequences."""
 
 
 def loop(frame: Interpreter, operation: Operation) -> list[Value]:
@@ -63,7 +68,7 @@ def _settle(
     is repeated until nothing changes.
     """
     while True:
-        known = scout(frame, body, inputs, place, unchanging)
+        known = scout(frame, body, inputs, place, unchanging, LOOP_ELEMENTS)
         split = [i for i in carried if inputs[i].shared and not known.shared[i]]
         if not split:
             return inputs, known
@@ -73,6 +78,22 @@ def _settle(
 def _split(value: Value, frame: Interpreter) -> Value:
     lanes = [value.lead] + [tf.identity(value.lead) for _ in frame.setting.lanes[1:]]
     return Value(tuple(lanes), value.sources)
+
+
+def _no_tensors() -> Tensor:
+    return tf.raw_ops.EmptyTensorList(
+        element_shape=tf.constant(-1), max_num_elements=-1, element_dtype=tf.float32
+    )
+
+
+def _end_to_end(tensors: Tensor, elements: int) -> Tensor:
+    found, _ = tf.raw_ops.TensorListConcatV2(
+        input_handle=tensors,
+        element_dtype=tf.float32,
+        element_shape=tf.constant([elements]),
+        leading_dims=tf.constant([], tf.int64),
+    )
+    return found
 
 
 class _Loop:
@@ -103,21 +124,22 @@ class _Loop:
         self._outside = frame.run_unchanging(body, inputs, unchanging)
         self._numbers = [ledger.carry(value.sources) for value in self._initial]
         self._indices: list[int] = []
+        self._deferred: list[Pending] = []
 
     def build(self, parallel_iterations: int) -> list[Value]:
         flat = lower(self._initial, self._together)
         invariants = self._invariants()
-        packs = list(empty(self._known.sites)) if self._measures else []
+        packs = list(empty(self._in_loop)) if self._in_loop else []
+        lists = [_no_tensors() for _ in range(LANES)] if self._known.deferred else []
         result = tf.while_loop(
             self._continue,
             self._step,
-            flat + packs,
-            shape_invariants=invariants + [pack.shape for pack in packs],
+            flat + packs + lists,
+            shape_invariants=invariants + [part.shape for part in packs + lists],
             parallel_iterations=parallel_iterations,
         )
         result = list(result)
-        if self._measures and self._frame.recorder is not None:
-            self._frame.recorder.absorb(self._indices, Pack(*result[-3:]))
+        self._take_over(result[len(flat) :])
         values = self._lifted(result)
         for key, value in zip(self._known.written, values[len(self._carried) :], strict=True):
             self._frame.variables.put(key, value)
@@ -127,8 +149,22 @@ class _Loop:
         return final
 
     @property
-    def _measures(self) -> bool:
-        return self._frame.recorder is not None and self._known.sites > 0
+    def _in_loop(self) -> int:
+        """Sites that every iteration measures by itself."""
+        return self._known.sites - self._known.deferred
+
+    def _take_over(self, measurements: list[Tensor]) -> None:
+        recorder = self._frame.recorder
+        if recorder is None:
+            return
+        if self._in_loop:
+            recorder.absorb(self._indices, Pack(*measurements[: len(Pack._fields)]))
+        if self._deferred:
+            lists = measurements[-LANES:]
+            repeats = tf.raw_ops.TensorListLength(input_handle=lists[0])
+            elements = sum(in_rows(pending.elements or 0) for pending in self._deferred)
+            lanes = [_end_to_end(one, elements) for one in lists]
+            recorder.measure_repeated(self._deferred, lanes, repeats)
 
     def _invariants(self) -> list[tf.TensorShape]:
         shapes = [self._body.inputs[i].shape for i in self._carried]
@@ -163,18 +199,30 @@ class _Loop:
         values = self._lifted(flat)
         table = self._table(values)
         outer = self._frame.recorder
-        recorder = outer.nested() if outer is not None else None
+        recorder = outer.nested(LOOP_ELEMENTS) if outer is not None else None
         nested = self._frame.nested(table, recorder, self._place)
         outputs = nested.run(self._body, self._bound(values), self._body.outputs, self._outside)
         after = [outputs[i] for i in self._carried] + [table.at(k) for k in self._known.written]
         for number, value in zip(self._numbers, after, strict=True):
             self._ledger.feed(number, value.sources)
         result = lower(after, self._together)
-        if recorder is None or not self._measures:
-            return result
+        return (
+            result if recorder is None else result + self._measured(recorder, flat[len(result) :])
+        )
+
+    def _measured(self, recorder: Recorder, before: Sequence[Tensor]) -> list[Tensor]:
+        """What is known of all iterations so far, and the tensors to be measured afterwards."""
+        self._deferred = recorder.defer()
         self._indices, pack = recorder.finish()
-        before = Pack(*flat[-3:])
-        return result + list(before if pack is None else merge(before, pack))
+        packs = list(before[: len(Pack._fields)]) if self._in_loop else []
+        if pack is not None:
+            packs = list(merge(Pack(*packs), pack))
+        if not self._deferred:
+            return packs
+        lanes = zip(before[-LANES:], joined(self._deferred), strict=True)
+        return packs + [
+            tf.raw_ops.TensorListPushBack(input_handle=one, tensor=lane) for one, lane in lanes
+        ]
 
 
 def _split_if(frame: Interpreter, key: int, shared: bool) -> Value:

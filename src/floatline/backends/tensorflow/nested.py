@@ -16,7 +16,7 @@ from tensorflow.python.framework import function_def_to_graph
 from tensorflow.python.framework.func_graph import FuncGraph
 
 from floatline.backends.tensorflow.lanes import Operation, Tensor, Value
-from floatline.backends.tensorflow.recorder import Census
+from floatline.backends.tensorflow.recorder import POOL_ELEMENTS, Census
 from floatline.records import Place
 from floatline.tracing.sites import Ledger
 
@@ -26,12 +26,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Scouted:
-    """What a nested graph will do: outputs the same in all lanes, variables written, sites."""
+    """What a nested graph will do.
+
+    Attributes:
+        shared: For each output, whether it is the same in all lanes.
+        written: Keys of the variables that are written.
+        written_shared: For each of them, whether it is then the same in all lanes.
+        sites: How many sites there are.
+        deferred: How many of them can be measured after a loop.
+    """
 
     shared: tuple[bool, ...]
     written: tuple[int, ...]
     written_shared: tuple[bool, ...]
     sites: int
+    deferred: int
 
 
 def function_graph(operation: Operation, name: str) -> Any:
@@ -58,6 +67,7 @@ def scout(
     inputs: Sequence[Value],
     place: Place | None,
     unchanging: Collection[int] = (),
+    pool_elements: int = POOL_ELEMENTS,
 ) -> Scouted:
     """Runs a nested graph into a scratch graph and reports what it will do.
 
@@ -67,6 +77,7 @@ def scout(
         inputs: Values of its inputs.
         place: Place of the loop or branch.
         unchanging: For a loop body, the inputs whose uses are run outside it.
+        pool_elements: What the recorder of the nested graph will pool.
     """
     flags = tuple(value.shared for value in inputs)
     signature = (id(graph), flags, frame.variables.signature(), frame.recorder is None)
@@ -75,7 +86,7 @@ def scout(
         return known
     with FuncGraph("scratch").as_default(), frame.setting.omissions.paused():
         table = frame.variables.branch()
-        recorder = Census(Ledger()) if frame.recorder is not None else None
+        recorder = Census(Ledger(), pool_elements) if frame.recorder is not None else None
         values = _stand_ins(graph, inputs)
         outside = frame.nested(table, None, place).run_unchanging(graph, values, unchanging)
         nested = frame.nested(table, recorder, place)
@@ -86,6 +97,7 @@ def scout(
             written,
             tuple(table.at(key).shared for key in written),
             len(recorder.ledger) if recorder is not None else 0,
+            len(recorder.defer()) if recorder is not None else 0,
         )
     # The graph is kept, too: another one could be given its number.
     frame.setting.scouted[signature] = graph, result

@@ -26,8 +26,9 @@ from floatline.backends.tensorflow.provenance import Provenance, layer_path
 from floatline.backends.tensorflow.recorder import Omissions, Recorder
 from floatline.backends.tensorflow.variables import VariableTable
 from floatline.records import GradientSite, Place, Site, Trace
+from floatline.tracing.decoding import decode
 from floatline.tracing.sites import Ledger
-from floatline.tracing.statistics import Pack, decode, empty
+from floatline.tracing.statistics import Pack, empty
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +117,11 @@ class TracedProgram:
             not_traced=self._omissions.listed(),
         )
         return trace, after
+
+    @property
+    def in_place(self) -> bool:
+        """Whether a run writes to the user's variables, which are then to be restored."""
+        return self._omissions.in_place
 
     def _sites(self, pack: Pack) -> tuple[Site, ...]:
         measured = decode(pack)

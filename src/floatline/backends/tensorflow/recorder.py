@@ -15,13 +15,25 @@ from tensorflow.python.framework import ops as tf_ops
 from floatline.backends.tensorflow.lanes import Tensor, raised
 from floatline.records import NotTraced
 from floatline.tracing.sites import Description, Ledger
-from floatline.tracing.statistics import Kernels, Pack, Segments, concatenate, measure
+from floatline.tracing.statistics import (
+    ROW,
+    Kernels,
+    Pack,
+    Segments,
+    concatenate,
+    count_differing,
+    least_normal,
+    measure,
+)
+
+LANES = 3
+"""Computed, shadow, local."""
 
 POOL_ELEMENTS = 1 << 18
 """Elements measured together: large enough to share the fixed cost, small enough (1 MiB a lane)
 not to keep many tensors of the step alive for long."""
 
-ALONE_ELEMENTS = 1 << 16
+ALONE_ELEMENTS = 1 << 14
 """From this size on, a tensor is measured by itself: its own cost outweighs the fixed one."""
 
 ASSUMED_DIMENSION = 32
@@ -29,7 +41,7 @@ ASSUMED_DIMENSION = 32
 
 
 class Kind(NamedTuple):
-    """What tensors must have in common to be pooled: dtype, and which lanes are one tensor."""
+    """What tells how a tensor is measured: its dtype, and which lanes are one tensor."""
 
     dtype: str
     shadow_is_computed: bool
@@ -52,10 +64,18 @@ class Kind(NamedTuple):
         return computed, shadow, by_position.get(2, local)
 
 
-class _Pending(NamedTuple):
+class Pending(NamedTuple):
+    """A site that waits in a pool, with its lanes: computed, shadow, local."""
+
     site: int
+    description: Description
     lanes: tuple[Tensor, Tensor, Tensor]
-    """Computed, shadow, local."""
+
+    @property
+    def elements(self) -> int | None:
+        """How many there are; None while that is unknown."""
+        shape = self.description.shape
+        return None if shape is None or None in shape else math.prod(s or 0 for s in shape)
 
 
 class Recorder:
@@ -63,12 +83,14 @@ class Recorder:
 
     Args:
         ledger: Where sites are entered; shared by the recorders of all nested graphs.
+        pool_elements: Elements of small tensors that are measured together.
     """
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, pool_elements: int = POOL_ELEMENTS) -> None:
         self.ledger = ledger
-        self._pools: dict[Kind, list[_Pending]] = {}
-        self._elements: dict[Kind, int] = {}
+        self._limit = pool_elements
+        self._pool: list[Pending] = []
+        self._elements = 0
         self._packs: list[tuple[list[int], Pack]] = []
         self.barrier: list[Tensor] = []
         """What the next operations of the step must wait for: without it the step would run ahead
@@ -79,59 +101,72 @@ class Recorder:
     ) -> int:
         """Enters a site and has its tensors measured; returns the site's index."""
         site = self.ledger.add(description)
-        kind = Kind(description.dtype, shadow is computed, local is computed, local is shadow)
-        pending = _Pending(site, (computed, shadow, local))
-        size = _estimated_size(computed.shape)
-        if size >= ALONE_ELEMENTS:
-            self._append([pending], kind)
+        dtype = tf.as_dtype(description.dtype)
+        size = _estimated_size(description.shape)
+        if size >= ALONE_ELEMENTS or dtype.is_integer:
+            kind = Kind(dtype.name, shadow is computed, local is computed, local is shadow)
+            self._append([site], lambda: _measured_alone(kind, (computed, shadow, local)))
             return site
-        self._pools.setdefault(kind, []).append(pending)
-        self._elements[kind] = self._elements.get(kind, 0) + size
-        if self._elements[kind] >= POOL_ELEMENTS:
-            self._flush(kind)
+        self._pool.append(Pending(site, description, (computed, shadow, local)))
+        self._elements += size
+        if self._elements >= self._limit:
+            self._flush()
         return site
 
-    def nested(self) -> Recorder:
+    def nested(self, pool_elements: int = POOL_ELEMENTS) -> Recorder:
         """A recorder of the same kind for a nested graph."""
-        return Recorder(self.ledger)
+        return Recorder(self.ledger, pool_elements)
 
     def absorb(self, sites: Sequence[int], pack: Pack) -> None:
         """Takes over the measurements of a nested graph."""
         self._packs.append((list(sites), pack))
 
+    def defer(self) -> list[Pending]:
+        """Gives away the tensors of known size that still wait to be measured."""
+        given = [pending for pending in self._pool if pending.elements is not None]
+        self._pool = [pending for pending in self._pool if pending.elements is None]
+        return given
+
+    def measure_repeated(
+        self, pool: Sequence[Pending], lanes: Sequence[Tensor], repeats: Tensor
+    ) -> None:
+        """Measures what was deferred in a loop: `joined` lanes of all iterations, end to end."""
+        sites = [pending.site for pending in pool]
+        self._append(sites, lambda: _measured_together(pool, lanes, repeats))
+
     def finish(self) -> tuple[list[int], Pack | None]:
         """All measured sites and their statistics, row by row; None when there are none."""
-        for kind in list(self._pools):
-            self._flush(kind)
+        if self._pool:
+            self._flush()
         if not self._packs:
             return [], None
         sites = [site for indices, _ in self._packs for site in indices]
         return sites, concatenate([pack for _, pack in self._packs])
 
-    def _flush(self, kind: Kind) -> None:
-        pending = self._pools.pop(kind)
-        self._elements.pop(kind)
-        self._append(pending, kind)
+    def _flush(self) -> None:
+        pool, self._pool, self._elements = self._pool, [], 0
+        sites = [pending.site for pending in pool]
+        self._append(sites, lambda: _measured_together(pool, joined(pool)))
 
-    def _append(self, pending: Sequence[_Pending], kind: Kind) -> None:
+    def _append(self, sites: Sequence[int], measure_them: Callable[[], Pack]) -> None:
         # Waiting for the last but one leaves something to run beside the measurement.
         self.barrier = [pack.sums for _, pack in self._packs[-1:]]
-        self._packs.append(([p.site for p in pending], _pool(kind, pending)))
+        self._packs.append((list(sites), measure_them()))
 
 
 class Census(Recorder):
     """Counts sites and measures nothing: for graphs that are built to be thrown away."""
 
-    def measure(
-        self, description: Description, computed: Tensor, shadow: Tensor, local: Tensor
-    ) -> int:
-        """Enters a site."""
-        del computed, shadow, local
-        return self.ledger.add(description)
-
-    def nested(self) -> Recorder:
+    def nested(self, pool_elements: int = POOL_ELEMENTS) -> Recorder:
         """A census of a nested graph."""
-        return Census(self.ledger)
+        return Census(self.ledger, pool_elements)
+
+    def _append(self, sites: Sequence[int], measure_them: Callable[[], Pack]) -> None:
+        del sites, measure_them
+
+
+IN_PLACE = "works on a variable or table in place"
+"""Why an operation is not traced that has to be run on the user's own variables."""
 
 
 class Omissions:
@@ -155,58 +190,79 @@ class Omissions:
         key = (operation, reason)
         self._counts[key] = self._counts.get(key, 0) + 1
 
+    @property
+    def in_place(self) -> bool:
+        """Whether the user's variables are written to while the step is traced."""
+        return any(reason == IN_PLACE for _, reason in self._counts)
+
     def listed(self) -> tuple[NotTraced, ...]:
         """What was counted, in order of first appearance."""
         return tuple(NotTraced(op, n, reason) for (op, reason), n in self._counts.items())
 
 
-def _estimated_size(shape: tf.TensorShape) -> int:
-    if shape.rank is None:
+def _estimated_size(shape: Sequence[int | None] | None) -> int:
+    if shape is None:
         return ALONE_ELEMENTS
-    return math.prod(ASSUMED_DIMENSION if size is None else size for size in shape.as_list())
+    return math.prod(ASSUMED_DIMENSION if size is None else size for size in shape)
 
 
-def _pool(kind: Kind, pending: Sequence[_Pending]) -> Pack:
-    if len(pending) == 1:
-        rows = _measuring_one(kind)(*(pending[0].lanes[lane] for lane in kind.distinct_lanes))
-    else:
-        lanes = [_joined([p.lanes[lane] for p in pending]) for lane in kind.distinct_lanes]
-        rows = _measuring(kind)(*lanes, tf.stack([_size(p.lanes[0]) for p in pending]))
-    for part in rows:
-        part.set_shape([len(pending), part.shape[1]])
-    return Pack(*rows)
+def _measured_alone(kind: Kind, lanes: Sequence[Tensor]) -> Pack:
+    return _with_rows(1, _measuring_one(kind)(*(lanes[lane] for lane in kind.distinct_lanes)))
 
 
-# A pool's statistics are a hundred operations. Built once as a function and called, they cost a
-# traced step one operation each time; these two remember functions only, never data.
+def _measured_together(
+    pool: Sequence[Pending], lanes: Sequence[Tensor], repeats: Tensor | int = 1
+) -> Pack:
+    sizes = tf.stack([_size(pending.lanes[0]) for pending in pool])
+    least = tf.constant([least_normal(pending.description.dtype) for pending in pool])
+    return _with_rows(len(pool), _measuring_pool()(*lanes, sizes, least, repeats))
+
+
+def _with_rows(count: int, parts: Sequence[Tensor]) -> Pack:
+    for part in parts:
+        part.set_shape([count, part.shape[1]])
+    return Pack(*parts)
+
+
+# The statistics of a pool are a hundred operations. Built once as a function and called, they cost
+# a traced step one operation each time; these two remember functions only, never data.
 
 
 @cache
-def _measuring(kind: Kind) -> Any:
-    """The compiled measurement of a pool of tensors: `(*distinct lanes, sizes)` to a pack."""
+def _measuring_pool() -> Any:
+    """The compiled measurement of a pool: lanes, sizes, least normal numbers, repeats."""
 
-    def measure_pool(*lanes_and_sizes: Tensor) -> Pack:
-        *lanes, sizes = lanes_and_sizes
+    def measure_pool(
+        computed: Tensor,
+        shadow: Tensor,
+        local: Tensor,
+        sizes: Tensor,
+        least: Tensor,
+        repeats: Tensor,
+    ) -> Pack:
         count = tf.size(sizes)
-        segments = Segments(tf.repeat(tf.range(count), sizes), sizes, count)
-        return measure(*kind.all_lanes(lanes), kind.dtype, segments, KERNELS)
+        numbers = tf.tile(tf.repeat(tf.range(count), (sizes + ROW - 1) // ROW), [repeats])
+        segments = Segments(numbers, sizes * repeats, count)
+        lanes = [tf.reshape(lane, [-1, ROW]) for lane in (computed, shadow, local)]
+        return measure(lanes[0], lanes[1], lanes[2], least, segments, KERNELS)
 
-    vector = tf.TensorSpec([None], tf.float32)
-    return _not_inlined(
-        measure_pool, [vector] * len(kind.distinct_lanes) + [tf.TensorSpec([None], tf.int32)]
-    )
+    vectors = [tf.TensorSpec([None], tf.float32)] * LANES
+    per_segment = [tf.TensorSpec([None], dtype) for dtype in (tf.int32, tf.float32)]
+    return _not_inlined(measure_pool, [*vectors, *per_segment, tf.TensorSpec([], tf.int32)])
 
 
 @cache
 def _measuring_one(kind: Kind) -> Any:
     """The compiled measurement of one tensor of any shape."""
+    dtype = tf.as_dtype(kind.dtype)
 
-    def measure_tensor(*lanes: Tensor) -> Pack:
-        flat = [tf.reshape(tf.cast(lane, tf.float32), [-1]) for lane in lanes]
-        return measure(*kind.all_lanes(flat), kind.dtype, None, KERNELS)
+    def measure_tensor(*distinct: Tensor) -> Pack:
+        flat = [tf.reshape(tf.cast(lane, tf.float32), [-1]) for lane in distinct]
+        lanes = kind.all_lanes(flat)
+        pack = measure(*lanes, least_normal(kind.dtype), None, KERNELS)
+        return count_differing(pack, lanes[0], lanes[1]) if dtype.is_integer else pack
 
-    computed = tf.as_dtype(kind.dtype)
-    dtypes = [computed if lane == 0 else raised(computed) for lane in kind.distinct_lanes]
+    dtypes = [dtype if lane == 0 else raised(dtype) for lane in kind.distinct_lanes]
     return _not_inlined(measure_tensor, [tf.TensorSpec(None, dtype) for dtype in dtypes])
 
 
@@ -220,9 +276,30 @@ def _not_inlined(function: Callable[..., Pack], signature: Sequence[tf.TensorSpe
     ).get_concrete_function()
 
 
+def in_rows(elements: int) -> int:
+    """Elements of a tensor that is filled up to whole rows."""
+    return -(-elements // ROW) * ROW
+
+
+def joined(pool: Sequence[Pending]) -> list[Tensor]:
+    """Every lane of the tensors of a pool, one after the other, in whole rows."""
+    return [_joined([pending.lanes[lane] for pending in pool]) for lane in range(LANES)]
+
+
 def _joined(tensors: Sequence[Tensor]) -> Tensor:
+    """The tensors one after the other, each filled up with zeros to whole rows."""
     whole = tf.constant([-1])
-    return tf.concat([_flat(tensor, whole) for tensor in tensors], axis=0)
+    zeros: dict[int, Tensor] = {}
+    parts = []
+    for tensor in tensors:
+        parts.append(_flat(tensor, whole))
+        size = _size(tensor)
+        missing = -size % ROW
+        if not isinstance(missing, int):
+            parts.append(tf.zeros([missing]))
+        elif missing:
+            parts.append(zeros.setdefault(missing, tf.zeros([missing])))
+    return tf.concat(parts, axis=0)
 
 
 def _flat(tensor: Tensor, whole: Tensor) -> Tensor:
@@ -254,28 +331,9 @@ def _bits(tensor: Tensor) -> Tensor:
     return tf.bitcast(tensor, tf.int32)
 
 
-def _segment_sum(values: Tensor, numbers: Tensor, count: int | Tensor) -> Tensor:
-    return _by_segment(tf.math.segment_sum, values, numbers, count)
-
-
-def _segment_max(values: Tensor, numbers: Tensor, count: int | Tensor) -> Tensor:
-    return _by_segment(tf.math.segment_max, values, numbers, count)
-
-
-def _by_segment(
-    reduce: Callable[[Tensor, Tensor], Tensor],
-    values: Tensor,
-    numbers: Tensor,
-    count: int | Tensor,
-) -> Tensor:
-    """TensorFlow's sorted reduction is the fast one, but forgets empty segments at the end."""
-    found = reduce(values, numbers)
-    return tf.pad(found, [[0, count - tf.shape(found)[0]]])
-
-
 def _select(mask: Tensor, vectors: Sequence[Tensor]) -> list[Tensor]:
-    positions = tf.where(mask)[:, 0]
-    return [tf.gather(vector, positions) for vector in vectors]
+    positions = tf.where(mask)
+    return [tf.gather_nd(vector, positions) for vector in vectors]
 
 
 def _histogram(values: Tensor, length: int | Tensor) -> Tensor:
@@ -283,4 +341,10 @@ def _histogram(values: Tensor, length: int | Tensor) -> Tensor:
     return tf.raw_ops.DenseBincount(input=values, size=length, weights=unweighted)
 
 
-KERNELS = Kernels(_bits, _segment_sum, _segment_max, _histogram, _select)
+KERNELS = Kernels(
+    bits=_bits,
+    segment_sum=tf.math.unsorted_segment_sum,
+    segment_max=tf.math.unsorted_segment_max,
+    histogram=_histogram,
+    select=_select,
+)

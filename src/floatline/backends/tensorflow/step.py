@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -111,11 +111,7 @@ class TensorFlowStep:
 
     def trace(self, state: State, batch: Batch) -> Trace:
         """Runs the step from `state` with a float32 shadow; the user's variables stay."""
-        kept = self.snapshot()
-        try:
-            return self._run_traced(state, batch)[0]
-        finally:
-            self.restore(kept)
+        return self._run_traced(state, batch)[0]
 
     def traced_state(self, state: State, batch: Batch) -> dict[str, Tensor]:
         """What the traced step gives each variable: for comparison with the step itself."""
@@ -126,7 +122,17 @@ class TensorFlowStep:
         step, tensors = self._builder.graph_for(batch)
         if step.concrete not in self._traced:
             self._traced[step.concrete] = TracedProgram(step)
-        return self._traced[step.concrete].run(_values(step, state), tensors)
+        program = self._traced[step.concrete]
+        with self._restored() if program.in_place else contextlib.nullcontext():
+            return program.run(_values(step, state), tensors)
+
+    @contextlib.contextmanager
+    def _restored(self) -> Iterator[None]:
+        kept = self.snapshot()
+        try:
+            yield
+        finally:
+            self.restore(kept)
 
     def float32(
         self, state: State, *, rounded: bool = False, rebuilt: bool = False
