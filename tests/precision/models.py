@@ -94,4 +94,5 @@ def compute_dtypes(model: Any) -> set[str]:
 
 def rounded(x: Array, dtype: str) -> Array:
     """The values as a format holds them."""
-    return np.array(keras.ops.convert_to_numpy(keras.ops.cast(keras.ops.cast(x, dtype), "float32")))
+    low = keras.ops.cast(keras.ops.convert_to_tensor(x), dtype)
+    return np.array(keras.ops.convert_to_numpy(keras.ops.cast(low, "float32")))

@@ -60,6 +60,7 @@ def apply(plan: Plan, model: Any, *, strict: bool = True, lasting: bool = True) 
     if strict:
         refuse_unmatched(unmatched(plan, found), found)
     undoing = contextlib.ExitStack()
+    undoing.callback(loss_scaling.drop_automatic, model, getattr(model, "optimizer", None))
     try:
         changes = _change(plan, model, found, undoing)
     except BaseException:
@@ -133,9 +134,12 @@ def _set_policy(
         return []
     # Variables that the layer made in a dtype of its own choice stay in it.
     cast = [v for v in own_variables(layer) if str(v.dtype) == before]
-    cast += slots_of(getattr(model, "optimizer", None), cast)
+    slots = slots_of(getattr(model, "optimizer", None), cast)
+    cast += [slot for slot in slots if str(slot.dtype) == before]
+    undoing.callback(optimizers.find_variables_anew, model)
     for variable in cast:
         undoing.callback(convert(variable, after))
+    optimizers.find_variables_anew(model)
     return [VariableChange(v.path, before, after) for v in cast]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any
@@ -17,6 +18,8 @@ from floatline.precision.changes import Changes
 from floatline.precision.hooks import scales_loss
 from floatline.precision.matching import places, refuse_unmatched, unmatched
 from floatline.precision.plan import Plan
+from floatline.scaling.guard import guard
+from floatline.scaling.optimizer import LossScaleOptimizer
 
 Listener = Callable[[Any, Changes], None]
 """Told of a model and of what changed in it."""
@@ -109,12 +112,34 @@ class Enabled:
     def _on_training(
         self, original: Callable[..., Any], model: Any, *args: Any, **kwargs: Any
     ) -> Any:
-        """Only now a subclassed model is sure to have all of its layers."""
+        """Only now a subclassed model is sure to have all of its layers, if it is built."""
+        if model.train_function is not None and not kwargs.get("force"):
+            return original(model, *args, **kwargs)
+        if model.built:
+            self._prepare(model)
+            return original(model, *args, **kwargs)
+        original(model, *args, **kwargs)
+        step = model.train_function
+
+        @functools.wraps(step)
+        def first_step(*arguments: Any) -> Any:
+            """TensorFlow builds the model while it traces the first step."""
+            logs = step(*arguments)
+            if model.train_function is first_step:
+                model.train_function = None
+                self._prepare(model)
+                model.make_train_function()
+            return logs
+
+        model.train_function = first_step
+        return step
+
+    def _prepare(self, model: Any) -> None:
         with self._noted():
             self._check(model)
-            if model.train_function is None:
-                self._settle(model)
-        return original(model, *args, **kwargs)
+            self._settle(model)
+        if isinstance(model.optimizer, LossScaleOptimizer):
+            guard(model)  # `fit` does so too, but has begun by now.
 
     def _check(self, model: Any) -> None:
         """The plan must fit the first model that trains; others may lack some of its layers."""

@@ -1,4 +1,4 @@
-"""One forward pass without values: which dtypes and shapes each layer is given and returns."""
+"""One forward pass under watch: which dtypes and shapes each layer is given and returns."""
 
 from __future__ import annotations
 
@@ -32,7 +32,9 @@ class Forward:
 
 
 def observe(model: Any, specification: Any) -> Forward:
-    """Runs the model's forward pass on symbolic inputs; no values are computed or changed.
+    """Runs the model's forward pass without values, or on zeros; nothing of the model changes.
+
+    On PyTorch Keras' inference of shapes forgets that weights are cast, so it really runs there.
 
     Args:
         model: A built Keras model.
@@ -40,7 +42,11 @@ def observe(model: Any, specification: Any) -> Forward:
     """
     seen = Forward()
     with _watched(seen):
-        _Pass(model, seen).compute_output_spec(specification)
+        if keras.backend.backend() == "torch":
+            with keras.StatelessScope():
+                model(keras.tree.map_structure(_zeros, specification))
+        else:
+            _Pass(model).compute_output_spec(specification)
     return seen
 
 
@@ -57,15 +63,16 @@ def dtype_of(tensor: Any) -> str:
 class _Pass(keras.Operation):  # type: ignore[misc]  # (Keras carries no types)
     """The model as an operation, whose output Keras computes without values."""
 
-    def __init__(self, model: Any, seen: Forward) -> None:
+    def __init__(self, model: Any) -> None:
         super().__init__()
-        self._run, self._seen = model, seen
+        self._run = model
 
     def call(self, inputs: Any) -> Any:
-        # On PyTorch Keras tries several devices; only the pass that succeeds counts.
-        self._seen.calls.clear()
-        self._seen.cast_variables.clear()
         return self._run(inputs)
+
+
+def _zeros(tensor: Any) -> Any:
+    return keras.ops.zeros(tensor.shape, dtype=tensor.dtype)
 
 
 @contextlib.contextmanager

@@ -32,8 +32,8 @@ LOSS_NOTE = (
 def inspect(model: Any, x: Any = None, *, batch_size: int = 32) -> Inspection:
     """Shows in which dtypes a model keeps, casts, computes and returns, and what that costs.
 
-    The forward pass is run once without values, as Keras does to infer shapes, so the dtypes are
-    those that the layers really see. Nothing of the model is changed.
+    The forward pass is run once, as Keras does to infer shapes (on PyTorch: on zeros), so the
+    dtypes are those that the layers really see. Nothing of the model is changed.
 
     Args:
         model: A Keras model. One that is not built yet is described by its policies alone.

@@ -82,6 +82,19 @@ def settle(
     return f"attached: {made.scale!r}"
 
 
+def drop_automatic(model: Any, before: Any) -> None:
+    """Takes away what Keras has wrapped by itself while the model's policy was another one.
+
+    Args:
+        model: A Keras model with its own policy again.
+        before: The optimizer that it had first, which stays.
+    """
+    optimizer = getattr(model, "optimizer", None)
+    automatic = type(optimizer) is keras.optimizers.LossScaleOptimizer and optimizer is not before
+    if automatic and not explicitly_scaled(model) and model.dtype_policy.name != "mixed_float16":
+        _put(model, model.optimizer.inner_optimizer, None)
+
+
 def explicitly_scaled(model: Any) -> bool:
     """Whether the optimizer that was given to `compile` scales the loss, so that it is wanted."""
     compiled_with = getattr(getattr(model, "_compile_config", None), "config", {})

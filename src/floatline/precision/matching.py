@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import Any
 
 from floatline.errors import InputError
 from floatline.layers import walk
 from floatline.precision.plan import Plan
+from floatline.precision.policies import guess
 from floatline.precision.rule import Rule
 
 
@@ -78,10 +78,7 @@ def _inside(path: str, roots: Iterable[str]) -> bool:
 
 def _like(rule: Rule, found: Sequence[Place]) -> str:
     asked = rule.path or rule.regex
-    if asked is None:
-        known = sorted({type(place.layer).__name__ for place in found})
-        word = str(rule.layer_class)
-    else:
-        known, word = [place.shown for place in found], asked
-    close = get_close_matches(word, known, n=3, cutoff=0.5)
-    return f"Did you mean {' or '.join(repr(name) for name in close)}? " if close else ""
+    if asked is not None:
+        return guess(asked, [place.shown for place in found], at_most=3)
+    classes = sorted({type(place.layer).__name__ for place in found})
+    return guess(rule.layer_class, classes, at_most=3)

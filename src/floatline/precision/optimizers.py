@@ -32,6 +32,25 @@ def configure(model: Any, settings: Sequence[Setting], undoing: contextlib.ExitS
         setattr(optimizer, setting.name, setting.value)
 
 
+def find_variables_anew(model: Any) -> None:
+    """Tells the optimizer which of the model's variables is which, after some have been cast.
+
+    On TensorFlow it knows them by the resource that holds their value, which is another one then.
+    """
+    optimizer = getattr(model, "optimizer", None)
+    while optimizer is not None:
+        if optimizer.built:
+            _index(optimizer)
+        optimizer = getattr(optimizer, "inner_optimizer", None)
+
+
+def _index(optimizer: Any) -> None:
+    # Keras fills this table when the optimizer is built, and offers no other way to.
+    variables = optimizer._trainable_variables  # noqa: SLF001
+    keys = [optimizer._var_key(variable) for variable in variables]  # noqa: SLF001
+    optimizer._trainable_variables_indices = {key: n for n, key in enumerate(keys)}  # noqa: SLF001
+
+
 def _check(optimizer: Any, name: str) -> None:
     kind = type(optimizer).__name__
     if not hasattr(optimizer, name):

@@ -62,13 +62,18 @@ def policy_named(name: object, where: str = "") -> Policy:
     )
 
 
-def guess(name: object, known: Iterable[str]) -> str:
+def guess(name: object, known: Iterable[str], *, at_most: int = 1) -> str:
     """A question about what was meant, or nothing; ends with a blank.
+
+    Args:
+        name: What was received.
+        known: What is allowed.
+        at_most: How many names the question offers.
 
     Example:
 
     >>> guess("mixed_flaot16", POLICIES)
     "Did you mean 'mixed_float16'? "
     """
-    close = get_close_matches(str(name), list(known), n=3, cutoff=0.6)
+    close = get_close_matches(str(name), list(known), n=at_most, cutoff=0.6)
     return f"Did you mean {' or '.join(repr(word) for word in close)}? " if close else ""

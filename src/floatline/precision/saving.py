@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -30,13 +31,17 @@ def remember_sublayers(found: Sequence[Place], undoing: contextlib.ExitStack) ->
             _map(place.layer, different, undoing)
             # Keras gives no path to a sublayer that has nothing to build: attention's softmax.
             different = [(path, layer) for path, layer in different if not layer.path]
+            different += _of_backward_layer(place.layer)
         lost += [f"{place.shown}/{path}" for path, _ in different]
     return (_note(lost),) if lost else ()
 
 
 def _map(layer: Any, different: Sequence[tuple[str, Any]], undoing: contextlib.ExitStack) -> None:
     policies = {
-        sub.path: keras.dtype_policies.get(_plain_name(sub)) for _, sub in different if sub.path
+        # The end of a path, whatever the model around it is called when it is loaded.
+        f".*/{re.escape(path)}": keras.dtype_policies.get(_plain_name(sub))
+        for path, sub in different
+        if sub.path
     }
     if not policies:
         return
@@ -52,6 +57,20 @@ def _differing(layer: Any) -> list[tuple[str, Any]]:
         (path, sub)
         for path, sub in walk(layer)
         if computes_on_floats(sub) and (sub.compute_dtype, sub.variable_dtype) != own
+    ]
+
+
+def _of_backward_layer(layer: Any) -> list[tuple[str, Any]]:
+    """What differs in a backward layer: Keras makes it after the likeness of the forward one."""
+    if not isinstance(layer, keras.layers.Bidirectional):
+        return []
+    forward, backward = layer.forward_layer, layer.backward_layer
+    ahead = [forward, *(sub for _, sub in walk(forward))]
+    back = [("", backward), *walk(backward)]
+    return [
+        (f"{backward.name}/{path}".rstrip("/"), sub)
+        for (path, sub), like in zip(back, ahead, strict=False)
+        if (sub.compute_dtype, sub.variable_dtype) != (like.compute_dtype, like.variable_dtype)
     ]
 
 

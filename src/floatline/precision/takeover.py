@@ -104,6 +104,8 @@ class InspectionTakeover:
         """The models that are in no other one."""
         alive = [model for reference in self._models if (model := reference()) is not None]
         inner = {id(layer) for model in alive for _, layer in walk(model)}
+        # The graph that a sequential model builds of itself.
+        inner |= {id(getattr(model, "_functional", None)) for model in alive}
         return [model for model in alive if id(model) not in inner]
 
 

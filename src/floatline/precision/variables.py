@@ -43,10 +43,17 @@ def slots_of(optimizer: Any, variables: Iterable[Any]) -> list[Any]:
 
     Keras names them after the path of the variable they belong to.
     """
-    prefixes = tuple(f"{v.path.replace('/', '_')}_" for v in variables)
-    if optimizer is None or not prefixes:
+    if optimizer is None:
         return []
-    return [v for v in optimizer.variables if v.name.startswith(prefixes) and v.shape]
+    shapes = {f"{v.path.replace('/', '_')}_": tuple(v.shape) for v in variables}
+    return [
+        slot
+        for slot in optimizer.variables
+        if any(
+            slot.name.startswith(prefix) and tuple(slot.shape) == shape
+            for prefix, shape in shapes.items()
+        )
+    ]
 
 
 def _sublayers(layer: Any) -> list[Any]:

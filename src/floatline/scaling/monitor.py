@@ -48,7 +48,8 @@ class ScaleMonitor(keras.callbacks.Callback):  # type: ignore[misc]  # (Keras ca
         """Counts anew."""
         del epoch, logs
         self._steps = 0
-        self._skipped_before = self._report().skipped
+        optimizer = self.model.optimizer
+        self._skipped_before = self._report().skipped if optimizer.built else 0
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Looks at the counters, now and then."""
@@ -72,10 +73,7 @@ class ScaleMonitor(keras.callbacks.Callback):  # type: ignore[misc]  # (Keras ca
     def _report(self) -> ScaleReport:
         if hasattr(self.model, "jax_state_sync"):
             self.model.jax_state_sync()  # JAX' `fit` keeps the variables to itself between steps.
-        optimizer = self.model.optimizer
-        if not optimizer.built:
-            optimizer.build(self.model.trainable_variables)
-        report: ScaleReport = optimizer.report()
+        report: ScaleReport = self.model.optimizer.report()
         return report
 
     def _check(self, report: ScaleReport, idle: bool = False) -> None:

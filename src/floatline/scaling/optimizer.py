@@ -181,6 +181,7 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):  # type: ignore[m
             with keras.name_scope(self.name):
                 self.build(list(trainable_variables or ()))
         variables = list(trainable_variables or self._trainable_variables)
+        self._check_variables_are_known(variables)
         gradients = Gradients.of(grads, variables, self._get_variable_index)
         state = read_state(self)
         magnitudes = self._kernels.magnitudes(gradients.present)

@@ -62,9 +62,8 @@ class TensorFlowKernels:
 
         def train_step(data: Any) -> Any:
             optimizer = model.optimizer
-            if not hasattr(optimizer, "report"):
+            if not (hasattr(optimizer, "report") and _variables_exist(model, data)):
                 return step(data)
-            _create_variables(model, data)
             variables = [*model.non_trainable_variables, *model.metrics_variables]
             before = [tf.identity(variable.value) for variable in variables]
             skipped = tf.identity(optimizer.skipped.value)
@@ -84,12 +83,11 @@ class TensorFlowKernels:
         return False
 
 
-def _create_variables(model: Any, data: Any) -> None:
+def _variables_exist(model: Any, data: Any) -> bool:
     """Creates what is still missing: a variable that the step itself creates has no old value."""
     with contextlib.suppress(RuntimeError, ValueError):  # Then the step itself says what is wrong.
         model._symbolic_build(data_batch=data)  # noqa: SLF001 (what Keras does before a step on other backends)
-    if not model.optimizer.built:
-        model.optimizer.build(model.trainable_variables)
+    return bool(model.optimizer.built)
 
 
 def _put_back_unless(finite: Tensor, variables: Sequence[Any], before: Sequence[Tensor]) -> None:

@@ -8,6 +8,7 @@ from typing import Any, final
 import torch
 
 from floatline.backends.scaling_interface import Gradient, Tensor
+from floatline.backends.torch.undo import Backup
 
 
 @final
@@ -16,14 +17,15 @@ class TorchKernels:
 
     def magnitudes(self, gradients: Sequence[Gradient]) -> Tensor:
         """Each gradient's largest magnitude; a NaN passes through the maximum norm."""
-        filled = [g.detach() if g.numel() else g.new_zeros(1) for g in gradients]
-        norms = torch._foreach_norm(filled, torch.inf)  # noqa: SLF001 (the public optimizers' own multi-tensor operation)
-        return torch.stack(norms).float()
+        filled = [g if g.numel() else g.new_zeros(1) for g in gradients]
+        with torch.no_grad():
+            norms = torch._foreach_norm(filled, torch.inf)  # noqa: SLF001 (the public optimizers' own multi-tensor operation)
+            return torch.stack(norms).float()
 
     def unscale(self, gradients: Sequence[Gradient], scale: Tensor) -> list[Gradient]:
         """New gradients, divided by `scale`."""
-        divided: list[Gradient] = list(torch._foreach_div([g.detach() for g in gradients], scale))  # noqa: SLF001
-        return divided
+        with torch.no_grad():
+            return list(torch._foreach_div(list(gradients), scale))  # noqa: SLF001 (as above)
 
     def update_where(
         self,
@@ -34,9 +36,13 @@ class TorchKernels:
     ) -> None:
         """Updates, and then puts back what it wrote unless `finite`."""
         with torch.no_grad():
-            before = [variable.value.clone() for variable in variables]
+            before = _tensors(variables)
+            backup = Backup(before, finite)
             update(gradients)
-            _put_back_unless(finite, variables, before)
+            backup.restore()
+            for variable, old, new in zip(variables, before, _tensors(variables), strict=True):
+                if new is not old:  # In a `StatelessScope` some are replaced, not written to.
+                    variable.assign(torch.where(finite, new, old))
 
     def guarded_step(self, model: Any, step: Callable[..., Any]) -> Callable[..., Any]:
         """A train step that leaves no trace in `model` when its optimizer skips."""
@@ -80,6 +86,14 @@ def _exonerate(
         fails = torch.logical_not(applied | torch.isfinite(loss))
         optimizer.broken_losses.assign_add(fails.to(torch.int32))
         _put_back_unless(~fails, optimizer.scale_variables, scale)
+
+
+def _tensors(variables: Sequence[Any]) -> list[Tensor]:
+    """The tensors that are read and written now: Keras' `value`, which is slow, only if needed."""
+    raw = [v if isinstance(v, torch.Tensor) else v._value for v in variables]  # noqa: SLF001 (what `value` returns outside of scopes)
+    if all(v is r or v.value is r for v, r in zip(variables[:1], raw, strict=False)):
+        return raw
+    return [variable.value for variable in variables]
 
 
 KERNELS = TorchKernels()

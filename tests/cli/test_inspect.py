@@ -1,0 +1,92 @@
+"""`floatline inspect`: the script's model as it computes, without training it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import pytest
+from click.testing import Result
+
+from floatline import Plan
+from tests.cli.test_run import MODEL, save, write
+
+Run = Callable[..., Result]
+FIT = "model.fit(x, y, verbose=0)\nprint('trained')"
+
+LOOP = """
+variables = model.trainable_variables
+optimizer = keras.optimizers.SGD()
+optimizer.apply([np.ones(v.shape, "float32") for v in variables], variables)
+print('trained')
+"""
+
+
+def layers(result: Result) -> list[dict[str, object]]:
+    (document,) = json.loads(result.stdout)
+    found: list[dict[str, object]] = document["layers"]
+    return found
+
+
+@pytest.mark.parametrize("text", [FIT, "model.train_on_batch(x, y)\nprint('trained')", LOOP])
+def test_it_stops_before_training(run: Run, text: str) -> None:
+    methods = keras.Model.fit, keras.optimizers.Optimizer.apply, keras.Layer.__call__
+    result = run("inspect", write(text))
+    assert result.exit_code == 0, result.stderr
+    assert "Model 'small'" in result.stdout
+    assert "trained" not in result.stdout
+    assert (keras.Model.fit, keras.optimizers.Optimizer.apply, keras.Layer.__call__) == methods
+
+
+def test_no_handler_of_the_scripts_stops_it(run: Run) -> None:
+    result = run("inspect", write(f"try:\n    {FIT.splitlines()[0]}\nexcept Exception:\n    pass"))
+    assert "Model 'small'" in result.stdout
+
+
+def test_a_script_that_does_not_train_shows_its_models(run: Run) -> None:
+    result = run("inspect", "--json", "-", write(""))
+    assert [layer["path"] for layer in layers(result)] == ["head"]
+
+
+def test_what_would_be_run(run: Run) -> None:
+    script = write(FIT)
+    (head,) = layers(run("inspect", "--precision", "mixed_float16", "--json", "-", script))
+    assert (head["variable_dtype"], head["compute_dtype"]) == ("float32", "float16")
+    plan = Plan.of("mixed_float16").with_rule("float32", path="head", reason="r")
+    (head,) = layers(run("inspect", "--plan", save(plan), "--json", "-", script))
+    assert head["compute_dtype"] == "float32"
+    assert keras.config.dtype_policy().name == "float32"
+
+
+def test_the_batch_size_counts(run: Run) -> None:
+    script = write(FIT)
+    (head,) = layers(run("inspect", "--batch-size", "16", "--json", "-", script))
+    assert head["activation_bytes"] == 16 * 1 * 4
+
+
+def test_a_file_and_the_terminal(run: Run) -> None:
+    result = run("inspect", "--json", "found.json", write(FIT))
+    assert "Layers" in result.stdout
+    assert json.loads(Path("found.json").read_text())[0]["model"] == "small"
+
+
+def test_standard_output_holds_the_json_alone(run: Run) -> None:
+    result = run("inspect", "--json", "-", write(f"print('hello')\n{FIT}"))
+    assert json.loads(result.stdout)
+    assert "hello" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("raise ValueError('mine')", ["failed by itself", "ValueError: mine"]),
+        ("sys.exit(3)", ["exited by itself with status 3"]),
+    ],
+)
+def test_a_script_that_fails(run: Run, text: str, words: list[str]) -> None:
+    Path("train.py").write_text(f"{MODEL.split('x, y')[0]}{text}\n")
+    result = run("inspect", "train.py")
+    assert result.exit_code == 2
+    assert all(word in result.stderr for word in words)
