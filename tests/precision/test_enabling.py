@@ -182,6 +182,28 @@ def test_a_plan_need_not_fit_the_second_model() -> None:
     assert second.get_layer("other").compute_dtype == "float16"
 
 
+def test_handles_that_are_undone_in_another_order_do_nothing_more() -> None:
+    first, second = floatline.enable("mixed_float16"), floatline.enable("mixed_bfloat16")
+    first.undo()
+    second.undo()
+    keras.config.set_dtype_policy("float32")
+    model = dense(dtype="mixed_float16")
+    model.compile("sgd", "mse")
+    assert not isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
+
+
+def test_a_compile_hook_is_idle_once_it_is_undone() -> None:
+    model = dense()
+    first = Plan().with_optimizer("clipnorm", 1.0, reason="r").apply(model)
+    second = Plan().with_optimizer("weight_decay", 0.1, reason="r").apply(model)
+    first.undo()
+    model.compile("sgd", "mse")
+    assert (model.optimizer.clipnorm, model.optimizer.weight_decay) == (None, 0.1)
+    second.undo()
+    model.compile("sgd", "mse")
+    assert (model.optimizer.clipnorm, model.optimizer.weight_decay) == (None, None)
+
+
 def test_what_changed_is_told() -> None:
     told: list[tuple[str, Changes]] = []
     with enabled("mixed_float16", lambda model, changes: told.append((model.name, changes))):

@@ -31,7 +31,7 @@ def holding(plan: Plan, model: Any) -> dict[str, str]:
         ({"path": "attention/qu?ry"}, {"attention/query"}),
         ({"path": "both/*lstm", "sublayers": False}, {"both/forward_lstm", "both/backward_lstm"}),
         ({"regex": "both/(for|back)ward_lstm", "layer_class": "Dense"}, set()),
-        ({"layer_class": "LSTMCell"}, {f"both/{w}_lstm/lstm_cell" for w in ("forward", "backward")}),
+        ({"layer_class": "LSTMCell", "path": "*forward*"}, {"both/forward_lstm/lstm_cell"}),
         ({"layer_class": "EinsumDense", "path": "*/key"}, {"attention/key"}),
         ({"path": "functional", "sublayers": False}, {""}),
     ],
