@@ -94,6 +94,14 @@ def test_keras_wrapper_is_taken_over_with_its_scale() -> None:
     assert float(model.optimizer.dynamic_scale.value) == 64.0
 
 
+def test_what_the_user_chose_stays_when_layers_change() -> None:
+    model = dense()
+    given = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(), initial_scale=64.0)
+    model.compile(given, "mse")
+    floatline.enable("mixed_float16", model)
+    assert model.optimizer.scale.initial == 64.0
+
+
 def test_the_scale_starts_again_when_layers_change_and_comes_back() -> None:
     model = dense(dtype="mixed_float16")
     plan = Plan().with_loss_scale("dynamic", reason="r", initial=256.0)
