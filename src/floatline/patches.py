@@ -28,14 +28,26 @@ def wrapped(cls: type, name: str, around: Callable[..., Any]) -> Iterator[None]:
 
 
 def wrap(cls: type, name: str, around: Callable[..., Any]) -> Callable[[], None]:
-    """Does the same without an end: until the function that is returned is called."""
+    """Does the same without an end: until the function that is returned is called.
+
+    When somebody has wrapped the method again meanwhile, theirs stays and ours lets calls pass.
+    """
     owner = next(base for base in cls.__mro__ if name in vars(base))
     before = vars(owner)[name]
     original = before.__func__ if isinstance(before, staticmethod) else before
+    active = True
 
     @functools.wraps(original)
     def replacement(*args: Any, **kwargs: Any) -> Any:
-        return around(original, *args, **kwargs)
+        return around(original, *args, **kwargs) if active else original(*args, **kwargs)
 
-    setattr(owner, name, staticmethod(replacement) if name == "__new__" else replacement)
-    return lambda: setattr(owner, name, before)
+    installed = staticmethod(replacement) if name == "__new__" else replacement
+    setattr(owner, name, installed)
+
+    def unwrap() -> None:
+        nonlocal active
+        active = False
+        if vars(owner)[name] is installed:
+            setattr(owner, name, before)
+
+    return unwrap

@@ -109,7 +109,7 @@ def inspect_script(
     with contextlib.ExitStack() as stack:
         main = stack.enter_context(main_module(path, arguments))
         error = execute(code, main, after_keras(begin))
-        found = begun[0].conclude() if begun else ()
+        found = begun[0].conclude(error) if begun else ()
         if not found:
             raise script_error(path, error) from error
         return found

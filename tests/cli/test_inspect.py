@@ -60,6 +60,12 @@ def test_what_would_be_run(run: Run) -> None:
     assert keras.config.dtype_policy().name == "float32"
 
 
+def test_a_model_that_is_built_by_training_is_built_first(run: Run) -> None:
+    model = MODEL.replace("keras.Input((4,)), ", "")
+    (head,) = layers(run("inspect", "--json", "-", write(FIT, model)))
+    assert (head["parameters"], head["output_dtypes"]) == (5, ["float32"])
+
+
 def test_the_batch_size_counts(run: Run) -> None:
     script = write(FIT)
     (head,) = layers(run("inspect", "--batch-size", "16", "--json", "-", script))
@@ -86,7 +92,6 @@ def test_standard_output_holds_the_json_alone(run: Run) -> None:
     ],
 )
 def test_a_script_that_fails(run: Run, text: str, words: list[str]) -> None:
-    Path("train.py").write_text(f"{MODEL.split('x, y')[0]}{text}\n")
-    result = run("inspect", "train.py")
+    result = run("inspect", write(text))
     assert result.exit_code == 2
     assert all(word in result.stderr for word in words)

@@ -94,6 +94,14 @@ def test_keras_wrapper_is_taken_over_with_its_scale() -> None:
     assert float(model.optimizer.dynamic_scale.value) == 64.0
 
 
+def test_what_the_user_chose_stays_when_layers_change() -> None:
+    model = dense()
+    given = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(), initial_scale=64.0)
+    model.compile(given, "mse")
+    floatline.enable("mixed_float16", model)
+    assert model.optimizer.scale.initial == 64.0
+
+
 def test_the_scale_starts_again_when_layers_change_and_comes_back() -> None:
     model = dense(dtype="mixed_float16")
     plan = Plan().with_loss_scale("dynamic", reason="r", initial=256.0)
@@ -180,6 +188,28 @@ def test_a_plan_need_not_fit_the_second_model() -> None:
             model.compile("sgd", "mse")
             model.fit(x, y, verbose=0)
     assert second.get_layer("other").compute_dtype == "float16"
+
+
+def test_handles_that_are_undone_in_another_order_do_nothing_more() -> None:
+    first, second = floatline.enable("mixed_float16"), floatline.enable("mixed_bfloat16")
+    first.undo()
+    second.undo()
+    keras.config.set_dtype_policy("float32")
+    model = dense(dtype="mixed_float16")
+    model.compile("sgd", "mse")
+    assert not isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
+
+
+def test_a_compile_hook_is_idle_once_it_is_undone() -> None:
+    model = dense()
+    first = Plan().with_optimizer("clipnorm", 1.0, reason="r").apply(model)
+    second = Plan().with_optimizer("weight_decay", 0.1, reason="r").apply(model)
+    first.undo()
+    model.compile("sgd", "mse")
+    assert (model.optimizer.clipnorm, model.optimizer.weight_decay) == (None, 0.1)
+    second.undo()
+    model.compile("sgd", "mse")
+    assert (model.optimizer.clipnorm, model.optimizer.weight_decay) == (None, None)
 
 
 def test_what_changed_is_told() -> None:

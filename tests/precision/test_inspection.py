@@ -24,6 +24,7 @@ from tests.precision.models import (
     functional,
     nested,
     policies,
+    sequential,
     value,
 )
 
@@ -66,6 +67,27 @@ def test_outputs_are_counted_as_numpy_counts_them() -> None:
     counted = {one.path: one.activation_bytes for one in found.layers}
     assert counted == {"inner/a": first.nbytes, "pool": pooled.nbytes, "head": head.nbytes}
     assert found.activation_bytes == first.nbytes + pooled.nbytes + head.nbytes
+
+
+def test_loops_are_counted_as_a_whole() -> None:
+    model = sequential()
+    found = floatline.inspect(model, batch_size=5)
+    counted = {one.path: one.activation_bytes for one in found.layers if one.activation_bytes}
+    assert counted == {
+        "each": 5 * 6 * 3 * 4,
+        "rnn": 5 * 2 * 4,
+        "norm": 5 * 2 * 4,
+        "head": 5 * 2 * 4,
+    }
+
+
+def test_what_a_policy_does_not_change_is_seen() -> None:
+    """Keras runs the layer in `TimeDistributed` without its casts: the wrapper's policy counts."""
+    for path, copies in (("each/inner", 0), ("each", 2)):
+        model = sequential()
+        Plan().with_rule("mixed_float16", path=path, reason="r").apply(model)
+        inner = layer(floatline.inspect(model), "each/inner")
+        assert (inner.compute_dtype, inner.weight_casts) == ("float16", copies)
 
 
 @pytest.mark.parametrize("policy", ["float32", "mixed_float16", "mixed_bfloat16", "float16"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from floatline.errors import InputError
 from floatline.precision.plan import Plan
 from floatline.precision.policies import POLICIES
 from floatline.precision.rule import LOSS_SCALES, OPTIMIZER_SETTINGS, LossScale, Rule, Setting
+from tests.architecture import laws
 from tests.precision.plans import plans
 
 SCHEMA: dict[str, Any] = json.loads(
@@ -50,6 +52,13 @@ def test_the_schema_knows_what_the_records_know() -> None:
     assert parts["setting"]["properties"]["name"]["enum"] == list(OPTIMIZER_SETTINGS)
     named = set(parts["loss_scale"]["properties"]["settings"]["propertyNames"]["enum"])
     assert named == {name for settings in LOSS_SCALES.values() for name in settings}
+
+
+def test_the_example_of_the_document_is_a_plan() -> None:
+    page = (laws.ROOT / "docs" / "plan.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"^```json\n(.*?)^```$", page, re.M | re.S)
+    jsonschema.validate(json.loads(example), SCHEMA)
+    assert Plan.from_json(example).loss_scale == LossScale("fixed", "Measured.", {"value": 1024})
 
 
 def test_a_diff_shows_the_rule_that_was_added() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import click
 
-from floatline.cli.environment import quieten_tensorflow
 from floatline.cli.failures import debug_option
 from floatline.cli.precision import asked_for, precision_options
 from floatline.precision.changes import Changes
@@ -36,7 +35,6 @@ def run(
     it is the script's own.
     """
     asked = asked_for(precision, plan_file)
-    quieten_tensorflow()
     from floatline.scripts import run_script
 
     def told(model: str, changes: Changes) -> None:

@@ -126,20 +126,22 @@ class Enabled:
             """TensorFlow builds the model while it traces the first step."""
             logs = step(*arguments)
             if model.train_function is first_step:
-                model.train_function = None
-                self._prepare(model)
+                changed = self._prepare(model)
+                model.train_function = None if changed else step
                 model.make_train_function()
             return logs
 
         model.train_function = first_step
         return step
 
-    def _prepare(self, model: Any) -> None:
+    def _prepare(self, model: Any) -> bool:
+        """Whether the model had to be changed."""
         with self._noted():
             self._check(model)
-            self._settle(model)
+            changed = self._settle(model)
         if isinstance(model.optimizer, LossScaleOptimizer):
             guard(model)  # `fit` does so too, but has begun by now.
+        return changed
 
     def _check(self, model: Any) -> None:
         """The plan must fit the first model that trains; others may lack some of its layers."""
@@ -157,10 +159,12 @@ class Enabled:
             self.failure = error
             raise
 
-    def _settle(self, model: Any) -> None:
+    def _settle(self, model: Any) -> bool:
         changes = self._applied(model) if self._rules else self._scaled(model)
-        if changes != Changes():
+        changed = bool(changes.layers or changes.variables or changes.loss_scaling)
+        if changed:
             self._listener(model, changes)
+        return changed
 
     def _applied(self, model: Any) -> Changes:
         return apply(self.plan, model, strict=False, lasting=False).changes

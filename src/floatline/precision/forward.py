@@ -20,7 +20,7 @@ class Calls:
 
     inputs: list[Any] = field(default_factory=list)
     outputs: list[Any] = field(default_factory=list)
-    casts: int = 0
+    casts: list[int] = field(default_factory=list)
 
 
 @dataclass
@@ -83,7 +83,7 @@ def _watched(seen: Forward) -> Iterator[None]:
         outputs = original(layer, *args, **kwargs)
         calls.inputs += inputs
         calls.outputs += _tensors(outputs)
-        calls.casts += _casts(layer, inputs)
+        calls.casts.append(_casts(layer, inputs))
         return outputs
 
     def on_read(original: Callable[..., Any], variable: Any, value: Any) -> Any:

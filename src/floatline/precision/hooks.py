@@ -13,16 +13,22 @@ def after_compile(model: Any, act: Callable[[], object], undoing: contextlib.Exi
     """Calls `act` after every later `compile` of this model, until it is undone."""
     before = vars(model).get("compile")
     original = model.compile
+    active = True
 
     @functools.wraps(original)
     def compile_and_act(*args: Any, **kwargs: Any) -> None:
         original(*args, **kwargs)
-        if scales_loss(original, args, kwargs):
+        if active and scales_loss(original, args, kwargs):
             act()
+
+    def stop() -> None:
+        nonlocal active
+        active = False
+        _put_back(model, compile_and_act, before)
 
     # On the object and past `__setattr__`, which would have frameworks track it.
     object.__setattr__(model, "compile", compile_and_act)
-    undoing.callback(_put_back, model, compile_and_act, before)
+    undoing.callback(stop)
 
 
 def scales_loss(compile_: Callable[..., Any], args: tuple[Any, ...], kwargs: Any) -> bool:
@@ -35,7 +41,7 @@ def scales_loss(compile_: Callable[..., Any], args: tuple[Any, ...], kwargs: Any
 
 
 def _put_back(model: Any, ours: Any, before: Any) -> None:
-    if vars(model).get("compile") is not ours:
+    if vars(model).get("compile") is not ours:  # A later plan's hook calls ours, which is idle.
         return
     if before is None:
         object.__delattr__(model, "compile")

@@ -23,6 +23,9 @@ from floatline.precision.variables import own_variables
 
 _COMPARED = ("float32", "mixed_float16", "mixed_bfloat16", "float16", "bfloat16")
 
+_LOOPS = (keras.layers.RNN, keras.layers.TimeDistributed)
+"""Layers that call what is in them once per time step."""
+
 LOSS_NOTE = (
     "Compiled losses and metrics are computed in {floatx}; the optimizer updates the weights in "
     "the dtype that they are kept in."
@@ -72,27 +75,25 @@ def inspect(model: Any, x: Any = None, *, batch_size: int = 32) -> Inspection:
 
 
 def _layers(found: Sequence[Place], seen: Forward) -> Iterator[LayerInspection]:
-    inside_loops: set[str] = set()
+    loops = tuple(f"{place.path}/" for place in found if isinstance(place.layer, _LOOPS))
     for place in found:
-        layer = place.layer
-        if isinstance(layer, keras.layers.RNN):
-            inside_loops.add(f"{place.path}/")
-        if computes_on_floats(layer) and not is_container(layer):
-            in_loop = place.path.startswith(tuple(inside_loops)) if inside_loops else False
-            yield _layer(place, seen, counts=_returns_its_own(layer) and not in_loop)
+        if computes_on_floats(place.layer) and not is_container(place.layer):
+            yield _layer(place, seen, in_loop=place.path.startswith(loops))
 
 
 def _returns_its_own(layer: Any) -> bool:
     """Whether outputs are counted here: of layers without sublayers, and of loops as a whole."""
-    return isinstance(layer, keras.layers.RNN) or not children(layer)
+    return isinstance(layer, _LOOPS) or not children(layer)
 
 
-def _layer(place: Place, seen: Forward, *, counts: bool) -> LayerInspection:
+def _layer(place: Place, seen: Forward, *, in_loop: bool) -> LayerInspection:
+    """What is known of one layer; a call in a loop stands for all of them."""
     layer = place.layer
     calls = seen.calls.get(id(layer), Calls())
     weights = [v for v in own_variables(layer) if str(v.dtype) in FORMATS]
     cast = [(v, seen.cast_variables[id(v)]) for v in weights if id(v) in seen.cast_variables]
-    outputs = [tensor for tensor in calls.outputs if dtype_of(tensor) in FORMATS] if counts else []
+    counted = calls.outputs if _returns_its_own(layer) and not in_loop else []
+    outputs = [tensor for tensor in counted if dtype_of(tensor) in FORMATS]
     return LayerInspection(
         path=place.shown,
         layer_class=type(layer).__name__,
@@ -107,7 +108,7 @@ def _layer(place: Place, seen: Forward, *, counts: bool) -> LayerInspection:
         copy_bytes=sum(_bytes(v, dtype) for v, dtype in cast),
         activation_bytes=sum(_bytes(tensor, dtype_of(tensor)) for tensor in outputs),
         activations=sum(size(tensor) for tensor in outputs),
-        input_casts=calls.casts,
+        input_casts=sum(calls.casts[:1] if in_loop else calls.casts),
         weight_casts=len(cast),
         keeps_float32=why_float32(layer, [v for v in weights if id(v) not in seen.cast_variables]),
         misfits=misfits(layer),

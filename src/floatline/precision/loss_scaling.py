@@ -12,6 +12,7 @@ from floatline.precision.rule import LossScale
 from floatline.scaling.calibrated import CalibratedScale
 from floatline.scaling.optimizer import LossScaleOptimizer
 from floatline.scaling.scales import DynamicScale, FixedScale, NoScale
+from floatline.scaling.variables import law_of
 
 _SCALES = {
     "none": NoScale,
@@ -71,12 +72,13 @@ def settle(
     ours = isinstance(optimizer, LossScaleOptimizer)
     if ours and not restart and scale in (None, optimizer.scale):
         return None
-    if scale is None and ours:
-        scale = optimizer.scale
+    chosen = wrapped and explicitly_scaled(model)
+    if scale is None and chosen:
+        scale = law_of(optimizer)
     inner = optimizer.inner_optimizer if wrapped else optimizer
     undoing.callback(setattr, inner, "loss_scale_factor", inner.loss_scale_factor)
-    # A wrapper that the user chose, or that has trained, is taken over with its scale and state.
-    taken = wrapped and not restart and (explicitly_scaled(model) or optimizer.built)
+    # A wrapper that the user chose, or that has trained, is taken over with its state.
+    taken = not restart and (chosen or (wrapped and optimizer.built))
     made = LossScaleOptimizer(optimizer if taken else inner, scale=scale)
     _install(model, made, undoing)
     return f"attached: {made.scale!r}"

@@ -52,15 +52,22 @@ class InspectionTakeover:
             stack.enter_context(wrapped(keras.Layer, "__new__", self._on_new_layer))
             yield
 
-    def conclude(self) -> tuple[Inspection, ...]:
-        """What was found, when the script has ended.
+    def conclude(self, error: BaseException | None) -> tuple[Inspection, ...]:
+        """What was found, when the script has ended with `error` or by itself.
+
+        Returns:
+            The model that the script would train; every model that it made when it ended well
+            without training; nothing when it failed.
 
         Raises:
             Exception: The model cannot be inspected.
         """
         if self._error is not None:
             raise self._error
-        return self._found or tuple(self._inspect(model) for model in self._outermost())
+        ended_well = error is None or (isinstance(error, SystemExit) and not error.code)
+        if self._found or not ended_well:
+            return self._found
+        return tuple(self._inspect(model) for model in self._outermost())
 
     def _on_training(
         self,
@@ -98,7 +105,11 @@ class InspectionTakeover:
         raise Unwind
 
     def _inspect(self, model: Any, x: Any = None) -> Inspection:
-        return inspect(model, _plain(x), batch_size=self._batch_size)
+        given = _plain(x)
+        if given is not None and not model.built:
+            with contextlib.suppress(Exception):  # The inspection says that it is not built.
+                model(keras.tree.map_structure(lambda leaf: leaf[:1], given))
+        return inspect(model, given, batch_size=self._batch_size)
 
     def _outermost(self) -> list[Any]:
         """The models that are in no other one."""
