@@ -1,0 +1,179 @@
+"""Watches JAX trace a training step: which layer and optimizer made each operation.
+
+A jaxpr keeps name scopes and Python stacks, but neither layer objects nor what is handed to the
+optimizer, and it holds literals rounded. While a step is `observed`, layers and optimizers open
+numbered name scopes, losses and gradients are marked, and the rounding of a literal stays an
+operation of its own; everything that is replaced in Keras and JAX is put back on exit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import keras
+import numpy as np
+from jax.ad_checkpoint import checkpoint_name
+
+from floatline.backends.jax.harvest import GRADIENT_MARK, LOSS_MARK
+from floatline.backends.jax.jaxprs import LAYER_SCOPE, UPDATE_SCOPE
+from floatline.backends.jax.lanes import LOW
+
+
+@dataclass(slots=True)
+class Observed:
+    """What was seen of one run of the step function.
+
+    Attributes:
+        layers: The layers that ran, by the number of their name scope.
+        optimizers: The outermost optimizers that were applied.
+        gradients: `(gradient, path of its variable)` as handed to them.
+    """
+
+    layers: list[keras.Layer] = field(default_factory=list)
+    optimizers: list[Any] = field(default_factory=list)
+    gradients: list[tuple[Any, str]] = field(default_factory=list)
+
+
+@contextlib.contextmanager
+def observing() -> Iterator[Observed]:
+    """While active, fills an `Observed` and marks what JAX traces."""
+    observed = Observed()
+    optimizer = _Optimizers(observed)
+    with contextlib.ExitStack() as stack:
+        enter = stack.enter_context
+        for name in ("__call__", "stateless_call"):
+            enter(replaced(keras.Layer, name, lambda call: _scoped(call, observed)))
+        kinds = (keras.optimizers.Optimizer, keras.optimizers.LossScaleOptimizer)
+        for name, around in (
+            ("stateless_apply", optimizer.stateless_apply),
+            ("apply", optimizer.apply),
+            ("scale_loss", _marking_loss),
+        ):
+            for owner in {_owner(kind, name) for kind in kinds}:
+                enter(replaced(owner, name, around))
+        enter(unrounded_literals())
+        yield observed
+
+
+def _owner(kind: type, name: str) -> type:
+    return next(c for c in kind.__mro__ if name in vars(c))
+
+
+def _scoped(original: Callable[..., Any], observed: Observed) -> Callable[..., Any]:
+    def call(layer: keras.Layer, *args: Any, **kwargs: Any) -> Any:
+        number = next((n for n, known in enumerate(observed.layers) if known is layer), None)
+        if number is None:
+            number = len(observed.layers)
+            observed.layers.append(layer)
+        with jax.named_scope(f"{LAYER_SCOPE}{number}"):
+            return original(layer, *args, **kwargs)
+
+    return call
+
+
+class _Optimizers:
+    """Marks what the outermost optimizer is handed."""
+
+    def __init__(self, observed: Observed) -> None:
+        self._observed = observed
+        self._depth = 0
+
+    def stateless_apply(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def call(optimizer: Any, optimizer_variables: Any, grads: Any, variables: Any) -> Any:
+            with self._applying(optimizer, grads, optimizer._trainable_variables) as marked:  # noqa: SLF001 (Keras keeps no public list)
+                return original(optimizer, optimizer_variables, marked, variables)
+
+        return call
+
+    def apply(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def call(optimizer: Any, grads: Any, trainable_variables: Any = None) -> Any:
+            variables = trainable_variables
+            if variables is None:
+                variables = optimizer._trainable_variables  # noqa: SLF001 (Keras' own default)
+            with self._applying(optimizer, grads, variables) as marked:
+                return original(optimizer, marked, trainable_variables)
+
+        return call
+
+    @contextlib.contextmanager
+    def _applying(self, optimizer: Any, grads: Any, variables: Any) -> Iterator[Any]:
+        marked = grads if self._depth else self._marked(optimizer, list(grads), variables)
+        self._depth += 1
+        try:
+            with jax.named_scope(UPDATE_SCOPE):
+                yield marked
+        finally:
+            self._depth -= 1
+
+    def _marked(self, optimizer: Any, grads: Sequence[Any], variables: Any) -> list[Any]:
+        if not any(optimizer is known for known in self._observed.optimizers):
+            self._observed.optimizers.append(optimizer)
+        marked = []
+        for gradient, variable in zip(grads, variables, strict=False):
+            path = getattr(variable, "path", "")
+            if gradient is not None:
+                self._observed.gradients.append((gradient, path))
+                gradient = checkpoint_name(gradient, GRADIENT_MARK + path)
+            marked.append(gradient)
+        return marked
+
+
+def _marking_loss(original: Callable[..., Any]) -> Callable[..., Any]:
+    def scale_loss(optimizer: Any, loss: Any) -> Any:
+        return original(optimizer, checkpoint_name(loss, LOSS_MARK))
+
+    return scale_loss
+
+
+@contextlib.contextmanager
+def unrounded_literals() -> Iterator[None]:
+    """While active, a number in the code that becomes a 16-bit float is rounded in the jaxpr.
+
+    JAX rounds it while it traces, and then nobody can tell 1e-8 from 0. Where its inside looks
+    different from what is known here, nothing is replaced: literals are then shown as they are
+    rounded, and all else is the same.
+    """
+    from jax._src.interpreters import partial_eval
+    from jax._src.lax import lax
+
+    rules = getattr(partial_eval, "const_fold_rules", None)
+    primitive = jax.lax.convert_element_type_p
+    with contextlib.ExitStack() as stack:
+        if isinstance(rules, dict) and primitive in rules:
+            stack.callback(rules.__setitem__, primitive, rules[primitive])
+            rules[primitive] = _folding(rules[primitive])
+            if "_convert_element_type" in vars(lax):
+                stack.enter_context(replaced(lax, "_convert_element_type", _converting))
+        yield
+
+
+def _folding(original: Callable[..., Any]) -> Callable[..., Any]:
+    def fold(constants: Any, params: Any, avals: Any) -> Any:
+        return None if params.get("new_dtype") in LOW else original(constants, params, avals)
+
+    return fold
+
+
+def _converting(original: Callable[..., Any]) -> Callable[..., Any]:
+    def convert(operand: Any, new_dtype: Any = None, *args: Any, **kwargs: Any) -> Any:
+        number = type(operand) in (int, float) or isinstance(operand, np.floating)
+        if number and new_dtype in LOW:
+            operand = original(np.float32(operand), np.dtype(np.float32))
+        return original(operand, new_dtype, *args, **kwargs)
+
+    return convert
+
+
+@contextlib.contextmanager
+def replaced(owner: Any, name: str, wrapper: Any) -> Iterator[None]:
+    """While active, `owner.name` is `wrapper` of what it was."""
+    original = vars(owner)[name]
+    setattr(owner, name, wrapper(original))
+    try:
+        yield
+    finally:
+        setattr(owner, name, original)
