@@ -88,7 +88,7 @@ class TracedProgram:
         self._rows: list[int] = []
         self._gradients: list[GradientSite] = []
         self._losses: tuple[int, ...] = ()
-        self._function = jax.jit(self._build)
+        self._function = jax.jit(self._build, compiler_options=_quickly_compiled())
 
     def run(self, inputs: Sequence[Array]) -> tuple[Trace, list[Array]]:
         """Traces one step; returns the trace and what the step computed."""
@@ -115,15 +115,39 @@ class TracedProgram:
         setting = Setting((COMPUTED, SHADOW), provenance, self._omissions)
         frame = Frame(setting, Recorder(ledger), Harvest(), updated=_updated(step))
         outputs, losses, gradients = _interpret(step, frame, inputs)
-        self._losses = tuple(max(ledger.resolve(v.sources)) for v in losses if v.sources)
-        self._gradients = [
-            GradientSite(path, layer_path(path, step.root), max(ledger.resolve(value.sources)))
-            for path, value in gradients
-            if value.sources
-        ]
         assert frame.recorder is not None
+        self._losses = tuple(_site(frame.recorder, v, Place(None, *_LOSS)) for v in losses)
+        self._gradients = [
+            GradientSite(path, layer, _site(frame.recorder, v, Place(layer, *_GRADIENT)))
+            for path, v in gradients
+            for layer in [layer_path(path, step.root)]
+        ]
         self._rows, pack = frame.recorder.finish()
         return (pack or empty(0)), [jnp.asarray(value.lead) for value in outputs]
+
+
+def _quickly_compiled() -> dict[str, Any]:
+    """A traced step is large and runs only a few times: on a CPU, compiling it takes longest.
+
+    LLVM's optimisations are left out; XLA's own, which decide what is rounded, are the same.
+    """
+    if jax.default_backend() != "cpu":
+        return {}
+    return {"xla_backend_optimization_level": "0", "xla_llvm_disable_expensive_passes": True}
+
+
+_LOSS = ("Loss", "loss", "forward")
+_GRADIENT = ("Gradient", "gradient", "backward")
+
+
+def _site(recorder: Recorder, value: Value, place: Place) -> int:
+    """The site of a value: where it was computed, or one of its own when it was put together."""
+    sources = recorder.ledger.resolve(value.sources)
+    if len(sources) == 1:
+        return sources[0]
+    dtype, shape = dtype_of(value.lead).name, np.shape(value.lead)
+    description = Description(place, "value", dtype, shape, value.sources)
+    return recorder.measure(description, value.lead, value.lanes[-1], upcast(value.lead))
 
 
 def _updated(step: StepJaxpr) -> dict[Any, str]:

@@ -19,8 +19,10 @@ def _convert(frame: Frame, equation: Any, inputs: Sequence[Value]) -> Sequence[V
     """A cast; that of a literal is where a number in the code is rounded."""
     (value,) = inputs
     dtype = equation.params["new_dtype"]
-    if dtype not in LOW or not value.literal:
+    if not value.literal or not isinstance(dtype, np.dtype):
         return frame.compute(equation, inputs)
+    if dtype not in LOW:
+        return [frame.taken(np.asarray(value.lead).astype(dtype))]
     literal = np.asarray(value.lanes[-1]).astype(np.float32)
     with np.errstate(over="ignore"):  # That it overflows is what will be shown.
         rounded = literal.astype(dtype)

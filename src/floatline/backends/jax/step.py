@@ -62,6 +62,7 @@ class JaxStep:
         self._rebuilt: Builder | None = None
         self._plain: dict[int, PlainProgram] = {}
         self._traced: dict[int, TracedProgram] = {}
+        self._raised: dict[int, PlainProgram] = {}
         self._threads = Threads()
 
     # The real step
@@ -148,7 +149,8 @@ class JaxStep:
         builder = self._builder
         if rebuilt:
             self._rebuilt = builder = self._rebuilt or builder.rebuilt_in_float32()
-        return Float32Replay(builder, self._values(state), self._threads, rounded=rounded)
+        start = self._values(state)
+        return Float32Replay(builder, start, self._threads, self._raised, rounded=rounded)
 
 
 class Threads:
@@ -183,18 +185,25 @@ class Float32Replay:
         builder: Builds the step.
         variables: Values to start from.
         threads: Which inputs continue the outputs of the step before.
+        programs: The float32 programs built so far, which all replays of a step share.
         rounded: Round the weights through the step's low format first.
     """
 
     def __init__(
-        self, builder: Builder, variables: Sequence[Array], threads: Threads, *, rounded: bool
+        self,
+        builder: Builder,
+        variables: Sequence[Array],
+        threads: Threads,
+        programs: dict[int, PlainProgram],
+        *,
+        rounded: bool,
     ) -> None:
         self._builder = builder
         self._initial = list(variables)
         self._threads = threads
         self._rounded = rounded
         self._outputs: list[Array] | None = None
-        self._programs: dict[int, PlainProgram] = {}
+        self._programs = programs
 
     def advance(self, batch: Batch) -> Outcome:
         """Runs the next step in float32."""
