@@ -41,7 +41,7 @@ from floatline.backends.jax.lanes import (
     raised,
     upcast,
 )
-from floatline.backends.jax.primitives import MARK, MOVES, OPAQUE, REMATERIALIZED
+from floatline.backends.jax.primitives import MARK, MOVES, OPAQUE, OPAQUE_IN_LOW, REMATERIALIZED
 from floatline.backends.jax.provenance import Provenance
 from floatline.backends.jax.raising import raised_jaxprs
 from floatline.backends.jax.recorder import Omissions, Recorder
@@ -189,8 +189,9 @@ class Frame:
         """Runs an ordinary operation in every lane and has its outputs measured."""
         name = equation.primitive.name
         low = names_low_type(equation)
-        if name in OPAQUE:
-            return self.take(equation, inputs, OPAQUE[name])
+        reason = OPAQUE.get(name) or (OPAQUE_IN_LOW.get(name) if low else None)
+        if reason is not None:
+            return self.take(equation, inputs, reason)
         twin = _twin(equation) if low else dict(equation.params)
         try:
             lanes = self._run_lanes(equation, inputs, twin, low=low)

@@ -30,7 +30,6 @@ CALLS = {
 REMATERIALIZED = frozenset(["checkpoint", "remat", "remat2"])
 
 OPAQUE = {
-    "bitcast_convert_type": "reads the bits of its input",
     "debug_callback": "runs Python code",
     "ffi_call": "runs foreign code",
     "io_callback": "runs Python code",
@@ -39,7 +38,10 @@ OPAQUE = {
     "reduce_precision": "rounds to a format of its own",
     "tpu_custom_call": "runs a kernel of the user's",
 }
-"""Primitives that cannot run on float32 inputs in the same way, and why."""
+"""Primitives that run only once, for all lanes, and why."""
+
+OPAQUE_IN_LOW = {"bitcast_convert_type": "reads the bits of its input"}
+"""Primitives that cannot run on float32 inputs in the place of 16-bit ones, and why."""
 
 MARK = "name"
 """The primitive behind `jax.ad_checkpoint.checkpoint_name`: names a value and passes it on."""
