@@ -8,14 +8,17 @@ from floatline.records import Diagnosis as Diagnosis
 
 if TYPE_CHECKING:
     from floatline.pipeline import diagnose as diagnose
+    from floatline.pipeline import trace as trace
 
-__all__ = ["Budget", "Diagnosis", "diagnose", "training_step"]
+__all__ = ["Budget", "Diagnosis", "diagnose", "trace", "training_step"]
+
+_LAZY = ("diagnose", "trace")
 
 
 def __getattr__(name: str) -> Any:
-    """`diagnose` brings Keras and its framework along, so it is loaded when it is first named."""
-    if name == "diagnose":
-        from floatline.pipeline import diagnose
+    """These bring Keras and its framework along, so they are loaded when first named."""
+    if name in _LAZY:
+        from floatline import pipeline
 
-        return diagnose
+        return getattr(pipeline, name)
     raise AttributeError(f"module 'floatline' has no attribute {name!r}")

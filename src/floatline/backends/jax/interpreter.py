@@ -33,6 +33,7 @@ from floatline.backends.jax.lanes import (
     Stage,
     Value,
     dtype_of,
+    is_concrete,
     is_float,
     latest_stage,
     merge_sources,
@@ -90,7 +91,7 @@ class Frame:
     def run(self, jaxpr: Any, inputs: Sequence[Value]) -> list[Value]:
         """Runs a jaxpr; returns the values of its outputs."""
         inner, consts = opened(jaxpr)
-        values = dict(zip(inner.constvars, map(self.taken, consts), strict=True))
+        values = dict(zip(inner.constvars, map(self._constant, consts), strict=True))
         values |= dict(zip(inner.invars, inputs, strict=True))
         for equation in inner.eqns:
             known = [self._read(atom, values) for atom in equation.invars]
@@ -120,6 +121,11 @@ class Frame:
     def unmeasured(self) -> Frame:
         """The same frame with nothing measured."""
         return replace(self, recorder=None, harvest=None)
+
+    def _constant(self, array: Array) -> Value:
+        """An array that the function closes over; a single number is a literal."""
+        plain = isinstance(dtype_of(array), np.dtype) and np.ndim(array) == 0
+        return self.taken(np.asarray(array) if plain and is_concrete(array) else array)
 
     def _read(self, atom: Any, values: Mapping[Any, Value]) -> Value:
         if not hasattr(atom, "val"):

@@ -81,6 +81,11 @@ def dtype_of(array: Array) -> Any:
     return getattr(array, "dtype", None) or np.dtype(jax.dtypes.result_type(array))
 
 
+def is_concrete(array: Array) -> bool:
+    """Whether an array has its values already."""
+    return not isinstance(array, jax.core.Tracer)
+
+
 def is_float(dtype: Any) -> bool:
     """Whether values of the dtype are real floats."""
     return bool(jnp.issubdtype(dtype, jnp.floating))

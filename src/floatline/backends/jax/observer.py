@@ -15,12 +15,12 @@ from typing import Any
 
 import jax
 import keras
-import numpy as np
 from jax.ad_checkpoint import checkpoint_name
 
 from floatline.backends.jax.harvest import GRADIENT_MARK, LOSS_MARK
 from floatline.backends.jax.jaxprs import LAYER_SCOPE, UPDATE_SCOPE
-from floatline.backends.jax.lanes import LOW
+from floatline.backends.jax.literals import unrounded_literals
+from floatline.backends.jax.replacing import replaced
 
 
 @dataclass(slots=True)
@@ -127,53 +127,3 @@ def _marking_loss(original: Callable[..., Any]) -> Callable[..., Any]:
         return original(optimizer, checkpoint_name(loss, LOSS_MARK))
 
     return scale_loss
-
-
-@contextlib.contextmanager
-def unrounded_literals() -> Iterator[None]:
-    """While active, a number in the code that becomes a 16-bit float is rounded in the jaxpr.
-
-    JAX rounds it while it traces, and then nobody can tell 1e-8 from 0. Where its inside looks
-    different from what is known here, nothing is replaced: literals are then shown as they are
-    rounded, and all else is the same.
-    """
-    from jax._src.interpreters import partial_eval
-    from jax._src.lax import lax
-
-    rules = getattr(partial_eval, "const_fold_rules", None)
-    primitive = jax.lax.convert_element_type_p
-    with contextlib.ExitStack() as stack:
-        if isinstance(rules, dict) and primitive in rules:
-            stack.callback(rules.__setitem__, primitive, rules[primitive])
-            rules[primitive] = _folding(rules[primitive])
-            if "_convert_element_type" in vars(lax):
-                stack.enter_context(replaced(lax, "_convert_element_type", _converting))
-        yield
-
-
-def _folding(original: Callable[..., Any]) -> Callable[..., Any]:
-    def fold(constants: Any, params: Any, avals: Any) -> Any:
-        return None if params.get("new_dtype") in LOW else original(constants, params, avals)
-
-    return fold
-
-
-def _converting(original: Callable[..., Any]) -> Callable[..., Any]:
-    def convert(operand: Any, new_dtype: Any = None, *args: Any, **kwargs: Any) -> Any:
-        number = type(operand) in (int, float) or isinstance(operand, np.floating)
-        if number and new_dtype in LOW:
-            operand = original(np.float32(operand), np.dtype(np.float32))
-        return original(operand, new_dtype, *args, **kwargs)
-
-    return convert
-
-
-@contextlib.contextmanager
-def replaced(owner: Any, name: str, wrapper: Any) -> Iterator[None]:
-    """While active, `owner.name` is `wrapper` of what it was."""
-    original = vars(owner)[name]
-    setattr(owner, name, wrapper(original))
-    try:
-        yield
-    finally:
-        setattr(owner, name, original)

@@ -90,11 +90,8 @@ class Provenance:
         self, equations: Sequence[Any], layers: Sequence[Any]
     ) -> tuple[SourceLine | None, SourceLine | None]:
         """The user's line, else the line that made the layer; and the library's line."""
-        stacks = [_frames(equation) for equation in equations]
-        # A function that JAX traced before keeps the lines of its first caller: only its own
-        # inside counts, and then the operation that calls it.
-        own = [_inside_the_call(frames) for frames in stacks[1:]]
-        frames = [*stacks[:1], *own]
+        # JAX's stack of an operation inside a function begins with that function.
+        frames = [_frames(equation) for equation in equations]
         in_layer = (_users_line(_in_innermost_layer(some)) for some in reversed(frames))
         source = next(filter(None, in_layer), None)
         if source is None:
@@ -122,12 +119,6 @@ def _frames(equation: Any) -> tuple[SourceLine, ...]:
     entries = [index for index, frame in enumerate(frames) if frame.file == _ENTRY]
     inside = frames[entries[-1] + 1 :] if entries else frames
     return tuple(frame for frame in inside if not frame.file.startswith(_OUR_OWN))
-
-
-def _inside_the_call(frames: tuple[SourceLine, ...]) -> tuple[SourceLine, ...]:
-    """What runs inside the innermost function that JAX traces by itself."""
-    calls = [index for index, frame in enumerate(frames) if frame.file.endswith(_TRACING)]
-    return frames[calls[-1] + 1 :] if calls else frames
 
 
 def _in_innermost_layer(frames: tuple[SourceLine, ...]) -> tuple[SourceLine, ...]:
@@ -158,10 +149,6 @@ _ENTRY = os.path.join(os.path.dirname(os.path.abspath(__file__)), "builder.py")
 
 _KERAS = os.path.join("keras", "src", "")
 _JAX = os.path.join("jax", "_src", "")
-_TRACING = (
-    os.path.join(_JAX, "interpreters", "partial_eval.py"),
-    os.path.join(_JAX, "pjit.py"),
-)
 _LAYER_CALL = os.path.join(_KERAS, "layers", "layer.py")
 _PLUMBING = (
     *(os.path.join(_KERAS, name) for name in ("backend", "ops", "utils", "tree")),

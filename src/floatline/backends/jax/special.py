@@ -33,6 +33,11 @@ def _convert(frame: Frame, equation: Any, inputs: Sequence[Value]) -> Sequence[V
     return [frame.measured(equation, Value(lanes), literal, role="constant", constant=scalar)]
 
 
+def _copy(frame: Frame, equation: Any, inputs: Sequence[Value]) -> Sequence[Value]:
+    """A literal that is copied is still a literal."""
+    return inputs if inputs[0].literal else frame.compute(equation, inputs)
+
+
 def _reduce_precision(frame: Frame, equation: Any, inputs: Sequence[Value]) -> Sequence[Value]:
     """Rounds to a format without changing the dtype; float32 would not round."""
     from floatline.backends.jax.interpreter import bind
@@ -56,6 +61,8 @@ def _callback(frame: Frame, equation: Any, inputs: Sequence[Value]) -> Sequence[
 
 HANDLERS: dict[str, Handler] = {
     "convert_element_type": _convert,
+    "copy": _copy,
+    "copy_p": _copy,
     "debug_callback": _callback,
     "debug_print": _callback,
     "reduce_precision": _reduce_precision,

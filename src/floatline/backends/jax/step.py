@@ -69,11 +69,13 @@ class JaxStep:
 
     def prepare(self, batch: Batch) -> None:
         """Builds the step for `batch` without running it, so that its variables exist."""
+        self._known.build(batch)
         with contextlib.suppress(TraceError):
             self._builder.jaxpr_for(values_of(self._known.all()), batch)
 
     def run(self, batch: Batch) -> tuple[Any, Outcome]:
         """Runs the real step on the real variables; returns what it returned, and its outcome."""
+        self._known.build(batch)
         variables = self._known.all()
         before = values_of(variables)
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,6 +33,13 @@ class ModelVariables:
             list(model.metrics_variables),
         )
 
+    def build(self, batch: Any) -> None:
+        """Makes those that are not made yet; Keras' own trainer does it in the same way."""
+        if not getattr(self._model.optimizer, "built", True) or not self._model.built:
+            # What Keras cannot build, the step reports when it runs.
+            with contextlib.suppress(Exception):
+                self._model._symbolic_build(data_batch=batch)  # noqa: SLF001 (it has no public name)
+
     def all(self) -> list[Any]:
         """All of them, flat."""
         return [variable for group in self.groups() for variable in group]
@@ -48,6 +56,9 @@ class ModelVariables:
 
 class NoVariables:
     """Stands for the variables of a step that is given its whole state."""
+
+    def build(self, batch: Any) -> None:
+        """Nothing is to be made."""
 
     def all(self) -> list[Any]:
         """None."""
