@@ -10,6 +10,9 @@ import keras
 import numpy as np
 from keras import layers
 
+RATE = 2.0**-3
+"""Learning rate: a power of two, so that dividing by it rounds nothing."""
+
 Sample = tuple[keras.Model, tuple[np.ndarray, np.ndarray]]
 """A compiled model and one batch for it."""
 
@@ -32,10 +35,12 @@ def noise(*shape: int) -> np.ndarray:
 
 
 def regression(inputs: Any, outputs: Any, x: np.ndarray) -> Sample:
-    """A model on the way to random targets, by plain gradient descent with rate 1."""
+    """A model on the way to random targets, by plain gradient descent.
+
+    What a weight loses in one step tells its gradient: an independent way to read it.
+    """
     model = keras.Model(inputs, outputs)
-    # What a weight loses in one step is then its gradient: an independent way to read it.
-    model.compile(keras.optimizers.SGD(1.0), "mse")
+    model.compile(keras.optimizers.SGD(RATE), "mse")
     target = np.random.default_rng(1).normal(size=(len(x), *outputs.shape[1:])).astype("float32")
     return model, (x, target)
 

@@ -21,7 +21,7 @@ from floatline.backends.interface import Outcome
 from floatline.formats import FORMATS
 from floatline.pipeline import load_backend
 from floatline.records import Trace
-from tests.contract.samples import SAMPLES, policy
+from tests.contract.samples import RATE, SAMPLES, policy
 
 Values = dict[str, np.ndarray]
 CASES = [(name, "mixed_float16") for name in SAMPLES] + [("dense", "mixed_bfloat16")]
@@ -79,7 +79,7 @@ def independent(name: str, model: keras.Model) -> tuple[tuple[float, float], Val
     before = values(reference.trainable_variables)
     first = reference.train_on_batch(*batch)
     after = values(reference.trainable_variables)
-    gradients = {path: before[path] - after[path] for path in before}
+    gradients = {path: (before[path] - after[path]) / RATE for path in before}
     return (float(first), float(reference.train_on_batch(*batch))), gradients
 
 

@@ -51,6 +51,7 @@ class Harvest:
                 self._left.setdefault(id(value), value)
             if stage == Stage.FORWARD:
                 self._losses.pop(id(value), None)
+            if stage in (Stage.FORWARD, Stage.BACKWARD):
                 self._differentiated[id(value)] = value
 
     def made(self, stage: Stage, outputs: Sequence[Value], inputs: Sequence[Value]) -> None:
@@ -64,18 +65,19 @@ class Harvest:
         """Whether what is differentiated reads the value."""
         return id(value) in self._differentiated and _is_float(value)
 
-    def losses(self, outputs: Sequence[Value]) -> list[Value]:
+    def losses(self, returned: Sequence[Value]) -> list[Value]:
         """What was differentiated, before loss scaling where that is known.
 
         Args:
-            outputs: What the step returns; a loss among it is the one that people look at.
+            returned: What the step returns besides its state; a loss among it is the one that
+                people look at.
         """
         if self._marked_losses:
             return self._marked_losses[:1]
-        candidates = list(self._losses.values())
-        returned = {id(value) for value in outputs}
-        shown = [value for value in candidates if id(value) in returned]
-        return shown[:1] or candidates[-1:]
+        scalars = [v for v in returned if _is_float(v) and np.ndim(v.lead) == 0]
+        shown = [value for value in scalars if id(value) in self._losses]
+        late = [value for value in scalars if value.stage >= Stage.BACKWARD]
+        return shown[:1] or list(self._losses.values())[-1:] or late[:1]
 
     def gradients(
         self, outputs: Sequence[Value], updates: Mapping[int, str], parameters: Mapping[str, Any]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from jax import lax
 
-from floatline.backends.jax import nested, special
+from floatline.backends.jax import nested, sharded, special
 from floatline.backends.jax.harvest import Harvest
 from floatline.backends.jax.jaxprs import (
     UPDATE_SCOPE,
@@ -144,7 +144,7 @@ class Frame:
             return self.inside(equation, function).run(function, inputs)
         if self.harvest is not None:
             self.harvest.read(stage, inputs)
-        handler = nested.HANDLERS.get(name) or special.HANDLERS.get(name)
+        handler = _HANDLERS.get(name)
         if handler is None:
             outputs = self.compute(equation, inputs)
         else:
@@ -287,6 +287,9 @@ class Frame:
         )
         site = self.recorder.measure(description, value.lead, value.lanes[-1], local)
         return value._replace(sources=(site,))
+
+
+_HANDLERS = {**nested.HANDLERS, **sharded.HANDLERS, **special.HANDLERS}
 
 
 def measurable(value: Value) -> bool:

@@ -174,7 +174,8 @@ def _interpret(
         if harvest.differentiated(value)
     }
     updates = {after: step.paths[before] for before, after in step.continued.items()}
-    return outputs, harvest.losses(outputs), harvest.gradients(outputs, updates, parameters)
+    returned = [value for number, value in enumerate(outputs) if number not in updates]
+    return outputs, harvest.losses(returned), harvest.gradients(outputs, updates, parameters)
 
 
 def _input(step: StepJaxpr, frame: Frame, position: int, array: Array) -> Value:
