@@ -59,14 +59,14 @@ def examined(name: str, policy_name: str) -> Examined:
     untouched = everything(model)
     _, outcome = step.run(batch)
     real = values(model.variables)
-    traced = {path: keras.ops.convert_to_numpy(v) for path, v in step.traced_state(state, batch).items()}
+    traced = {
+        path: keras.ops.convert_to_numpy(v) for path, v in step.traced_state(state, batch).items()
+    }
     step.restore(state)
     training = step.float32(state)
     replayed = training.advance(batch), training.advance(batch)
     left = kept, untouched, everything(model)
-    return Examined(
-        model, trace, outcome, before, real, traced, left, replayed, losses, gradients
-    )
+    return Examined(model, trace, outcome, before, real, traced, left, replayed, losses, gradients)
 
 
 def independent(name: str, model: keras.Model) -> tuple[tuple[float, float], Values]:

@@ -13,10 +13,10 @@ from floatline.backends.interface import Backend, Batch, LayerSource
 from floatline.capture import configuration
 from floatline.capture.capture import Budget, Capture
 from floatline.capture.configuration import no_sources
+from floatline.capture.loop_state import next_state, with_state
 from floatline.capture.model import training_errors
 from floatline.capture.recording import Recording
 from floatline.capture.sources import user_line
-from floatline.capture.loop_state import next_state, with_state
 from floatline.errors import InputError, TrainingError
 from floatline.marks import MarkedStep
 from floatline.progress import Progress, silent

@@ -34,9 +34,7 @@ def operations(trace: Trace, phase: str | None = None) -> list[str]:
     ]
 
 
-def agrees_with_float32(
-    function: Callable[..., Any], *args: jax.Array, rel: float = 1e-5
-) -> Trace:
+def agrees_with_float32(function: Callable[..., Any], *args: jax.Array, rel: float = 1e-5) -> Trace:
     """Traces a function of half precision; its result's shadow is the function of float32.
 
     Args:

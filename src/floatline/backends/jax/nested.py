@@ -207,9 +207,7 @@ def _scan(frame: Frame, equation: Any, inputs: Sequence[Value]) -> Sequence[Valu
     params = equation.params
     first, second = params["num_consts"], params["num_consts"] + params["num_carry"]
     slices = [as_array(value) for value in inputs[second:]]
-    body = Body(
-        frame, equation, params["jaxpr"], inputs[:first], inputs[first:second], slices
-    )
+    body = Body(frame, equation, params["jaxpr"], inputs[:first], inputs[first:second], slices)
     carry, stacked = lax.scan(
         body.iterate,
         body.first(),

@@ -57,9 +57,7 @@ def _shard_map(frame: Frame, equation: Any, inputs: Sequence[Value]) -> Sequence
 
 def _per_lane(specs: Sequence[Any], together: Sequence[bool], lanes: int) -> list[Any]:
     return [
-        spec
-        for spec, one in zip(specs, together, strict=True)
-        for _ in range(1 if one else lanes)
+        spec for spec, one in zip(specs, together, strict=True) for _ in range(1 if one else lanes)
     ]
 
 
@@ -72,6 +70,6 @@ def _of_all_devices(pack: Pack) -> Pack:
     return Pack(pack.counts.sum(0), pack.sums.sum(0), pack.maxima.max(0))
 
 
-HANDLERS: dict[str, Callable[["Frame", Any, Sequence[Value]], Sequence[Value]]] = {
+HANDLERS: dict[str, Callable[[Frame, Any, Sequence[Value]], Sequence[Value]]] = {
     "shard_map": _shard_map
 }

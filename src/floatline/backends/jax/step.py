@@ -249,9 +249,7 @@ def _rounded_through(
     ]
 
 
-def _outcome(
-    step: StepJaxpr, program: PlainProgram, inputs: Sequence[Array], ran: Ran
-) -> Outcome:
+def _outcome(step: StepJaxpr, program: PlainProgram, inputs: Sequence[Array], ran: Ran) -> Outcome:
     finite = tuple(map(bool, np.asarray(ran.finite)))
     scale = scale_position(step.observed.optimizers, step.paths)
     return Outcome(
