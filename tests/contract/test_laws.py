@@ -36,6 +36,7 @@ class Examined:
 
     model: keras.Model
     trace: Trace
+    first: Outcome
     outcome: Outcome
     before: Values
     real: Values
@@ -50,23 +51,25 @@ class Examined:
 def examined(name: str, policy_name: str) -> Examined:
     with policy(policy_name):
         model, batch = SAMPLES[name]()
-    step = load_backend().keras_step(model, lambda layer: None)
+    step: Any = load_backend().keras_step(model, lambda layer: None)
     step.prepare(batch)
-    step.run(batch)  # The second step is looked at, whose state is no longer the initial one.
+    # The second step is looked at, whose state is no longer the initial one.
+    _, first = step.run(batch)
     state, before, kept = step.snapshot(), values(model.variables), everything(model)
     losses, gradients = independent(name, model)
     trace = step.trace(state, batch)
     untouched = everything(model)
     _, outcome = step.run(batch)
     real = values(model.variables)
-    traced = {
-        path: keras.ops.convert_to_numpy(v) for path, v in step.traced_state(state, batch).items()
-    }
+    after = step.traced_state(state, batch)
+    traced = {path: np.array(ops.convert_to_numpy(value)) for path, value in after.items()}
     step.restore(state)
     training = step.float32(state)
     replayed = training.advance(batch), training.advance(batch)
     left = kept, untouched, everything(model)
-    return Examined(model, trace, outcome, before, real, traced, left, replayed, losses, gradients)
+    return Examined(
+        model, trace, first, outcome, before, real, traced, left, replayed, losses, gradients
+    )
 
 
 def independent(name: str, model: keras.Model) -> tuple[tuple[float, float], Values]:
@@ -146,7 +149,8 @@ def test_the_outcome_says_what_the_step_did(name: str, policy_name: str) -> None
     assert e.outcome.variables == tuple(v.path for v in e.model.trainable_variables)
     sites = [e.trace.sites[gradient.site].statistics for gradient in e.trace.gradients]
     assert e.outcome.finite == tuple(numbers.nonfinite == 0 for numbers in sites)
-    assert e.outcome.loss_scale == (2.0**15 if policy_name == "mixed_float16" else None)
+    scale = 2.0**15 if e.first.applied else 2.0**14
+    assert e.outcome.loss_scale == (scale if policy_name == "mixed_float16" else None)
     assert e.outcome.applied == all(e.outcome.finite)
 
 

@@ -28,7 +28,7 @@ class Handler:
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
     ) -> Any:
-        self.calls.append((function.__name__, is_step()))  # type: ignore[attr-defined]
+        self.calls.append((function.__name__, is_step()))
         return function(*args, **kwargs)
 
 
@@ -40,7 +40,7 @@ def test_a_function_that_differentiates_is_a_step() -> None:
     handler = Handler()
     with find_steps(handler):
 
-        @jax.jit
+        @jax.jit  # type: ignore[untyped-decorator]
         def step(w: jax.Array) -> jax.Array:
             return w - 0.1 * jax.grad(loss)(w)
 
@@ -59,7 +59,7 @@ def test_what_a_step_calls_is_part_of_it() -> None:
     with find_steps(handler):
         inner = jax.jit(loss)
 
-        @jax.jit
+        @jax.jit  # type: ignore[untyped-decorator]
         def step(w: jax.Array) -> jax.Array:
             return w - jax.grad(inner)(w)
 

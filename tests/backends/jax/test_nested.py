@@ -37,7 +37,7 @@ def branched(x: jax.Array, w: jax.Array, d: Any) -> jax.Array:
 
 
 def remembered_twice(x: jax.Array, w: jax.Array, d: Any) -> jax.Array:
-    @jax.checkpoint
+    @jax.checkpoint  # type: ignore[untyped-decorator]
     def layer(h: jax.Array) -> jax.Array:
         return jnp.sin(h @ w.astype(d))
 
@@ -47,7 +47,7 @@ def remembered_twice(x: jax.Array, w: jax.Array, d: Any) -> jax.Array:
     return jax.grad(loss)(x).astype(d) * 3
 
 
-@jax.custom_vjp
+@jax.custom_vjp  # type: ignore[untyped-decorator]
 def clipped(x: jax.Array) -> jax.Array:
     return x * 2
 

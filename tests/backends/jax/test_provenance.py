@@ -18,13 +18,13 @@ X = noise(8, 6)
 Y = X[:, :1]
 
 
-class Squares(keras.layers.Layer):
+class Squares(keras.layers.Layer):  # type: ignore[misc]
     def call(self, x: Any) -> Any:
         x = ops.square(x)  # the square
         return x / ops.sum(x, axis=-1, keepdims=True)  # the division
 
 
-class Block(keras.layers.Layer):
+class Block(keras.layers.Layer):  # type: ignore[misc]
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.inner = keras.layers.Dense(4, name="inner")
@@ -54,12 +54,13 @@ def line_of(text: str) -> int:
     return next(n for n, line in enumerate(lines, 1) if line.endswith(f"# {text}"))
 
 
-def lines(trace: Trace, layer: str, operation: str, phase: str) -> set[tuple[str, int] | None]:
-    return {
-        s.place.source and (Path(s.place.source.file).name, s.place.source.line)
-        for s in trace.sites
-        if (s.place.layer, s.place.operation, s.place.phase) == (layer, operation, phase)
-    }
+def lines(trace: Trace, layer: str, operation: str, phase: str) -> set[tuple[str, int]]:
+    places = [
+        site.place
+        for site in trace.sites
+        if (site.place.layer, site.place.operation, site.place.phase) == (layer, operation, phase)
+    ]
+    return {(Path(p.source.file).name, p.source.line) for p in places if p.source is not None}
 
 
 @pytest.mark.parametrize("phase", ["forward", "backward"])

@@ -47,7 +47,7 @@ def test_a_real_step_is_the_users_own(options: dict[str, bool]) -> None:
 
 
 def test_a_step_of_the_users_own_is_traced() -> None:
-    class Model(keras.Model):
+    class Model(keras.Model):  # type: ignore[misc]
         def train_step(self, state: Any, data: Any) -> Any:
             logs, state = super().train_step(state, data)
             return {**logs, "twice": logs["loss"] * 2}, state
@@ -65,7 +65,7 @@ def test_a_step_of_the_users_own_is_traced() -> None:
 
 
 def test_a_step_that_jax_cannot_trace_still_runs() -> None:
-    class Model(keras.Model):
+    class Model(keras.Model):  # type: ignore[misc]
         def train_step(self, state: Any, data: Any) -> Any:
             logs, state = super().train_step(state, data)
             return {name: float(value) for name, value in logs.items()}, state

@@ -101,10 +101,10 @@ class Harvest:
                 named[id(found)] = path
         free = [path for path in parameters if path not in named.values()]
         for key, value in self._left.items():
-            path = next((p for p in free if parameters[p] == np.shape(value.lead)), None)
-            if key not in named and path is not None:
-                named[key] = path
-                free.remove(path)
+            fitting = [p for p in free if parameters[p] == np.shape(value.lead)]
+            if key not in named and fitting:
+                named[key] = fitting[0]
+                free.remove(fitting[0])
         return [Gradient(named[key], v) for key, v in self._left.items() if key in named]
 
     def _nearest(self, output: Value, shape: Any, taken: set[int]) -> Value | None:

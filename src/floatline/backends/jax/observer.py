@@ -30,12 +30,10 @@ class Observed:
     Attributes:
         layers: The layers that ran, by the number of their name scope.
         optimizers: The outermost optimizers that were applied.
-        gradients: `(gradient, path of its variable)` as handed to them.
     """
 
     layers: list[keras.Layer] = field(default_factory=list)
     optimizers: list[Any] = field(default_factory=list)
-    gradients: list[tuple[Any, str]] = field(default_factory=list)
 
 
 @contextlib.contextmanager
@@ -112,14 +110,11 @@ class _Optimizers:
     def _marked(self, optimizer: Any, grads: Sequence[Any], variables: Any) -> list[Any]:
         if not any(optimizer is known for known in self._observed.optimizers):
             self._observed.optimizers.append(optimizer)
-        marked = []
-        for gradient, variable in zip(grads, variables, strict=False):
-            path = getattr(variable, "path", "")
-            if gradient is not None:
-                self._observed.gradients.append((gradient, path))
-                gradient = checkpoint_name(gradient, GRADIENT_MARK + path)
-            marked.append(gradient)
-        return marked
+        paths = [getattr(variable, "path", "") for variable in variables]
+        return [
+            None if gradient is None else checkpoint_name(gradient, GRADIENT_MARK + path)
+            for gradient, path in zip(grads, paths, strict=False)
+        ]
 
 
 def _marking_loss(original: Callable[..., Any]) -> Callable[..., Any]:

@@ -116,9 +116,11 @@ class TracedProgram:
         frame = Frame(setting, Recorder(ledger), Harvest(), updated=_updated(step))
         outputs, losses, gradients = _interpret(step, frame, inputs)
         assert frame.recorder is not None
-        self._losses = tuple(_site(frame.recorder, v, Place(None, *_LOSS)) for v in losses)
+        self._losses = tuple(
+            _site(frame.recorder, v, Place(None, "Loss", "loss", "forward")) for v in losses
+        )
         self._gradients = [
-            GradientSite(path, layer, _site(frame.recorder, v, Place(layer, *_GRADIENT)))
+            GradientSite(path, layer, _site(frame.recorder, v, _gradient_place(layer)))
             for path, v in gradients
             for layer in [layer_path(path, step.root)]
         ]
@@ -136,15 +138,17 @@ def _quickly_compiled() -> dict[str, Any]:
     return {"xla_backend_optimization_level": "0", "xla_llvm_disable_expensive_passes": True}
 
 
-_LOSS = ("Loss", "loss", "forward")
-_GRADIENT = ("Gradient", "gradient", "backward")
+def _gradient_place(layer: str | None) -> Place:
+    return Place(layer, "Gradient", "gradient", "backward")
 
 
 def _site(recorder: Recorder, value: Value, place: Place) -> int:
-    """The site of a value: where it was computed, or one of its own when it was put together."""
-    sources = recorder.ledger.resolve(value.sources)
-    if len(sources) == 1:
-        return sources[0]
+    """The site of a value: where it was computed, or one of its own.
+
+    It needs one when it was put together from several, or is what a loop has left.
+    """
+    if len(value.sources) == 1 and value.sources[0] >= 0:
+        return value.sources[0]
     dtype, shape = dtype_of(value.lead).name, np.shape(value.lead)
     description = Description(place, "value", dtype, shape, value.sources)
     return recorder.measure(description, value.lead, value.lanes[-1], upcast(value.lead))

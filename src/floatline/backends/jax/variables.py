@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import keras
 
@@ -74,8 +73,7 @@ def values_of(variables: Sequence[Any]) -> list[Array]:
     return [variable._value for variable in variables]  # noqa: SLF001 (see above)
 
 
-@jax.jit
-def copied(arrays: list[Array]) -> list[Array]:
+def copied(arrays: Sequence[Array]) -> list[Array]:
     """The same values in memory of their own: Keras hands its arrays over to be overwritten."""
     return [jnp.copy(array) for array in arrays]
 
