@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -13,44 +13,35 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from floatline.backends.jax.lanes import Array
+from floatline.backends.jax.lanes import Array, is_float
 from floatline.records import NotTraced
 from floatline.tracing.sites import Description, Ledger
-from floatline.tracing.statistics import Kernels, Pack, Segments, concatenate, measure
+from floatline.tracing.statistics import (
+    ROW,
+    Kernels,
+    Pack,
+    Segments,
+    concatenate,
+    count_differing,
+    least_normal,
+    measure,
+)
+
+Lanes = tuple[Array, Array, Array]
+"""Computed, shadow, local."""
 
 POOL_ELEMENTS = 1 << 22
 """Elements measured together. Each pool is compiled anew, so pools are few and large; they must
 not keep too much of the step alive either (16 MiB a lane)."""
 
-
-class Kind(NamedTuple):
-    """What arrays must have in common to be pooled: dtype, and which lanes are one array."""
-
-    dtype: str
-    shadow_is_computed: bool
-    local_is_computed: bool
-    local_is_shadow: bool
-
-    @property
-    def distinct_lanes(self) -> tuple[int, ...]:
-        """Positions of the lanes that are arrays of their own: computed, shadow, local."""
-        shadow = () if self.shadow_is_computed else (1,)
-        local = () if self.local_is_computed or self.local_is_shadow else (2,)
-        return (0, *shadow, *local)
-
-    def all_lanes(self, distinct: Sequence[Array]) -> tuple[Array, Array, Array]:
-        """Computed, shadow and local from the distinct lanes."""
-        by_position = dict(zip(self.distinct_lanes, distinct, strict=True))
-        computed = by_position[0]
-        shadow = by_position.get(1, computed)
-        local = shadow if self.local_is_shadow else computed
-        return computed, shadow, by_position.get(2, local)
+ALONE_ELEMENTS = 1 << 18
+"""From this size on, an array is measured by itself, and lanes that are one array only once."""
 
 
 class _Pending(NamedTuple):
     site: int
-    lanes: tuple[Array, Array, Array]
-    """Computed, shadow, local."""
+    least: float
+    lanes: Lanes
 
 
 class Recorder:
@@ -62,8 +53,8 @@ class Recorder:
 
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
-        self._pools: dict[Kind, list[_Pending]] = {}
-        self._elements: dict[Kind, int] = {}
+        self._pool: list[_Pending] = []
+        self._elements = 0
         self._packs: list[tuple[list[int], Pack]] = []
 
     def measure(
@@ -71,12 +62,16 @@ class Recorder:
     ) -> int:
         """Enters a site and has its arrays measured; returns the site's index."""
         site = self.ledger.add(description)
-        kind = Kind(description.dtype, shadow is computed, local is computed, local is shadow)
+        lanes = (computed, shadow, local)
         size = math.prod(np.shape(computed))
-        if self._elements.get(kind, 0) + size > POOL_ELEMENTS and kind in self._pools:
-            self._flush(kind)
-        self._pools.setdefault(kind, []).append(_Pending(site, (computed, shadow, local)))
-        self._elements[kind] = self._elements.get(kind, 0) + size
+        integer = not is_float(np.dtype(description.dtype))
+        if integer or size >= ALONE_ELEMENTS:
+            self._append([site], lambda: _alone(description.dtype, lanes))
+            return site
+        self._pool.append(_Pending(site, least_normal(description.dtype), lanes))
+        self._elements += size
+        if self._elements >= POOL_ELEMENTS:
+            self._flush()
         return site
 
     def nested(self) -> Recorder:
@@ -89,32 +84,30 @@ class Recorder:
 
     def finish(self) -> tuple[list[int], Pack | None]:
         """All measured sites and their statistics, row by row; None when there are none."""
-        for kind in list(self._pools):
-            self._flush(kind)
+        if self._pool:
+            self._flush()
         if not self._packs:
             return [], None
         sites = [site for indices, _ in self._packs for site in indices]
         return sites, concatenate([pack for _, pack in self._packs])
 
-    def _flush(self, kind: Kind) -> None:
-        pending = self._pools.pop(kind)
-        self._elements.pop(kind)
-        self._packs.append(([p.site for p in pending], _pool(kind, pending)))
+    def _flush(self) -> None:
+        pool, self._pool, self._elements = self._pool, [], 0
+        self._append([pending.site for pending in pool], lambda: _together(pool))
+
+    def _append(self, sites: Sequence[int], measure_them: Callable[[], Pack]) -> None:
+        self._packs.append((list(sites), measure_them()))
 
 
 class Census(Recorder):
     """Counts sites and measures nothing: for functions that are traced to be thrown away."""
 
-    def measure(
-        self, description: Description, computed: Array, shadow: Array, local: Array
-    ) -> int:
-        """Enters a site."""
-        del computed, shadow, local
-        return self.ledger.add(description)
-
     def nested(self) -> Recorder:
         """A census of a nested function."""
         return Census(self.ledger)
+
+    def _append(self, sites: Sequence[int], measure_them: Callable[[], Pack]) -> None:
+        del sites, measure_them
 
 
 class Omissions:
@@ -143,39 +136,46 @@ class Omissions:
         return tuple(NotTraced(op, n, reason) for (op, reason), n in self._counts.items())
 
 
-def _pool(kind: Kind, pending: Sequence[_Pending]) -> Pack:
-    lanes = [[_flat(p.lanes[lane]) for p in pending] for lane in kind.distinct_lanes]
-    return Pack(*_measured(lanes, kind=kind))
+def _alone(dtype: str, lanes: Lanes) -> Pack:
+    """One array; lanes that are one array are handed over, and compared, once."""
+    distinct = list({id(lane): lane for lane in lanes}.values())
+    which = tuple(next(n for n, d in enumerate(distinct) if d is lane) for lane in lanes)
+    return Pack(*_measured_alone([_flat(lane) for lane in distinct], dtype=dtype, which=which))
+
+
+def _together(pool: Sequence[_Pending]) -> Pack:
+    lanes = [[_flat(pending.lanes[lane]) for pending in pool] for lane in range(3)]
+    least = jnp.asarray([pending.least for pending in pool], jnp.float32)
+    return Pack(*_measured_together(lanes, least))
+
+
+@partial(jax.jit, static_argnames=("dtype", "which"))
+def _measured_alone(distinct: list[Array], *, dtype: str, which: tuple[int, ...]) -> Pack:
+    computed, shadow, local = (distinct[number] for number in which)
+    pack = measure(computed, shadow, local, least_normal(dtype), None, KERNELS)
+    return pack if is_float(np.dtype(dtype)) else count_differing(pack, computed, shadow)
+
+
+@jax.jit
+def _measured_together(lanes: list[list[Array]], least: Array) -> Pack:
+    sizes = np.array([array.size for array in lanes[0]], np.int32)
+    numbers = [lax.full((rows,), index, jnp.int32) for index, rows in enumerate(-(-sizes // ROW))]
+    segments = Segments(jnp.concatenate(numbers), jnp.asarray(sizes), len(sizes))
+    computed, shadow, local = (jnp.concatenate([_rows(array) for array in row]) for row in lanes)
+    return measure(computed, shadow, local, least, segments, KERNELS)
 
 
 def _flat(array: Array) -> Array:
     return jnp.ravel(lax.convert_element_type(array, jnp.float32))
 
 
-@partial(jax.jit, static_argnames="kind")
-def _measured(lanes: list[list[Array]], *, kind: Kind) -> Pack:
-    joined = [jnp.concatenate(parts) for parts in lanes]
-    return measure(*kind.all_lanes(joined), kind.dtype, _segments(lanes[0]), KERNELS)
-
-
-def _segments(arrays: Sequence[Array]) -> Segments | None:
-    if len(arrays) == 1:
-        return None
-    numbers = [lax.full((array.size,), index, jnp.int32) for index, array in enumerate(arrays)]
-    sizes = np.array([array.size for array in arrays], np.int32)
-    return Segments(jnp.concatenate(numbers), jnp.asarray(sizes), len(arrays))
+def _rows(flat: Array) -> Array:
+    """The array in whole rows, the last one filled up with zeros."""
+    return jnp.pad(flat, (0, -flat.size % ROW)).reshape(-1, ROW)
 
 
 def _bits(array: Array) -> Array:
     return lax.bitcast_convert_type(array, jnp.int32)
-
-
-def _segment_sum(values: Array, numbers: Array, count: int) -> Array:
-    return jax.ops.segment_sum(values, numbers, count, indices_are_sorted=True)
-
-
-def _segment_max(values: Array, numbers: Array, count: int) -> Array:
-    return jax.ops.segment_max(values, numbers, count, indices_are_sorted=True)
 
 
 def _histogram(values: Array, length: int) -> Array:
@@ -185,11 +185,17 @@ def _histogram(values: Array, length: int) -> Array:
 def _select(mask: Array, vectors: Sequence[Array]) -> Sequence[Array]:
     """Everything: XLA knows no arrays of a length that depends on values.
 
-    Ordinary elements then fall into the class of ordinary elements, where `decode` would have
-    added them.
+    What the mask leaves out is zero in every lane or normal in every lane, and neither says
+    anything in a table of joint classes: zeros are added and taken away again.
     """
     del mask
-    return vectors
+    return [jnp.ravel(vector) for vector in vectors]
 
 
-KERNELS = Kernels(_bits, _segment_sum, _segment_max, _histogram, _select)
+KERNELS = Kernels(
+    bits=_bits,
+    segment_sum=jax.ops.segment_sum,
+    segment_max=jax.ops.segment_max,
+    histogram=_histogram,
+    select=_select,
+)
