@@ -18,7 +18,10 @@ from floatline.records import Diagnosis, Environment, Evidence
 from floatline.tracing.moments import trace_moments
 from floatline.tracing.reference import train_reference
 
-BACKENDS = {"tensorflow": "floatline.backends.tensorflow:TensorFlowBackend"}
+BACKENDS = {
+    "tensorflow": "floatline.backends.tensorflow:TensorFlowBackend",
+    "torch": "floatline.backends.torch:TorchBackend",
+}
 """Where each Keras backend is implemented."""
 
 
