@@ -33,7 +33,7 @@ class TorchBackend:
         device = torch.get_default_device()
         if torch.cuda.is_available() and device.type in ("cpu", "cuda"):
             return f"GPU:{torch.cuda.current_device()} ({torch.cuda.get_device_name()})"
-        return device.type.upper()
+        return str(device.type).upper()
 
     def keras_step(self, model: keras.Model, layer_source: LayerSource) -> TorchStep:
         """The training step of a compiled Keras model."""

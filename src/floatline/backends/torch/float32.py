@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from floatline.backends.torch.step import TorchStep
 
 
-class Raised(TorchDispatchMode):  # type: ignore[misc] (PyTorch is not type-checked here)
+class Raised(TorchDispatchMode):  # type: ignore[misc]  # PyTorch is not type-checked here
     """While active, what would be made as a 16-bit float is made as float32.
 
     Attributes:

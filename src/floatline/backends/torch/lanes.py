@@ -1,4 +1,4 @@
-"""Lanes of an operation's arguments: computed as they are, shadow with float32 for 16-bit floats."""
+"""Arguments of an operation in another lane: float32 in place of 16-bit floats."""
 
 from __future__ import annotations
 

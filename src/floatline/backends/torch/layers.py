@@ -1,14 +1,13 @@
-"""Which layers are running: a stack kept by Keras' layers and PyTorch's modules as they are called."""
+"""Which layers are running: Keras' layers and PyTorch's modules, stacked as they are called."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import keras
 import torch
-from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
 from floatline.backends.torch.patches import replaced
 
@@ -22,37 +21,41 @@ class Stack:
     @contextlib.contextmanager
     def kept(self) -> Iterator[None]:
         """While active, every call of a layer is noted."""
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(replaced(keras.Layer, "__call__", self._calling_layer))
-            enter = register_module_forward_pre_hook(self._entering)
-            stack.callback(enter.remove)
-            leave = register_module_forward_hook(self._leaving, always_call=True)
-            stack.callback(leave.remove)
+        # A Keras layer is a module as well, but casts its inputs before it is called as one.
+        with (
+            replaced(keras.Layer, "__call__", self._calling(_is_keras_layer)),
+            replaced(torch.nn.Module, "__call__", self._calling(_is_plain_module)),
+        ):
             yield
 
-    def _calling_layer(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
-            before = self.layers
-            self.layers = (*before, layer)
-            try:
-                return original(layer, *args, **kwargs)
-            finally:
-                self.layers = before
+    def _calling(self, counts: Callable[[Any], bool]) -> Callable[..., Callable[..., Any]]:
+        def around(original: Callable[..., Any]) -> Callable[..., Any]:
+            def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
+                before = self.layers
+                if counts(layer):
+                    self.layers = (*before, layer)
+                try:
+                    return original(layer, *args, **kwargs)
+                finally:
+                    self.layers = before
 
-        return call
+            return call
 
-    # A Keras layer is a module as well, but casts its inputs before it is called as one.
+        return around
 
-    def _entering(self, module: Any, inputs: Any) -> None:
-        del inputs
-        if not isinstance(module, keras.Layer):
-            self.layers = (*self.layers, module)
 
-    def _leaving(self, module: Any, inputs: Any, output: Any) -> None:
-        del inputs, output
-        if not isinstance(module, keras.Layer) and module in self.layers:
-            last = len(self.layers) - 1 - self.layers[::-1].index(module)
-            self.layers = self.layers[:last]
+def _is_keras_layer(layer: Any) -> bool:
+    return isinstance(layer, keras.Layer)
+
+
+def _is_plain_module(module: Any) -> bool:
+    """Whether a module is a layer of its own: neither one of Keras' nor a compiled wrapper."""
+    return not isinstance(module, keras.Layer) and uncompiled(module) is module
+
+
+def uncompiled(module: Any) -> Any:
+    """The module inside what `torch.compile` made of it."""
+    return vars(module).get("_modules", {}).get("_orig_mod", module)
 
 
 class Paths:
@@ -63,7 +66,7 @@ class Paths:
         modules: PyTorch modules that a step function uses, by the name of its variable.
     """
 
-    def __init__(self, root: Any, modules: dict[str, torch.nn.Module]) -> None:
+    def __init__(self, root: Any, modules: Mapping[str, torch.nn.Module]) -> None:
         self._root = root
         self._names = {id(m): "" if len(modules) == 1 else name for name, m in modules.items()}
         self._known: dict[tuple[int, ...], str | None] = {}

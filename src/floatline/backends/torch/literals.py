@@ -20,7 +20,7 @@ _OPERANDS = frozenset(["other", "value", "min", "max", "fill_value", "self"])
 """Arguments that hold an operand; PyTorch calls scale factors and exponents otherwise."""
 
 
-class Literals(TorchFunctionMode):  # type: ignore[misc] (PyTorch is not type-checked here)
+class Literals(TorchFunctionMode):  # type: ignore[misc]  # PyTorch is not type-checked here
     """While active, calls of the makers that give 16-bit floats are answered by `answer`.
 
     Args:

@@ -15,10 +15,10 @@ MOVES = frozenset(
     expand_copy eye fill flip full full_like gather im2col index index_put index_select lift
     lift_fresh lift_fresh_copy linspace masked_fill masked_scatter masked_select
     max_pool2d_with_indices max_pool3d_with_indices max_unpool2d mkldnn_max_pool2d narrow_copy
-    new_empty new_empty_strided new_full new_ones new_zeros nonzero one_hot ones ones_like permute_copy
-    pixel_shuffle pixel_unshuffle reflection_pad1d reflection_pad2d reflection_pad3d repeat
-    replication_pad1d replication_pad2d replication_pad3d resize resize_as roll rot90 scalar_tensor
-    scatter searchsorted select_backward select_scatter set slice_backward slice_scatter sort
+    new_empty new_empty_strided new_full new_ones new_zeros nonzero one_hot ones ones_like
+    permute_copy pixel_shuffle pixel_unshuffle reflection_pad1d reflection_pad2d reflection_pad3d
+    repeat replication_pad1d replication_pad2d replication_pad3d resize resize_as roll rot90
+    scalar_tensor scatter searchsorted select_backward select_scatter set slice_backward slice_scatter sort
     split_with_sizes_copy stack topk tril triu unfold_backward unique_consecutive upsample_nearest2d
     where zero zeros zeros_like
     """.split()
@@ -36,6 +36,22 @@ ROUNDS_ITS_LITERAL = frozenset(
 )
 """Names in which a literal acts as if it were rounded to the result's dtype first."""
 
+FROM_SHAPES = frozenset(
+    """
+    empty_like full_like new_empty new_empty_strided new_full new_ones new_zeros ones_like
+    rand_like randn_like zeros_like
+    """.split()
+)
+"""Names that look at the shape of their argument, and at none of its values."""
+
+OVERWRITES = frozenset(["copy", "fill", "zero"])
+"""Names that, in place, do not look at what they replace."""
+
+WRITES_UNSAID = frozenset(["cudnn_batch_norm", "miopen_batch_norm", "native_batch_norm"])
+"""Names that write to running statistics although their schemas do not say so."""
+
+_STATISTICS = ("running_mean", "running_var")
+
 READS_BITS = frozenset(["view.dtype"])
 
 
@@ -50,7 +66,9 @@ class Operation:
         positions: Their positions among the positional arguments.
         moves: Whether it only moves values.
         random: Whether it draws random numbers.
+        overwrites: Whether it does not look at what it replaces.
         view: Whether it only gives another view of its argument.
+        listwise: Whether it does the same to every element of lists of tensors.
         overload: Name with overload.
     """
 
@@ -60,13 +78,10 @@ class Operation:
     positions: tuple[int, ...]
     moves: bool
     random: bool
+    overwrites: bool
     view: bool
+    listwise: bool
     overload: str
-
-    @property
-    def out_of_place(self) -> bool:
-        """Whether it leaves its arguments as they are."""
-        return not self.writes
 
 
 @cache
@@ -84,8 +99,10 @@ def operation(function: Any) -> Operation:
     written = [
         (position, argument.name)
         for position, argument in enumerate(schema.arguments)
-        if argument.alias_info is not None and argument.alias_info.is_write
+        if (argument.alias_info is not None and argument.alias_info.is_write)
+        or (name in WRITES_UNSAID and argument.name in _STATISTICS)
     ]
+    random = torch.Tag.nondeterministic_seeded in function.tags
     aliases = any(r.alias_info is not None for r in schema.returns)
     return Operation(
         name=name,
@@ -93,7 +110,9 @@ def operation(function: Any) -> Operation:
         writes=tuple(argument for _, argument in written),
         positions=tuple(position for position, _ in written),
         moves=name in MOVES,
-        random=torch.Tag.nondeterministic_seeded in function.tags,
+        overwrites=bool(written) and (name in OVERWRITES or random),
+        random=random,
         view=aliases and not written,
+        listwise=name.startswith(("_foreach", "_fused", "_amp_foreach")),
         overload=f"{title}.{schema.overload_name}",
     )

@@ -57,11 +57,13 @@ class TracedRun:
         """The 16-bit float that the step computes in; None when it computes in none."""
         return self._sites.low
 
+    def omit(self, what: str, reason: str) -> None:
+        """Notes something about the step that the trace does not show."""
+        self._sites.omissions.add(what, reason)
+
     def run(self, call: Callable[[Batch], Any], batch: Batch) -> Trace:
         """Runs the step once under the tracer."""
-        for number, leaf in enumerate(keras.tree.flatten(batch)):
-            if isinstance(leaf, torch.Tensor):
-                self._tracer.shadows.share(leaf, self._sites.input(leaf, f"batch[{number}]"))
+        self._enter_batch(batch)
         with contextlib.ExitStack() as stack:
             stack.enter_context(self._stack.kept())
             observed = stack.enter_context(self._observer)
@@ -79,6 +81,12 @@ class TracedRun:
             moved=self._sites.omissions.moved,
             not_traced=self._sites.omissions.listed(),
         )
+
+    @torch.no_grad()  # type: ignore[untyped-decorator]  # PyTorch is not type-checked here
+    def _enter_batch(self, batch: Batch) -> None:
+        for number, leaf in enumerate(keras.tree.flatten(batch)):
+            if isinstance(leaf, torch.Tensor):
+                self._tracer.shadows.share(leaf, self._sites.input(leaf, f"batch[{number}]"))
 
     def _sources(self, tensor: Tensor) -> tuple[int, ...]:
         return self._tracer.sources(_plain(tensor))
@@ -123,5 +131,3 @@ def layer_path(path: str, root: Any) -> str | None:
 
 def _plain(value: Any) -> Any:
     return value.value if isinstance(value, keras.Variable) else value
-
-

@@ -6,8 +6,10 @@ import os
 import sys
 from dataclasses import dataclass
 from functools import cache
-from types import CodeType
+from types import CodeType, FrameType
 from typing import Any
+
+import torch
 
 from floatline.backends.interface import LayerSource
 from floatline.backends.torch.layers import Paths
@@ -42,14 +44,14 @@ def running_frames() -> Frames:
     are looked up later: only few stacks of a step are different.
     """
     found = []
-    frame = sys._getframe(1)  # noqa: SLF001 (the documented way to the stack; `inspect` copies it)
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 (the documented way to the stack; `inspect` copies it)
     while frame is not None:
         file = frame.f_code.co_filename
         if file == _ENTRY and frame.f_code.co_name == ENTRY_NAME:
             break
         if not file.startswith(_OUR_OWN):
             found.append((frame.f_code, frame.f_lasti))
-        frame = frame.f_back  # type: ignore[assignment] (the outermost frame has none)
+        frame = frame.f_back
     return tuple(found)
 
 
@@ -167,16 +169,15 @@ _LAYER_CALLS = (
     os.path.join("torch", "nn", "modules", "module.py"),
 )
 _PLUMBING = (
-    *(os.path.join(_KERAS, name) for name in ("backend", "ops", "utils", "tree")),
-    _LAYER_CALLS[0],
-    os.path.join(_KERAS, "trainers", ""),
-    _LAYER_CALLS[1],
-    *(os.path.join("torch", name) for name in ("_ops", "_tensor", "autograd", "utils", "overrides")),
-    os.path.join("torch", "nn", "functional"),
-    os.path.join("torch", "amp"),
+    *(os.path.join(_KERAS, name) for name in ("backend", "ops", "utils", "tree", "trainers")),
+    *_LAYER_CALLS,
 )
+_TORCH = os.path.join(os.path.dirname(torch.__file__), "")
+_TORCH_TELLING = tuple(os.path.join(_TORCH, *parts) for parts in (("nn", "modules"), ("optim",)))
 
 
 @cache
 def _is_telling(file: str) -> bool:
-    return file.endswith(".py") and not any(folder in file for folder in _PLUMBING)
+    if file.startswith(_TORCH) and not file.startswith(_TORCH_TELLING):
+        return False
+    return not any(part in file for part in _PLUMBING)

@@ -14,10 +14,14 @@ from typing import Any
 import keras
 import torch
 
+from floatline.backends.torch.layers import uncompiled
 from floatline.sources import is_users
 
 LARGEST_CONTAINER = 10_000
 """Elements beyond which a container is data, which is read and not written by a step."""
+
+_AS_WRITTEN = "_torchdynamo_orig_callable"
+"""Where `torch.compile` keeps the function that it was given."""
 
 _CONTAINERS = (dict, list, set, deque)
 _KERAS = (keras.Layer, keras.optimizers.Optimizer, keras.metrics.Metric, keras.random.SeedGenerator)
@@ -31,6 +35,7 @@ class Reached:
 
     Attributes:
         tensors: Tensors, with the name that leads to them.
+        data: Tensors that belong to no module, optimizer or other object.
         modules: Outermost PyTorch modules by the name of their variable.
         optimizers: PyTorch's optimizers.
         keras: Layers, optimizers, metrics and seed generators of Keras.
@@ -39,9 +44,11 @@ class Reached:
         cells: Variables of enclosing functions.
         globals: Global variables, as `(namespace, name)`.
         generators: Random generators of PyTorch.
+        compiled: Whether something was made by `torch.compile`.
     """
 
     tensors: list[tuple[str, Any]] = field(default_factory=list)
+    data: list[Any] = field(default_factory=list)
     modules: dict[str, torch.nn.Module] = field(default_factory=dict)
     optimizers: list[Any] = field(default_factory=list)
     keras: list[Any] = field(default_factory=list)
@@ -50,6 +57,7 @@ class Reached:
     cells: list[CellType] = field(default_factory=list)
     globals: list[tuple[dict[str, Any], str]] = field(default_factory=list)
     generators: list[Any] = field(default_factory=list)
+    compiled: bool = False
 
 
 def reached_from(roots: Iterable[Any]) -> Reached:
@@ -67,18 +75,26 @@ def reached_from(roots: Iterable[Any]) -> Reached:
     walk = _Walk()
     for root in roots:
         walk.visit("", root)
-    while walk.waiting:
-        name, thing = walk.waiting.popleft()
-        walk.visit(name, thing)
+    walk.follow()
     return walk.found
 
 
 class _Walk:
     def __init__(self) -> None:
         self.found = Reached()
+        # What objects own is followed first: what remains is data.
+        self.owned: deque[tuple[str, Any]] = deque()
         self.waiting: deque[tuple[str, Any]] = deque()
         self._seen: dict[int, Any] = {}
         self._functions = 0
+        self._inside = False
+
+    def follow(self) -> None:
+        """Visits everything that was met, until nothing new is."""
+        while self.owned or self.waiting:
+            self._inside = bool(self.owned)
+            name, thing = (self.owned or self.waiting).popleft()
+            self.visit(name, thing)
 
     def visit(self, name: str, thing: Any) -> None:
         if id(thing) in self._seen or isinstance(thing, (type, ModuleType, str, bytes)):
@@ -86,6 +102,8 @@ class _Walk:
         self._seen[id(thing)] = thing
         if isinstance(thing, torch.Tensor):
             self.found.tensors.append((name, thing))
+            if not self._inside:
+                self.found.data.append(thing)
         elif isinstance(thing, _KERAS):
             self.found.keras.append(thing)
         elif isinstance(thing, torch.Generator):
@@ -100,7 +118,11 @@ class _Walk:
             self._visit_object(name, thing)
 
     def _visit_callable(self, thing: Any) -> None:
-        if isinstance(thing, functools.partial):
+        as_written = getattr(thing, _AS_WRITTEN, None)
+        if as_written is not None:
+            self.found.compiled = True
+            self._later("", [as_written])
+        elif isinstance(thing, functools.partial):
             self._later("", [thing.func, *thing.args, *thing.keywords.values()])
         elif isinstance(thing, MethodType):
             self._later("", [thing.__self__, thing.__func__])
@@ -131,11 +153,15 @@ class _Walk:
         if isinstance(thing, dict):
             self._later(name, thing.keys())
             for key, value in thing.items():
-                self.waiting.append((f"{name}.{key}" if isinstance(key, str) else name, value))
+                self._queue.append((f"{name}.{key}" if isinstance(key, str) else name, value))
         else:
             self._later(name, thing)
 
     def _visit_module(self, name: str, module: torch.nn.Module) -> None:
+        if uncompiled(module) is not module:
+            self.found.compiled = True
+            self.visit(name, uncompiled(module))
+            return
         self.found.modules.setdefault(name or type(module).__name__, module)
         for path, part in module.named_modules(prefix=name):
             self._seen[id(part)] = part
@@ -145,17 +171,21 @@ class _Walk:
             self.found.objects.append(part)
             for attribute, value in vars(part).items():
                 inner = "" if attribute in ("_parameters", "_buffers") else f".{attribute}"
-                self.waiting.append((f"{path}{inner}", value))
+                self.owned.append((f"{path}{inner}", value))
 
     def _visit_object(self, name: str, thing: Any) -> None:
         if isinstance(thing, torch.optim.Optimizer):
             self.found.optimizers.append(thing)
         self.found.objects.append(thing)
         for attribute, value in vars(thing).items():
-            self.waiting.append((f"{name}.{attribute}" if name else attribute, value))
+            self.owned.append((f"{name}.{attribute}" if name else attribute, value))
 
     def _later(self, name: str, things: Iterable[Any]) -> None:
-        self.waiting.extend((name, thing) for thing in things)
+        self._queue.extend((name, thing) for thing in things)
+
+    @property
+    def _queue(self) -> deque[tuple[str, Any]]:
+        return self.owned if self._inside else self.waiting
 
 
 def _content(cell: CellType) -> Any:

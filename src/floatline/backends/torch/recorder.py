@@ -76,7 +76,11 @@ class Pool:
 
     @staticmethod
     def _distinct(kind: Kind) -> int:
-        return 1 + (not kind.shadow_is_computed) + (not (kind.local_is_computed or kind.local_is_shadow))
+        return (
+            1
+            + (not kind.shadow_is_computed)
+            + (not (kind.local_is_computed or kind.local_is_shadow))
+        )
 
 
 class Recorder:
@@ -98,7 +102,11 @@ class Recorder:
         """Enters a site and measures its tensors; returns the site's index."""
         site = self.ledger.add(description)
         kind = Kind(
-            description.dtype, computed.device, shadow is computed, local is computed, local is shadow
+            description.dtype,
+            computed.device,
+            shadow is computed,
+            local is computed,
+            local is shadow,
         )
         lanes = [_dense(lane) for lane in _distinct_lanes(kind, computed, shadow, local)]
         size = lanes[0].numel()

@@ -77,7 +77,7 @@ class Shadows:
     def find(self, tensor: Tensor) -> Slot | None:
         """What is known of the memory of a tensor; None when it was not met yet."""
         if tensor.layout != torch.strided:
-            return self._sparse.get(tensor)  # type: ignore[no-any-return] (the dictionary is untyped)
+            return self._sparse.get(tensor)  # type: ignore[no-any-return]  # the dictionary is untyped
         return self._slots.get(memory(tensor))
 
     def read(self, tensor: Tensor) -> Tensor:

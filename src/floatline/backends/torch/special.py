@@ -102,7 +102,9 @@ def _scores(args: dict[str, Any]) -> Tensor:
 
 def _upcast_all(values: Any) -> list[Any]:
     return [
-        value.to(torch.float32) if isinstance(value, torch.Tensor) and value.is_floating_point() else value
+        value.to(torch.float32)
+        if isinstance(value, torch.Tensor) and value.is_floating_point()
+        else value
         for value in leaves(list(values))
     ]
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import CellType
 from typing import Any
 
 import keras
@@ -125,8 +127,9 @@ class Keeper:
         """Copies everything that the step can change."""
         reached = self.reached()
         tensors = {id(tensor): tensor for tensor in _tensors(reached)}
+        data = set(map(id, reached.data))
         return State(
-            {key: self._kept(tensor) for key, tensor in tensors.items()},
+            {key: self._kept(tensor, data=key in data) for key, tensor in tensors.items()},
             tuple(_structure(reached)),
             tuple((generator, generator.get_state()) for generator in reached.generators),
             random_state(),
@@ -143,20 +146,18 @@ class Keeper:
             generator.set_state(generator_state)
         put_random_state(state.random)
 
-    def _kept(self, tensor: Tensor) -> KeptTensor:
+    def _kept(self, tensor: Tensor, *, data: bool = False) -> KeptTensor:
         grad = tensor.grad if tensor.is_leaf else None
         return KeptTensor(
             tensor,
-            self._copied(tensor),
+            self._copied(tensor) if data else tensor.detach().clone(),
             grad,
             None if grad is None else grad.detach().clone(),
             tensor.requires_grad,
         )
 
     def _copied(self, tensor: Tensor) -> Tensor:
-        """A copy of the values; of data that nobody wrote to since, the copy made before."""
-        if tensor.requires_grad or isinstance(tensor, torch.nn.Parameter):
-            return tensor.detach().clone()
+        """A copy of data; the one made before, if nobody wrote to it since."""
         known = self._copies.get(id(tensor))
         version = tensor._version  # noqa: SLF001 (the count of writes has no public name)
         if known is None or known[0] is not tensor or known[1] != version:
@@ -250,9 +251,9 @@ def _put_back(what: Any, copy: Any) -> None:
     elif isinstance(what, (dict, set)):
         what.clear()
         what.update(copy)
-    elif hasattr(what, "cell_contents") or type(what).__name__ == "cell":
+    elif isinstance(what, CellType):
         what.cell_contents = copy
-    elif hasattr(what, "extend"):
+    elif isinstance(what, (list, deque)):
         what.clear()
         what.extend(copy)
     else:

@@ -54,7 +54,7 @@ class TorchStep:
         """Runs the real step on the real variables; returns what it returned, and its outcome."""
         observer = Observer(note_loss, note_finite, has_optimizer=bool(self._optimizers))
         with self.keeper.noting_births(), observer as observed:
-            returned = enter_step(self._call, batch)
+            returned = enter_step(self._call, own(batch))
         self._optimizers = observed.optimizers
         self.keeper.add_roots([*observed.optimizers, *observed.scalers])
         return returned, outcome(observed, self._path)
@@ -83,9 +83,11 @@ class TorchStep:
         kept = self.keeper.snapshot()
         try:
             self.keeper.restore(state)
-            modules = self.keeper.reached().modules
-            run = TracedRun(self._owner, modules, self.keeper.names(), self._layer_source)
-            trace = run.run(lambda data: enter_step(self._call, data), batch)
+            reached = self.keeper.reached()
+            run = TracedRun(self._owner, reached.modules, self.keeper.names(), self._layer_source)
+            if reached.compiled or getattr(self._owner, "jit_compile", False):
+                run.omit("torch.compile", "the step was traced uncompiled")
+            trace = run.run(lambda data: enter_step(self._call, data), own(batch))
             self.low = self.low or run.low
             return trace, self.keeper.named_values()
         finally:
@@ -132,3 +134,14 @@ class TorchStep:
 def enter_step(call: Callable[[Batch], Any], batch: Batch) -> Any:
     """Calls the user's step; what stands above this function in a stack is not the step's."""
     return call(batch)
+
+
+def own(batch: Batch) -> Batch:
+    """A copy of a batch: a step may write to its batch, which will be needed again."""
+
+    def copied(leaf: Any) -> Any:
+        if not isinstance(leaf, torch.Tensor):
+            return leaf
+        return leaf.detach().clone().requires_grad_(leaf.requires_grad)
+
+    return keras.tree.map_structure(copied, batch)
