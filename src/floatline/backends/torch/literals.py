@@ -37,12 +37,23 @@ class Literals(TorchFunctionMode):  # type: ignore[misc]  # PyTorch is not type-
         """Lets every call pass but those of the makers."""
         del types
         kwargs = kwargs or {}
+        if function is torch.Tensor.__setitem__ and args[0].dtype in LOW:
+            return function(*args[:2], self._as_tensor(args[0], args[2]))
         if function not in MAKERS or kwargs.get("dtype") not in LOW:
             return function(*args, **kwargs)
         values = args[0] if args else next(iter(kwargs.values()))
         if not _are_numbers(values):
             return function(*args, **kwargs)
         return self._answer(lambda: function(*args, **kwargs), np.asarray(values, np.float64))
+
+    def _as_tensor(self, target: Tensor, value: Any) -> Any:
+        """A number that is put into a 16-bit tensor, as the tensor that PyTorch makes of it."""
+        if not isinstance(value, numbers.Real) or isinstance(value, bool):
+            return value
+        dtype, device = target.dtype, target.device
+        return self._answer(
+            lambda: torch.tensor(value, dtype=dtype, device=device), np.asarray(value, np.float64)
+        )
 
 
 def numbers_among(function: Any, arguments: Arguments) -> list[float]:

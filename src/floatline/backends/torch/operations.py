@@ -16,11 +16,11 @@ MOVES = frozenset(
     lift_fresh lift_fresh_copy linspace masked_fill masked_scatter masked_select
     max_pool2d_with_indices max_pool3d_with_indices max_unpool2d mkldnn_max_pool2d narrow_copy
     new_empty new_empty_strided new_full new_ones new_zeros nonzero one_hot ones ones_like
-    permute_copy pixel_shuffle pixel_unshuffle reflection_pad1d reflection_pad2d reflection_pad3d
-    repeat replication_pad1d replication_pad2d replication_pad3d resize resize_as roll rot90
-    scalar_tensor scatter searchsorted select_backward select_scatter set slice_backward slice_scatter sort
-    split_with_sizes_copy stack topk tril triu unfold_backward unique_consecutive upsample_nearest2d
-    where zero zeros zeros_like
+    permute_copy pixel_shuffle pixel_unshuffle reflection_pad1d reflection_pad2d
+    reflection_pad3d repeat replication_pad1d replication_pad2d replication_pad3d resize
+    resize_as roll rot90 scalar_tensor scatter searchsorted select_backward select_scatter set
+    slice_backward slice_scatter sort split_with_sizes_copy stack topk tril triu unfold_backward
+    unique_consecutive upsample_nearest2d where zero zeros zeros_like
     """.split()
 )
 """Names that only move, copy or choose values: nothing can be rounded. In place or not."""

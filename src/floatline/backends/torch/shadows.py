@@ -74,6 +74,9 @@ class Shadows:
             known.sources = self._first_sight(tensor)
         return known
 
+    def __len__(self) -> int:
+        return len(self._slots)
+
     def find(self, tensor: Tensor) -> Slot | None:
         """What is known of the memory of a tensor; None when it was not met yet."""
         if tensor.layout != torch.strided:
