@@ -55,6 +55,15 @@ class Call:
         ]
 
     @property
+    def draws(self) -> bool:
+        """Whether random numbers are drawn."""
+        if self.known.chance is None:
+            return self.known.random
+        (position, name), (args, kwargs) = self.known.chance, self.arguments
+        share = args[position] if position < len(args) else kwargs.get(name, 0.0)
+        return self.known.random and share != 0.0
+
+    @property
     def widens(self) -> bool:
         """Whether it is a cast or copy that rounds nothing."""
         args, kwargs = self.arguments

@@ -50,6 +50,7 @@ OVERWRITES = frozenset(["copy", "fill", "zero"])
 WRITES_UNSAID = frozenset(["cudnn_batch_norm", "miopen_batch_norm", "native_batch_norm"])
 """Names that write to running statistics although their schemas do not say so."""
 
+_SHARES = ("dropout_p", "dropout")
 _STATISTICS = ("running_mean", "running_var")
 
 READS_BITS = frozenset(["view.dtype"])
@@ -66,6 +67,7 @@ class Operation:
         positions: Their positions among the positional arguments.
         moves: Whether it only moves values.
         random: Whether it draws random numbers.
+        chance: Position and name of the share that it drops; what drops nothing draws nothing.
         overwrites: Whether it does not look at what it replaces.
         view: Whether it only gives another view of its argument.
         listwise: Whether it does the same to every element of lists of tensors.
@@ -78,6 +80,7 @@ class Operation:
     positions: tuple[int, ...]
     moves: bool
     random: bool
+    chance: tuple[int, str] | None
     overwrites: bool
     view: bool
     listwise: bool
@@ -96,6 +99,7 @@ def operation(function: Any) -> Operation:
     schema = function._schema  # noqa: SLF001 (PyTorch's own tools read it: there is no other way)
     title = schema.name.removeprefix("aten::")
     name = title.rstrip("_") if not title.endswith("__") else title
+    names = [(position, argument.name) for position, argument in enumerate(schema.arguments)]
     written = [
         (position, argument.name)
         for position, argument in enumerate(schema.arguments)
@@ -112,6 +116,7 @@ def operation(function: Any) -> Operation:
         moves=name in MOVES,
         overwrites=bool(written) and (name in OVERWRITES or random),
         random=random,
+        chance=next((pair for pair in names if pair[1] in _SHARES), None),
         view=aliases and not written,
         listwise=name.startswith(("_foreach", "_fused", "_amp_foreach")),
         overload=f"{title}.{schema.overload_name}",

@@ -25,6 +25,7 @@ _AS_WRITTEN = "_torchdynamo_orig_callable"
 
 _CONTAINERS = (dict, list, set, deque)
 _KERAS = (keras.Layer, keras.optimizers.Optimizer, keras.metrics.Metric, keras.random.SeedGenerator)
+_NAMELESS = (torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler)
 _STATEFUL = ("torch.nn", "torch.optim", "torch.amp", "torch.cuda.amp")
 """Where classes of PyTorch's live whose objects carry the state of a training."""
 
@@ -75,7 +76,7 @@ def reached_from(roots: Iterable[Any]) -> Reached:
     walk = _Walk()
     for root in roots:
         walk.visit("", root)
-    walk.follow()
+        walk.follow()
     return walk.found
 
 
@@ -136,14 +137,14 @@ class _Walk:
             self._later("", [function])
             return
         cells = getattr(function, "__closure__", None) or ()
-        for name, cell in zip(code.co_freevars, cells, strict=False):
-            self.found.cells.append(cell)
-            self.waiting.append((name, _content(cell)))
+        self.found.cells += cells
+        met = [(name, _content(cell)) for name, cell in zip(code.co_freevars, cells, strict=False)]
         space = getattr(function, "__globals__", {})
-        for name in _names(code):
-            if name in space:
-                self.found.globals.append((space, name))
-                self.waiting.append((name, space[name]))
+        known = [name for name in _names(code) if name in space]
+        self.found.globals += [(space, name) for name in known]
+        met += [(name, space[name]) for name in known]
+        # An optimizer names no weight, so the modules and tensors themselves come first.
+        self.waiting += sorted(met, key=lambda pair: isinstance(pair[1], _NAMELESS))
 
     def _visit_container(self, name: str, thing: Any) -> None:
         if len(thing) > LARGEST_CONTAINER:

@@ -85,8 +85,7 @@ class Tracer(TorchDispatchMode):  # type: ignore[misc]  # PyTorch is not type-ch
     def _run(self, call: Call) -> Any:
         differs = self._differs(call)
         if call.low or differs:
-            special = call.known.name in LANE_CALLS
-            drawn = call.known.random and not special
+            drawn = call.draws and call.known.name not in LANE_CALLS
             return self._draw(call) if drawn else self._run_lanes(call, exact=not differs)
         feed = Feed(call, self._known_sources)
         computed = call.run()
