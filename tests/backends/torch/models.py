@@ -68,7 +68,7 @@ class Sample(NamedTuple):
     owners: tuple[Any, ...]
 
 
-class Recurrent(nn.Module):
+class Recurrent(nn.Module):  # type: ignore[misc]  # PyTorch is not type-checked here
     def __init__(self, kind: Any) -> None:
         super().__init__()
         self.cell = kind(6, 4, batch_first=True)
@@ -78,7 +78,7 @@ class Recurrent(nn.Module):
         return self.out(self.cell(inputs)[0][:, -1])
 
 
-class Attention(nn.Module):
+class Attention(nn.Module):  # type: ignore[misc]  # PyTorch is not type-checked here
     def __init__(self) -> None:
         super().__init__()
         self.block = nn.TransformerEncoderLayer(6, 2, 8, dropout=0.1, batch_first=True)
@@ -88,7 +88,7 @@ class Attention(nn.Module):
         return self.out(self.block(inputs).mean(1))
 
 
-class Square(torch.autograd.Function):
+class Square(torch.autograd.Function):  # type: ignore[misc]  # PyTorch is not type-checked here
     @staticmethod
     def forward(context: Any, values: Any) -> Any:
         context.save_for_backward(values)
@@ -100,7 +100,7 @@ class Square(torch.autograd.Function):
         return upstream * 2 * values
 
 
-class Recomputed(nn.Module):
+class Recomputed(nn.Module):  # type: ignore[misc]  # PyTorch is not type-checked here
     def __init__(self, *, reentrant: bool) -> None:
         super().__init__()
         self.body = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Dropout(0.2))
@@ -146,6 +146,18 @@ def pure_half() -> Sample:
         updates.step()
 
     return Sample(step, (ROWS.half(), TARGETS.half()), (model, updates))
+
+
+def half_recurrent() -> Sample:
+    model = Recurrent(nn.LSTM).half()
+    updates = torch.optim.SGD(model.parameters(), 0.1)
+
+    def step(inputs: Any, targets: Any) -> None:
+        updates.zero_grad()
+        (model(inputs).float() - targets).square().mean().backward()
+        updates.step()
+
+    return Sample(step, (SEQUENCES.half(), TARGETS), (model, updates))
 
 
 def custom_gradient() -> Sample:
@@ -238,21 +250,9 @@ STEPS: dict[str, Callable[[], Sample]] = {
     "recomputed": lambda: autocast(Recomputed(reentrant=False), dtype=torch.bfloat16),
     "recomputed again": lambda: autocast(Recomputed(reentrant=True), dtype=torch.bfloat16),
     "half": pure_half,
-    "half lstm": lambda: half_recurrent(),
+    "half lstm": half_recurrent,
     "custom gradient": custom_gradient,
     "by hand": by_hand,
     "accumulated": accumulated,
     "compiled": compiled,
 }
-
-
-def half_recurrent() -> Sample:
-    model = Recurrent(nn.LSTM).half()
-    updates = torch.optim.SGD(model.parameters(), 0.1)
-
-    def step(inputs: Any, targets: Any) -> None:
-        updates.zero_grad()
-        (model(inputs).float() - targets).square().mean().backward()
-        updates.step()
-
-    return Sample(step, (SEQUENCES.half(), TARGETS), (model, updates))

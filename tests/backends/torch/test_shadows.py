@@ -52,9 +52,7 @@ WRITES: dict[str, Rewrite] = {
 }
 ACTIONS = [("view", name) for name in VIEWS]
 ACTIONS += [("new", name) for name in NEW] + [("write", name) for name in WRITES]
-PROGRAMS = st.lists(
-    st.tuples(st.sampled_from(ACTIONS), st.integers(0, 7)), min_size=1, max_size=12
-)
+PROGRAMS = st.lists(st.tuples(st.sampled_from(ACTIONS), st.integers(0, 7)), min_size=1, max_size=12)
 
 
 def run(program: list[tuple[tuple[str, str], int]], dtype: torch.dtype) -> list[Tensor]:
@@ -72,9 +70,7 @@ def run(program: list[tuple[tuple[str, str], int]], dtype: torch.dtype) -> list[
 
 def name_is_safe(tensor: Tensor) -> bool:
     """Whether no two elements share memory: PyTorch forbids writing to overlapping windows."""
-    steps = sorted(
-        (s, n) for s, n in zip(tensor.stride(), tensor.shape, strict=True) if n > 1
-    )
+    steps = sorted((s, n) for s, n in zip(tensor.stride(), tensor.shape, strict=True) if n > 1)
     reach = 1
     for stride, length in steps:
         if stride < reach:

@@ -48,7 +48,7 @@ class Traced:
         sites: What was measured.
     """
 
-    def __init__(self, function: Callable[[], Any], variables: Mapping[int, str] = {}) -> None:  # noqa: B006 (never written to)
+    def __init__(self, function: Callable[[], Any], variables: Mapping[int, str] = {}) -> None:
         ledger = Ledger()
         recorder = Recorder(ledger)
         sites = Sites(recorder, Provenance(Paths(None, {}), lambda layer: None), variables)

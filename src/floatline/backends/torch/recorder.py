@@ -11,24 +11,51 @@ import torch
 from floatline.backends.torch.lanes import Tensor
 from floatline.formats import FORMATS
 from floatline.records import NotTraced, Statistics
+from floatline.tracing.decoding import decode
 from floatline.tracing.sites import Description, Ledger
-from floatline.tracing.statistics import Kernels, Pack, Segments, concatenate, decode, measure
+from floatline.tracing.statistics import (
+    NOTHING,
+    ROW,
+    Kernels,
+    Pack,
+    Segments,
+    concatenate,
+    count_differing,
+    least_normal,
+    measure,
+)
 
 POOL_ELEMENTS = 1 << 18
 """Elements measured together: enough to share the fixed cost of a hundred small operations."""
 
-ALONE_ELEMENTS = 1 << 16
+ALONE_ELEMENTS = 1 << 14
 """From this size on, a tensor is measured by itself: its own cost outweighs the fixed one."""
 
 
 class Kind(NamedTuple):
-    """What tensors must have in common to be pooled: dtype, device, which lanes are one tensor."""
+    """What tensors must have in common to be pooled: device, and which lanes are one tensor."""
 
-    dtype: str
     device: torch.device
     shadow_is_computed: bool
     local_is_computed: bool
     local_is_shadow: bool
+
+    def distinct(self, computed: Tensor, shadow: Tensor, local: Tensor) -> list[Tensor]:
+        """The lanes that are tensors of their own."""
+        lanes = [computed]
+        if not self.shadow_is_computed:
+            lanes.append(shadow)
+        if not (self.local_is_computed or self.local_is_shadow):
+            lanes.append(local)
+        return lanes
+
+    def all_lanes(self, distinct: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Computed, shadow and local from the distinct lanes."""
+        computed = distinct[0]
+        shadow = computed if self.shadow_is_computed else distinct[1]
+        if self.local_is_computed:
+            return computed, shadow, computed
+        return computed, shadow, shadow if self.local_is_shadow else distinct[-1]
 
 
 class Pool:
@@ -37,50 +64,48 @@ class Pool:
     The copies are also what keeps a value as it was: the step may write to its tensors again.
     """
 
-    def __init__(self, kind: Kind) -> None:
-        self.kind = kind
-        self.sites: list[int] = []
-        self.sizes: list[int] = []
-        self.filled = 0
-        self._lanes = [self._vector() for _ in range(self._distinct(kind))]
+    def __init__(self, kind: Kind, lanes: int) -> None:
+        self._kind = kind
+        self._lanes = [torch.zeros(POOL_ELEMENTS, device=kind.device) for _ in range(lanes)]
+        self._sites: list[int] = []
+        self._sizes: list[int] = []
+        self._least: list[float] = []
+        self._filled = 0
 
     def fits(self, size: int) -> bool:
         """Whether there is room for a tensor of that size."""
-        return self.filled + size <= POOL_ELEMENTS
+        return self._filled + size <= POOL_ELEMENTS
 
-    def put(self, site: int, lanes: Sequence[Tensor]) -> None:
+    def put(self, site: int, lanes: Sequence[Tensor], least: float) -> None:
         """Copies the distinct lanes of a value into the pool."""
         size = lanes[0].numel()
         for vector, lane in zip(self._lanes, lanes, strict=True):
-            vector.narrow(0, self.filled, size).view(lane.shape).copy_(lane)
-        self.sites.append(site)
-        self.sizes.append(size)
-        self.filled += size
+            vector.narrow(0, self._filled, size).view(lane.shape).copy_(lane)
+        self._sites.append(site)
+        self._sizes.append(size)
+        self._least.append(least)
+        self._filled += -(-size // ROW) * ROW
 
     def emptied(self) -> tuple[list[int], Pack]:
         """The sites in the pool and their measurements; the pool is empty afterwards."""
-        sizes = torch.tensor(self.sizes, dtype=torch.int32, device=self.kind.device)
-        count = len(self.sizes)
+        device, count = self._kind.device, len(self._sites)
+        sizes = torch.tensor(self._sizes, dtype=torch.int32, device=device)
         numbers = torch.repeat_interleave(
-            torch.arange(count, dtype=torch.int32, device=self.kind.device),
-            sizes,
-            output_size=self.filled,
+            torch.arange(count, dtype=torch.int32, device=device),
+            (sizes + ROW - 1) // ROW,
+            output_size=self._filled // ROW,
         )
-        lanes = _all_lanes(self.kind, [vector[: self.filled] for vector in self._lanes])
-        pack = measure(*lanes, self.kind.dtype, Segments(numbers, sizes, count), kernels(numbers))
-        sites, self.sites, self.sizes, self.filled = self.sites, [], [], 0
+        rows = [vector[: self._filled].view(-1, ROW) for vector in self._lanes]
+        segments, least = Segments(numbers, sizes, count), torch.tensor(self._least, device=device)
+        pack = measure(*self._kind.all_lanes(rows), least, segments, KERNELS)
+        sites = self._sites
+        self._sites, self._sizes, self._least, self._filled = [], [], [], 0
+        for vector in self._lanes:
+            vector.zero_()
         return sites, pack
 
-    def _vector(self) -> Tensor:
-        return torch.empty(POOL_ELEMENTS, dtype=torch.float32, device=self.kind.device)
-
-    @staticmethod
-    def _distinct(kind: Kind) -> int:
-        return (
-            1
-            + (not kind.shadow_is_computed)
-            + (not (kind.local_is_computed or kind.local_is_shadow))
-        )
+    def __bool__(self) -> bool:
+        return bool(self._sites)
 
 
 class Recorder:
@@ -100,22 +125,16 @@ class Recorder:
         self, description: Description, computed: Tensor, shadow: Tensor, local: Tensor
     ) -> int:
         """Enters a site and measures its tensors; returns the site's index."""
-        site = self.ledger.add(description)
-        kind = Kind(
-            description.dtype,
-            computed.device,
-            shadow is computed,
-            local is computed,
-            local is shadow,
-        )
-        lanes = [_dense(lane) for lane in _distinct_lanes(kind, computed, shadow, local)]
+        site, dtype = self.ledger.add(description), description.dtype
+        kind = Kind(computed.device, shadow is computed, local is computed, local is shadow)
+        lanes = [_dense(lane) for lane in kind.distinct(computed, shadow, local)]
         size = lanes[0].numel()
         if size == 0:
             self._known[site] = Statistics(0)
-        elif size >= ALONE_ELEMENTS:
-            self._measure_alone(site, kind, lanes)
+        elif size >= ALONE_ELEMENTS or not lanes[0].is_floating_point():
+            self._packs.append(([site], _measured_alone(kind, lanes, dtype)))
         else:
-            self._pool(kind, size).put(site, lanes)
+            self._pool(kind, len(lanes), size).put(site, lanes, least_normal(dtype))
         return site
 
     def enter(self, description: Description, statistics: Statistics) -> int:
@@ -126,7 +145,7 @@ class Recorder:
 
     def statistics(self) -> list[Statistics]:
         """The measurements of every site, in order; everything is fetched here, at once."""
-        self._packs += [pool.emptied() for pool in self._pools.values() if pool.sites]
+        self._packs += [pool.emptied() for pool in self._pools.values() if pool]
         measured = dict(self._known)
         by_device: dict[torch.device, list[tuple[list[int], Pack]]] = {}
         for sites, pack in self._packs:
@@ -137,18 +156,20 @@ class Recorder:
             measured.update(zip((s for sites, _ in entries for s in sites), rows, strict=True))
         return [measured[site] for site in range(len(self.ledger))]
 
-    def _pool(self, kind: Kind, size: int) -> Pool:
+    def _pool(self, kind: Kind, lanes: int, size: int) -> Pool:
         pool = self._pools.get(kind)
         if pool is None:
-            pool = self._pools[kind] = Pool(kind)
+            pool = self._pools[kind] = Pool(kind, lanes)
         if not pool.fits(size):
             self._packs.append(pool.emptied())
         return pool
 
-    def _measure_alone(self, site: int, kind: Kind, lanes: Sequence[Tensor]) -> None:
-        flat = [lane.reshape(-1).to(torch.float32) for lane in lanes]
-        pack = measure(*_all_lanes(kind, flat), kind.dtype, None, kernels(flat[0]))
-        self._packs.append(([site], pack))
+
+def _measured_alone(kind: Kind, distinct: Sequence[Tensor], dtype: str) -> Pack:
+    flat = [lane.reshape(-1).to(torch.float32) for lane in distinct]
+    computed, shadow, local = kind.all_lanes(flat)
+    pack = measure(computed, shadow, local, least_normal(dtype), None, KERNELS)
+    return pack if dtype in FORMATS else count_differing(pack, computed, shadow)
 
 
 class Omissions:
@@ -207,18 +228,6 @@ def of_literal(value: float, dtype: str, *, rounded: bool) -> Statistics:
     )
 
 
-def kernels(like: Tensor) -> Kernels:
-    """The operations of a measurement, for values on the device of `like`."""
-    on_host = like.device.type == "cpu"
-    return Kernels(
-        bits=_bits,
-        segment_sum=_segment_sum,
-        segment_max=_segment_max,
-        histogram=_bincount if on_host else _scattered_counts,
-        select=_select if on_host else _everything,
-    )
-
-
 def _bits(values: Tensor) -> Tensor:
     return values.contiguous().view(torch.int32)
 
@@ -229,32 +238,20 @@ def _segment_sum(values: Tensor, numbers: Tensor, count: int) -> Tensor:
 
 
 def _segment_max(values: Tensor, numbers: Tensor, count: int) -> Tensor:
-    out = torch.full((count,), -math.inf, dtype=values.dtype, device=values.device)
+    out = torch.full((count,), NOTHING, dtype=values.dtype, device=values.device)
     return out.scatter_reduce_(0, numbers.long(), values, "amax")
 
 
-def _bincount(values: Tensor, length: int) -> Tensor:
+def _histogram(values: Tensor, length: int) -> Tensor:
     return torch.bincount(values, minlength=length)[:length].to(torch.int32)
 
 
-def _scattered_counts(values: Tensor, length: int) -> Tensor:
-    """How often each number occurs, without the host being asked how large they are."""
-    counts = torch.zeros(length, dtype=torch.int32, device=values.device)
-    return counts.scatter_add_(0, values.long(), torch.ones_like(values, dtype=torch.int32))
-
-
 def _select(mask: Tensor, vectors: Sequence[Tensor]) -> list[Tensor]:
-    positions = mask.nonzero(as_tuple=True)[0]
-    return [vector[positions] for vector in vectors]
+    positions = mask.reshape(-1).nonzero(as_tuple=True)[0]
+    return [vector.reshape(-1)[positions] for vector in vectors]
 
 
-def _everything(mask: Tensor, vectors: Sequence[Tensor]) -> list[Tensor]:
-    """Selects all: how many hold would have to be asked of the device, which waits for it.
-
-    `measure` classifies what it is given, and an ordinary element falls into its ordinary class.
-    """
-    del mask
-    return list(vectors)
+KERNELS = Kernels(_bits, _segment_sum, _segment_max, _histogram, _select)
 
 
 def _dense(tensor: Tensor) -> Tensor:
@@ -262,20 +259,3 @@ def _dense(tensor: Tensor) -> Tensor:
     if tensor.layout == torch.strided:
         return tensor
     return tensor.coalesce().values() if tensor.layout == torch.sparse_coo else tensor.to_dense()
-
-
-def _distinct_lanes(kind: Kind, computed: Tensor, shadow: Tensor, local: Tensor) -> list[Tensor]:
-    lanes = [computed]
-    if not kind.shadow_is_computed:
-        lanes.append(shadow)
-    if not (kind.local_is_computed or kind.local_is_shadow):
-        lanes.append(local)
-    return lanes
-
-
-def _all_lanes(kind: Kind, distinct: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-    computed = distinct[0]
-    shadow = computed if kind.shadow_is_computed else distinct[1]
-    if kind.local_is_computed:
-        return computed, shadow, computed
-    return computed, shadow, shadow if kind.local_is_shadow else distinct[-1]
