@@ -138,7 +138,7 @@ def examine(
         checks=judgement.checks,
         evidence=evidence,
         environment=environment(backend),
-        notes=capture.notes,
+        notes=tuple(dict.fromkeys([*capture.notes, *(n for t in traces for n in t.notes)])),
         script=script,
     )
 

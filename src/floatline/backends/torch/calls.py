@@ -41,6 +41,13 @@ class Call:
     low: bool
     _before: frozenset[int] = field(repr=False)
 
+    @property
+    def title(self) -> str:
+        """The operation's name; `torch.square` is a power to PyTorch, and has its name back."""
+        args, _ = self.arguments
+        squares = self.known.name == "pow" and len(args) > 1 and _is_two(args[1])
+        return "square" if squares else self.known.title
+
     def run(self) -> Any:
         """Runs the operation as it is."""
         args, kwargs = self.arguments
@@ -143,6 +150,10 @@ class Feed:
     def _merged(self, tensors: Iterable[Tensor]) -> tuple[int, ...]:
         found = (source for tensor in tensors for source in self._of(tensor))
         return (*dict.fromkeys(found), *self._numbers)
+
+
+def _is_two(value: Any) -> bool:
+    return isinstance(value, (int, float)) and value == 2
 
 
 def _is_list(value: Any) -> bool:

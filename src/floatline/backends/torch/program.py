@@ -80,6 +80,7 @@ class TracedRun:
             losses=tuple(max(sources) for sources in losses),
             moved=self._sites.omissions.moved,
             not_traced=self._sites.omissions.listed(),
+            notes=self._tracer.notes,
         )
 
     @torch.no_grad()  # type: ignore[untyped-decorator]  # PyTorch is not type-checked here

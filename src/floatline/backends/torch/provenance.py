@@ -112,6 +112,19 @@ class Provenance:
         return source, (None if library == source else library)
 
 
+def keras_functions(context: Context) -> tuple[str, ...]:
+    """The functions of Keras' PyTorch backend that ran the operation, or what it differentiates.
+
+    Innermost first; casts and conversions, which every other function uses, are left out.
+    """
+    frames = (context.forward or context).frames
+    return tuple(
+        code.co_name
+        for code, _ in frames
+        if _BACKEND in code.co_filename and not code.co_filename.endswith(_CONVERSIONS)
+    )
+
+
 def _key(context: Context) -> Any:
     frames = tuple((id(code), instruction) for code, instruction in context.frames)
     return context.phase, tuple(map(id, context.layers)), frames
@@ -164,6 +177,8 @@ _ENTRY = os.path.join(_HERE, "step.py")
 
 _ENGINE = os.path.join("torch", "autograd", "graph.py")
 _KERAS = os.path.join("keras", "src", "")
+_BACKEND = os.path.join(_KERAS, "backend", "torch", "")
+_CONVERSIONS = ("core.py", "trainer.py", "layer.py")
 _LAYER_CALLS = (
     os.path.join(_KERAS, "layers", "layer.py"),
     os.path.join("torch", "nn", "modules", "module.py"),

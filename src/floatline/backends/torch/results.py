@@ -7,9 +7,10 @@ from typing import Any
 
 from floatline.backends.torch.calls import Call, Feed
 from floatline.backends.torch.contexts import Contexts
-from floatline.backends.torch.lanes import Tensor, leaves, upcast
+from floatline.backends.torch.lanes import LOW, Tensor, leaves, upcast
 from floatline.backends.torch.shadows import Shadows, covers
 from floatline.backends.torch.sites import Sites
+from floatline.backends.torch.widening import Widening
 
 
 class Results:
@@ -23,6 +24,7 @@ class Results:
 
     def __init__(self, shadows: Shadows, sites: Sites, contexts: Contexts) -> None:
         self._shadows, self._sites, self._contexts = shadows, sites, contexts
+        self.widening = Widening(shadows)
 
     def shared(self, call: Call, feed: Feed, computed: Any) -> None:
         """Results that cannot differ between the lanes."""
@@ -44,7 +46,7 @@ class Results:
 
     def lost(self, call: Call, feed: Feed, computed: Any) -> None:
         """Results of what cannot run in float32: the computed values are their own shadows."""
-        self._sites.omissions.add(call.known.title, "has no float32 twin")
+        self._sites.omissions.add(call.title, "has no float32 twin")
         for position, tensor in call.fresh(computed):
             sources = feed.result(position)
             self._shadows.share(tensor, self._same(call, tensor, upcast(tensor), sources))
@@ -56,11 +58,13 @@ class Results:
         """New tensors, in every lane: computed, shadow, local."""
         computed, shadows, locals_ = lanes[0], *(list(leaves(lane)) for lane in lanes[1:])
         for position, tensor in call.fresh(computed):
-            shadow, sources = shadows[position], feed.result(position)
+            shadow, fed = shadows[position], feed.result(position)
+            sources = fed
             if shadow.shape == tensor.shape and measured:
-                sources = self._value(call, tensor, shadow, locals_[position], sources)
+                sources = self._value(call, tensor, shadow, locals_[position], fed)
             self._sites.omissions.moved += not measured
             self._shadows.adopt(tensor, shadow, sources)
+            self._note_width(call, tensor, fed, measured=measured)
 
     def written(
         self,
@@ -95,8 +99,19 @@ class Results:
         local: Tensor,
         sources: tuple[int, ...],
     ) -> tuple[int, ...]:
-        context = self._contexts.current()
-        return self._sites.value(call.known.title, tensor, shadow, local, sources, context)
+        context, title = self._contexts.current(), call.title
+        wide = self.widening.narrowed(call, context) if tensor.dtype in LOW else None
+        if wide is not None:
+            title, sources = wide.title, wide.sources
+        return self._sites.value(title, tensor, shadow, local, sources, context)
+
+    def _note_width(
+        self, call: Call, tensor: Tensor, sources: tuple[int, ...], *, measured: bool
+    ) -> None:
+        if call.widens and call.low:
+            self.widening.widened(tensor)
+        elif measured:
+            self.widening.carried_out(call, tensor, sources, self._contexts.current())
 
     def _overwrite(self, tensor: Tensor, sources: tuple[int, ...]) -> None:
         slot = self._shadows.slot(tensor)

@@ -33,9 +33,11 @@ class Slot:
             lanes cannot differ.
         whole: The shadow of a result that is laid out in another way than the computed one, as
             the workspace of a library call is; it can only be read as a whole.
+        widened: Whether it holds 16-bit values that were cast to a wider dtype.
+        wide: The operation in a wider dtype whose result it is, where that is worth knowing.
     """
 
-    __slots__ = ("dtype", "flat", "reference", "sources", "whole")
+    __slots__ = ("dtype", "flat", "reference", "sources", "whole", "wide", "widened")
 
     def __init__(self, reference: Any, dtype: torch.dtype, sources: tuple[int, ...]) -> None:
         self.reference = reference
@@ -43,6 +45,8 @@ class Slot:
         self.sources = sources
         self.flat: Tensor | None = None
         self.whole: Tensor | None = None
+        self.widened = False
+        self.wide: Any = None
 
     @property
     def differs(self) -> bool:

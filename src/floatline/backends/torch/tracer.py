@@ -63,6 +63,12 @@ class Tracer(TorchDispatchMode):  # type: ignore[misc]  # PyTorch is not type-ch
         slot = self.shadows.find(tensor)
         return slot.sources if slot is not None else ()
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of the trace must know."""
+        note = self._results.widening.note
+        return () if note is None else (note,)
+
     def literal(self, make: Callable[[], Tensor], values: np.ndarray) -> Tensor:
         """Answers a call that makes a 16-bit tensor of numbers: the shadow holds them unrounded."""
         tensor = make()
