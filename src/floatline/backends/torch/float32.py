@@ -17,6 +17,7 @@ from floatline.backends.torch.literals import Literals
 from floatline.backends.torch.operations import operation
 from floatline.backends.torch.patches import replaced
 from floatline.backends.torch.program import followed
+from floatline.backends.torch.reach import layers_in, scale_tensors
 from floatline.backends.torch.special import in_float32
 from floatline.backends.torch.state import State
 
@@ -91,7 +92,7 @@ class Float32Replay:
             with contextlib.ExitStack() as stack:
                 stack.enter_context(followed())
                 if self._rebuilt:
-                    stack.enter_context(_as_if_float32(step.layers()))
+                    stack.enter_context(_as_if_float32(layers_in(step.keeper.reached())))
                 stack.enter_context(Literals(mode.literal))
                 stack.enter_context(mode)
                 _, outcome = step.run(keras.tree.map_structure(_raised_leaf, batch))
@@ -115,7 +116,7 @@ class Float32Replay:
     def _without_scale(self, state: State) -> State:
         """Float32 needs no loss scale, so one that would run away must not spoil it."""
         before = self._state.tensors
-        scales = {id(tensor) for tensor in self._step.scale_tensors()}
+        scales = {id(tensor) for tensor in scale_tensors(self._step.keeper.reached())}
         kept = {key: before[key] for key in scales if key in before}
         return dataclasses.replace(state, tensors={**state.tensors, **kept})
 

@@ -212,3 +212,28 @@ def _is_stateful(thing: Any) -> bool:
         return True
     file = getattr(sys.modules.get(home), "__file__", None)
     return home == "__main__" or (file is not None and is_users(file))
+
+
+def layers_in(reached: Reached) -> list[Any]:
+    """Every Keras layer, those inside of others included."""
+    return [
+        layer
+        for thing in reached.keras
+        if isinstance(thing, keras.Layer)
+        for layer in thing._flatten_layers()  # noqa: SLF001 (Keras lists nested layers nowhere else)
+    ]
+
+
+def scale_tensors(reached: Reached) -> list[Any]:
+    """The tensors that drive a loss scale."""
+    optimizers = [*reached.keras, *(getattr(thing, "optimizer", None) for thing in reached.keras)]
+    scalers = [thing for thing in reached.objects if isinstance(thing, torch.amp.GradScaler)]
+    return [
+        *(
+            variable._value  # noqa: SLF001 (`value` is cast under autocast)
+            for optimizer in optimizers
+            if isinstance(optimizer, keras.optimizers.LossScaleOptimizer) and optimizer.built
+            for variable in (optimizer.dynamic_scale, optimizer.step_counter)
+        ),
+        *(value for s in scalers for value in vars(s).values() if isinstance(value, torch.Tensor)),
+    ]

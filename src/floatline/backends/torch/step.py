@@ -99,31 +99,6 @@ class TorchStep:
         """Starts the same training in float32 from `state`."""
         return Float32Replay(self, state, rounded=rounded, rebuilt=rebuilt)
 
-    # What the float32 training asks for
-
-    def layers(self) -> list[keras.Layer]:
-        """Every Keras layer that the step can reach."""
-        return [
-            layer
-            for thing in self.keeper.reached().keras
-            if isinstance(thing, keras.Layer)
-            for layer in thing._flatten_layers()  # noqa: SLF001 (Keras lists nested layers nowhere else)
-        ]
-
-    def scale_tensors(self) -> list[Tensor]:
-        """The tensors that drive the loss scale."""
-        reached = self.keeper.reached()
-        found = [
-            variable._value  # noqa: SLF001 (`value` is cast under autocast)
-            for optimizer in [*reached.keras, getattr(self._owner, "optimizer", None)]
-            if isinstance(optimizer, keras.optimizers.LossScaleOptimizer) and optimizer.built
-            for variable in (optimizer.dynamic_scale, optimizer.step_counter)
-        ]
-        scalers = [o for o in reached.objects if isinstance(o, torch.amp.GradScaler)]
-        return found + [
-            value for s in scalers for value in vars(s).values() if isinstance(value, torch.Tensor)
-        ]
-
     def _path(self, variable: Any) -> str:
         if isinstance(variable, torch.Tensor) and id(variable) not in self._names:
             names = self.keeper.names()
