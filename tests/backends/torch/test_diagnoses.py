@@ -48,6 +48,18 @@ def test_gradients_that_vanish_only_in_float16_are_found(tmp_path: Path) -> None
     assert first["evidence"]["flushed_share[dense]"] == 1.0
 
 
+def test_a_script_without_keras_needs_only_the_mark(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("KERAS_BACKEND")
+    result = by_command("torch_autocast", tmp_path)
+    assert (result["verdict"], result["findings"]) == ("healthy", [])
+    assert result["environment"]["backend"] == "torch"
+    assert result["configuration"]["entry"] == "step function"
+    assert result["explanation"].startswith("Nothing is wrong with training in mixed precision")
+    assert {step["loss_scale"] for step in result["history"]["steps"]} == {65536.0}
+
+
 def diagnosed(model: nn.Module, forward: Callable[[Any], Any], *, scaled: bool = True) -> Diagnosis:
     """The diagnosis of the usual mixed-precision step around a forward function."""
     updates = torch.optim.Adam(model.parameters(), 1e-2)
@@ -109,12 +121,12 @@ def test_a_module_that_overflows_is_named_by_its_path() -> None:
             return inputs * 3e5 / 3e5
 
     model = network()
-    model.insert(1, Huge())
+    model.insert(2, Huge())
     result = diagnosed(model, model)
     first = result.findings[0]
     assert (result.verdict, first.phase) == ("precision", "forward")
     assert first.place is not None
-    assert (first.place.layer, first.place.layer_class) == ("1", "Huge")
+    assert (first.place.layer, first.place.layer_class) == ("2", "Huge")
 
 
 def test_float32_that_fails_as_well_is_not_the_precisions_fault() -> None:
