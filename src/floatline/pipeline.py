@@ -24,6 +24,7 @@ from floatline.trials.repair import repair
 BACKENDS = {
     "jax": "floatline.backends.jax:JaxBackend",
     "tensorflow": "floatline.backends.tensorflow:TensorFlowBackend",
+    "torch": "floatline.backends.torch:TorchBackend",
 }
 """Where each Keras backend is implemented."""
 
@@ -196,7 +197,7 @@ def examine(
         checks=judgement.checks,
         evidence=evidence,
         environment=environment(backend),
-        notes=capture.notes,
+        notes=tuple(dict.fromkeys([*capture.notes, *(n for t in traces for n in t.notes)])),
         script=script,
     )
     if trials is None:

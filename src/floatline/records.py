@@ -193,6 +193,7 @@ class Trace:
         agrees: Whether the untraced, compiled step showed the same symptoms (finite loss, finite
             gradients) from the same state and batch; None when it was not compared.
         disagreement: What differed, in words, when `agrees` is False.
+        notes: What a reader must know of how the step is computed on this device.
     """
 
     step: int
@@ -205,6 +206,7 @@ class Trace:
     not_traced: tuple[NotTraced, ...] = ()
     agrees: bool | None = None
     disagreement: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
