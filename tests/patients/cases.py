@@ -150,7 +150,6 @@ _SECOND_ZOO = (
     Truth("precision/clip_before_unscaling", ("scaled-gradient-misuse",)),
     Truth("precision/alignment_by_hand", ("mask-constant-overflow",), FORWARD),
     Truth("precision/policy_entropy", ("epsilon-underflow",), FORWARD),
-    Truth("precision/crowd_counting", ("reduction-sum-overflow",), FORWARD, ("count",)),
     Truth(
         "precision/visit_counts",
         ("exp-overflow", "input-or-target-out-of-range"),

@@ -23,7 +23,7 @@ class Siamese(keras.Model):
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         y = ops.cast(y, "float32")
-        near = y * ops.square(y_pred)
+        near = y * y_pred
         far = (1 - y) * ops.square(ops.relu(1.0 - y_pred))
         return ops.mean(near + far)
 
