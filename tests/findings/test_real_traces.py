@@ -61,7 +61,8 @@ def test_an_impossible_event_in_log_space_is_no_bound() -> None:
     top = sketch.overflow("Maximum", sketch.add("LogSoftmax"), impossible, local_saturated=0)
     rule, summary = first(broken(sketch, sketch.passes("Sub", impossible, top)))
     assert rule == "FL104"
-    assert summary.startswith("The constant -1e+10 is infinite in float16")
+    written = "Const in layer 'block' (train.py:10)"
+    assert summary == f"The constant -1e+10 is infinite in float16 and spreads from {written}"
 
 
 def test_an_epsilon_comes_before_the_probabilities_it_should_have_caught() -> None:

@@ -156,7 +156,12 @@ _SECOND_ZOO = (
         FORWARD,
         ("rate",),
     ),
-    Truth("precision/radial_basis", ("activation-range-overflow",), FORWARD, ("bumps",)),
+    Truth(
+        "precision/radial_basis",
+        ("reduction-sum-overflow", "activation-range-overflow"),
+        FORWARD,
+        ("bumps",),
+    ),
     Truth(
         "precision/taxi_distance",
         ("position-precision", "input-or-target-out-of-range"),
@@ -168,11 +173,6 @@ _SECOND_ZOO = (
         ("position-precision", "input-or-target-out-of-range"),
         FORWARD,
         ("step_lengths",),
-    ),
-    Truth(
-        "precision/entropy_of_words",
-        ("epsilon-underflow", "softmax-or-loss-in-half", "activation-underflow"),
-        FORWARD,
     ),
     Truth("float32/zero_spread_column", ("non-finite-data",)),
     Truth("float32/triplet_root", ("non-finite-in-float32",)),

@@ -26,7 +26,7 @@ class ClippedModel(keras.Model):
             loss = self.compute_loss(y=y, y_pred=self(x, training=True))
             scaled = self.optimizer.scale_loss(loss)
         gradients = tape.gradient(scaled, self.trainable_variables)
-        gradients, _ = tf.clip_by_global_norm(gradients, 1.0)
+        gradients, _ = tf.clip_by_global_norm(gradients, 1.0)  # <- culprit
         self.optimizer.apply(gradients, self.trainable_variables)
         return {"entropy_loss": loss}
 

@@ -23,8 +23,8 @@ cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 @tf.function
 def train_step(x, y):
     with tf.GradientTape() as tape:
-        loss = cross_entropy(y, model(x, training=True))
-    gradients = tape.gradient(loss, model.trainable_variables)
+        loss = cross_entropy(y, model(x, training=True))  # <- culprit
+    gradients = tape.gradient(loss, model.trainable_variables)  # <- culprit
     optimizer.apply(gradients, model.trainable_variables)
     return loss
 

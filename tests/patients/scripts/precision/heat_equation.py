@@ -21,7 +21,7 @@ class HeatNetwork(keras.Model):
         self.out = layers.Dense(1)
 
     def call(self, inputs):
-        depth, seconds = inputs[:, :1] / THICKNESS, inputs[:, 1:]
+        depth, seconds = inputs[:, :1] / THICKNESS, inputs[:, 1:]  # <- culprit
         x = tf.concat([depth, seconds], axis=1)
         for layer in self.hidden:
             x = layer(x)

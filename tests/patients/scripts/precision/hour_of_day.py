@@ -13,7 +13,7 @@ class DailyCycle(layers.Layer):
 
     def call(self, hours):
         angle = hours * (2 * np.pi / 24)  # <- culprit
-        return ops.concatenate([ops.sin(angle), ops.cos(angle)], axis=-1)
+        return ops.concatenate([ops.sin(angle), ops.cos(angle)], axis=-1)  # <- culprit
 
 
 rng = np.random.default_rng(7)

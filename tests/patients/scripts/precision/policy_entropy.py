@@ -23,7 +23,7 @@ def train_step(states, actions, returns):
     with tf.GradientTape() as tape:
         probabilities = policy(states, training=True)
         chosen = tf.gather(probabilities, actions, batch_dims=1)
-        entropy = -tf.reduce_sum(
+        entropy = -tf.reduce_sum(  # <- culprit
             probabilities * tf.math.log(probabilities + 1e-10),  # <- culprit
             axis=1,
         )

@@ -16,9 +16,9 @@ model = keras.Sequential(
     [
         layers.Input((8,)),
         layers.Dense(32, activation="relu"),
-        layers.Dense(
+        layers.Dense(  # <- culprit
             1,
-            activation="exponential",  # <- culprit
+            activation="exponential",
             bias_initializer=keras.initializers.Constant(np.log(visits.mean())),
             name="rate",
         ),
