@@ -40,7 +40,16 @@ OPAQUE = {
 }
 """Primitives that run only once, for all lanes, and why."""
 
-OPAQUE_IN_LOW = {"bitcast_convert_type": "reads the bits of its input"}
+_FUSED = "is a fused kernel for 16-bit floats alone"
+
+OPAQUE_IN_LOW = {
+    "bitcast_convert_type": "reads the bits of its input",
+    # cuDNN's kernels, which JAX takes for attention on a GPU.
+    "dot_product_attention_fwd": _FUSED,
+    "dot_product_attention_fwd_wrapper": _FUSED,
+    "dot_product_attention_bwd": _FUSED,
+    "dot_product_attention_bwd_wrapper": _FUSED,
+}
 """Primitives that cannot run on float32 inputs in the place of 16-bit ones, and why."""
 
 MARK = "name"

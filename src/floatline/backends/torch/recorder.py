@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import NamedTuple
 
+import keras
 import torch
 
 from floatline.backends.torch.lanes import Tensor
@@ -97,7 +99,8 @@ class Pool:
         )
         rows = [vector[: self._filled].view(-1, ROW) for vector in self._lanes]
         segments, least = Segments(numbers, sizes, count), torch.tensor(self._least, device=device)
-        pack = measure(*self._kind.all_lanes(rows), least, segments, KERNELS)
+        with _home(device):
+            pack = measure(*self._kind.all_lanes(rows), least, segments, KERNELS)
         sites = self._sites
         self._sites, self._sizes, self._least, self._filled = [], [], [], 0
         for vector in self._lanes:
@@ -165,11 +168,18 @@ class Recorder:
         return pool
 
 
+def _home(device: torch.device) -> AbstractContextManager[None]:
+    """Where Keras makes new tensors meanwhile: a step on a GPU has tensors on the host, too."""
+    scope: AbstractContextManager[None] = keras.device(f"{device.type}:{device.index or 0}")
+    return scope
+
+
 def _measured_alone(kind: Kind, distinct: Sequence[Tensor], dtype: str) -> Pack:
     flat = [lane.reshape(-1).to(torch.float32) for lane in distinct]
     computed, shadow, local = kind.all_lanes(flat)
-    pack = measure(computed, shadow, local, least_normal(dtype), None, KERNELS)
-    return pack if dtype in FORMATS else count_differing(pack, computed, shadow)
+    with _home(kind.device):
+        pack = measure(computed, shadow, local, least_normal(dtype), None, KERNELS)
+        return pack if dtype in FORMATS else count_differing(pack, computed, shadow)
 
 
 class Omissions:
