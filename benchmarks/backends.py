@@ -95,6 +95,7 @@ def measure(name: str, size: Size) -> dict[str, Any]:
     first_step = _timed(lambda: step.run(batch))
     plain = statistics.median(_timed(lambda: step.run(batch)) for _ in range(STEPS))
     plain_memory = _memory_mib()
+    print(f"{name}: first step {first_step:.1f} s, then {plain:.3f} s", file=sys.stderr, flush=True)
     state = step.snapshot()
     begin = time.perf_counter()
     trace = step.trace(state, batch)
