@@ -187,7 +187,7 @@ def test_a_compiled_loop_on_jax_cannot_use_a_scale_that_is_out_of_date() -> None
     def trained(make: Any, pass_variables: bool) -> list[float]:
         optimizer, variables = made(make, initial_scale=8.0, dynamic_growth_steps=2)
 
-        @jax.jit
+        @jax.jit  # type: ignore[untyped-decorator]  # (JAX carries no types here)
         def train_step(weights: Any, state: Any) -> Any:
             def loss(weights: Any) -> Any:
                 arguments = (state,) if pass_variables else ()

@@ -74,7 +74,7 @@ def test_the_state_is_a_pytree_that_survives_compilation() -> None:
     scaler = LossScaler(floatline.DynamicScale(4.0, floor=2.0**-3))
     state = scaler.initial_state()
 
-    @jax.jit
+    @jax.jit  # type: ignore[untyped-decorator]  # (JAX carries no types here)
     def overflow(state: Any) -> Any:
         return scaler.update(state, scaler.unscale([tensor([1.0]) * INF], state))
 

@@ -1,4 +1,4 @@
-"""One bad value on each replica in turn, under MirroredStrategy on two logical CPUs; prints JSON."""
+"""One bad value on each replica in turn, under MirroredStrategy on two CPUs; prints JSON."""
 
 from __future__ import annotations
 
