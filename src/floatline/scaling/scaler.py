@@ -59,8 +59,8 @@ class LossScaler:
 
     Example:
 
-    >>> from keras import ops
-    >>> scaler = LossScaler(FixedScale(128.0))
+    >>> import floatline
+    >>> scaler = LossScaler(floatline.FixedScale(128.0))
     >>> state = scaler.initial_state()
     >>> float(scaler.scale(ops.convert_to_tensor(2.0), state))
     256.0
