@@ -250,8 +250,8 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):  # type: ignore[m
     def load_own_variables(self, store: Any) -> None:
         """Loads scale and counters, from a file of Keras' own class, too."""
         for name in OWN_FIELDS:
-            key = name if name in store else KERAS_PLACES.get(name)
-            if key is not None and key in store and hasattr(self, name):
+            key = name if name in store else KERAS_PLACES.get(name, name)
+            if key in store and hasattr(self, name):
                 getattr(self, name).assign(store[key])
 
     def get_config(self) -> dict[str, Any]:

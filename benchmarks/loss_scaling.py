@@ -1,0 +1,203 @@
+"""Cost of loss scaling per step, and steps skipped until the scale is right.
+
+The arms (no loss scaling, Keras', Floatline's calibrated and dynamic) train the same model from the
+same weights on the same data, in turns in one process, so that what else the machine does meets all
+of them; the ratio of the medians is the cost. Prints Markdown.
+
+    KERAS_BACKEND=jax python benchmarks/loss_scaling.py    sizes for the device that is there
+    python benchmarks/loss_scaling.py --small              sizes for a CPU, in bfloat16, because
+                                                           not every CPU kernel knows float16
+    python benchmarks/loss_scaling.py --skips              only the skipped steps
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+import floatline
+
+
+class Size(NamedTuple):
+    """How large the models are, and how long each arm runs."""
+
+    layers: int
+    width: int
+    tokens: int
+    batch: int
+    mlp_width: int
+    mlp_batch: int
+    steps: int
+    rounds: int
+    policy: str = "mixed_float16"
+
+
+SMALL = Size(1, 32, 16, 4, 32, 32, steps=10, rounds=5, policy="mixed_bfloat16")
+LARGE = Size(12, 1024, 512, 16, 2048, 2048, steps=20, rounds=9)
+VOCABULARY, MLP_LAYERS, SEEDS = 1000, 24, (11, 1, 2, 3, 4)
+
+Make = Callable[[], keras.optimizers.Optimizer]
+ARMS: dict[str, Make] = {
+    "none": lambda: keras.optimizers.Adam(1e-4),
+    "Keras": lambda: keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(1e-4)),
+    "Floatline": lambda: floatline.LossScaleOptimizer(keras.optimizers.Adam(1e-4)),
+    "Floatline, dynamic": lambda: floatline.LossScaleOptimizer(
+        keras.optimizers.Adam(1e-4), scale=floatline.DynamicScale()
+    ),
+}
+
+
+def transformer(size: Size) -> tuple[keras.Model, Any, Any]:
+    """A decoder that predicts the next token, with data for the steps of one round."""
+    tokens = keras.Input((size.tokens,), dtype="int32")
+    x = layers.Embedding(VOCABULARY, size.width)(tokens)
+    for _ in range(size.layers):
+        normal = layers.LayerNormalization()(x)
+        heads = max(1, size.width // 64)
+        attended = layers.MultiHeadAttention(heads, size.width // heads)(
+            normal, normal, use_causal_mask=True
+        )
+        x = layers.Add()([x, attended])
+        hidden = layers.Dense(4 * size.width, "gelu")(layers.LayerNormalization()(x))
+        x = layers.Add()([x, layers.Dense(size.width)(hidden)])
+    logits = layers.Dense(VOCABULARY, dtype="float32")(layers.LayerNormalization()(x))
+    random = np.random.default_rng(0)
+    x, y = random.integers(0, VOCABULARY, (2, size.batch * size.steps, size.tokens), "int32")
+    return keras.Model(tokens, logits), x, y
+
+
+def mlp(size: Size) -> tuple[keras.Model, Any, Any]:
+    """24 dense layers: small work per step, many variables."""
+    inputs = x = keras.Input((size.mlp_width,))
+    for _ in range(MLP_LAYERS):
+        x = layers.Dense(size.mlp_width, "relu")(x)
+    random = np.random.default_rng(0)
+    x_data = random.normal(size=(size.mlp_batch * size.steps, size.mlp_width)).astype("float32")
+    y_data = random.integers(0, VOCABULARY, size.mlp_batch * size.steps)
+    return keras.Model(inputs, layers.Dense(VOCABULARY, dtype="float32")(x)), x_data, y_data
+
+
+def step_times_ms(build: Callable[[Size], Any], size: Size, batch: int) -> dict[str, list[float]]:
+    """Milliseconds per step of each arm in each round."""
+    keras.utils.set_random_seed(0)
+    keras.config.set_dtype_policy(size.policy)
+    arms, weights = {}, None
+    for name, make in ARMS.items():
+        model, x, y = build(size)
+        weights = weights or model.get_weights()
+        model.set_weights(weights)
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile(make(), loss, auto_scale_loss=False)
+        arms[name] = model
+    x, y = ops.convert_to_tensor(x), ops.convert_to_tensor(y)
+    times: dict[str, list[float]] = {name: [] for name in arms}
+    for turn in range(size.rounds + 1):
+        for name, model in arms.items():
+            begin = time.perf_counter()
+            model.fit(x, y, batch_size=batch, shuffle=False, verbose=0)  # Ends by reading the loss.
+            if turn:  # The first one compiles.
+                times[name].append(1000 * (time.perf_counter() - begin) / size.steps)
+    return times
+
+
+def cost_table(size: Size) -> str:
+    """Medians, and their ratio to training without loss scaling."""
+    lines = [
+        "| model | loss scaling | ms per step | fastest round | cost |",
+        "|---|---|---|---|---|",
+    ]
+    for build, batch in ((transformer, size.batch), (mlp, size.mlp_batch)):
+        times = step_times_ms(build, size, batch)
+        for name, values in times.items():
+            # Rounds of one turn are neighbours in time: their ratios are what drift leaves alone.
+            ratios = [value / none for value, none in zip(values, times["none"], strict=True)]
+            lines.append(
+                f"| {build.__name__} | {name} | {statistics.median(values):.2f} "
+                f"| {min(values):.2f} | {100 * (statistics.median(ratios) - 1):+.1f} % |"
+            )
+    return "\n".join(lines)
+
+
+class RowNormalizedDense(layers.Layer):
+    """The layer of examples/row_sum_division.py on any backend."""
+
+    def __init__(self, units: int) -> None:
+        super().__init__()
+        self.units = units
+
+    def build(self, input_shape: tuple[int, ...]) -> None:
+        """Makes the matrix."""
+        self.kernel = self.add_weight(shape=(input_shape[-1], self.units), name="kernel")
+
+    def call(self, inputs: Any) -> Any:
+        """Divides every row by its sum; the gradient of that overflows."""
+        product = ops.matmul(inputs, self.kernel)
+        return product / ops.sum(product, axis=-1, keepdims=True)
+
+
+def skipped_steps(make: Make, seed: int) -> tuple[int, float]:
+    """Steps of 40 that were skipped, and the scale at the end."""
+    keras.utils.set_random_seed(seed)
+    keras.config.set_dtype_policy("mixed_float16")
+    random = np.random.default_rng(seed)
+    x = random.random((100, 10)).astype("float32")
+    y = random.integers(0, 2, (100, 1))
+    output = layers.Dense(1, activation="sigmoid")
+    model = keras.Sequential([keras.Input((10,)), RowNormalizedDense(32), output])
+    model.compile(make(), "binary_crossentropy", auto_scale_loss=False)
+    model.fit(x, y, batch_size=32, epochs=10, verbose=0)
+    applied = int(ops.convert_to_numpy(model.optimizer.iterations.value))
+    return 40 - applied, float(model.optimizer.dynamic_scale.value)
+
+
+def skip_table() -> str:
+    """Skipped steps on the division model; with the scale held at 1 the rest cannot be helped."""
+    scaled: dict[str, Make] = {
+        "Keras": lambda: keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(1e-3)),
+        "Floatline": lambda: floatline.LossScaleOptimizer(keras.optimizers.Adam(1e-3)),
+        "scale 1": lambda: floatline.LossScaleOptimizer(
+            keras.optimizers.Adam(1e-3), scale=floatline.FixedScale(1.0)
+        ),
+    }
+    lines = ["| seed | " + " | ".join(scaled) + " |", "|---" * (len(scaled) + 1) + "|"]
+    for seed in SEEDS:
+        results = [skipped_steps(make, seed) for make in scaled.values()]
+        cells = " | ".join(f"{skipped} of 40 (scale {scale:g})" for skipped, scale in results)
+        lines.append(f"| {seed} | {cells} |")
+    return "\n".join(lines)
+
+
+def has_gpu() -> bool:
+    """Whether the framework under Keras computes on a GPU."""
+    return any("gpu" in device.lower() or "cuda" in device.lower() for device in _devices())
+
+
+def _devices() -> list[str]:
+    return [str(device) for device in keras.distribution.list_devices()]
+
+
+def main() -> None:
+    """Prints the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--small", action="store_true", help="sizes for a CPU")
+    parser.add_argument("--skips", action="store_true", help="only the skipped steps")
+    options = parser.parse_args()
+    size = SMALL if options.small or not has_gpu() else LARGE
+    print(f"Backend {keras.backend.backend()}, Keras {keras.__version__}, {size}\n")
+    if not options.skips:
+        print(cost_table(size), "\n", flush=True)
+    print(skip_table())
+
+
+if __name__ == "__main__":
+    main()
