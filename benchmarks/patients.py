@@ -21,7 +21,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tests.patients.truth import TRUTHS, Truth
+from tests.patients.cases import TRUTHS
+from tests.patients.truth import Truth
 
 SECONDS = 300
 """Limit for one diagnosis; the longest takes half a minute."""

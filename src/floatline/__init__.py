@@ -10,6 +10,7 @@ from floatline.records import Diagnosis as Diagnosis
 
 if TYPE_CHECKING:
     from floatline.pipeline import diagnose as diagnose
+    from floatline.pipeline import trace as trace
     from floatline.precision.enabling import enable as enable
     from floatline.precision.inspecting import inspect as inspect
     from floatline.precision.plan import Plan as Plan
@@ -31,6 +32,7 @@ __all__ = [
     "diagnose",
     "enable",
     "inspect",
+    "trace",
     "training_step",
 ]
 
@@ -45,6 +47,7 @@ _HOMES = MappingProxyType(
         "diagnose": "floatline.pipeline",
         "enable": "floatline.precision.enabling",
         "inspect": "floatline.precision.inspecting",
+        "trace": "floatline.pipeline",
     }
 )
 

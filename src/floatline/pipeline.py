@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import platform
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
@@ -14,19 +15,27 @@ from floatline.capture.script import capture_script
 from floatline.errors import BackendError, InputError
 from floatline.findings.judge import judge, needs_reference
 from floatline.progress import Progress, silent
-from floatline.records import Diagnosis, Environment, Evidence
+from floatline.records import Diagnosis, Environment, Evidence, Trace
+from floatline.repairs import TrialBudget
 from floatline.tracing.moments import trace_moments
 from floatline.tracing.reference import train_reference
+from floatline.trials.repair import repair
 
-BACKENDS = {"tensorflow": "floatline.backends.tensorflow:TensorFlowBackend"}
+BACKENDS = {
+    "jax": "floatline.backends.jax:JaxBackend",
+    "tensorflow": "floatline.backends.tensorflow:TensorFlowBackend",
+    "torch": "floatline.backends.torch:TorchBackend",
+}
 """Where each Keras backend is implemented."""
 
 
 def diagnose(
     subject: Any,
     *data: Any,
+    state: Any = None,
     budget: Budget | None = None,
     progress: Progress = silent,
+    trials: TrialBudget | None = None,
     **fit_arguments: Any,
 ) -> Diagnosis:
     """Watches a training for a while, looks inside its decisive steps, and tells what is wrong.
@@ -38,8 +47,12 @@ def diagnose(
         subject: A compiled Keras model, or a function that runs one training step on one batch.
         *data: For a model what `fit` takes by position, `x, y` or a dataset; for a function its
             batches, as one iterable.
+        state: For a pure function, as JAX wants it: the state that it is given before the first
+            batch. It takes the state as its first argument and returns the next one, alone or as
+            an element of a tuple.
         budget: How long the training is watched; 1000 steps or 15 seconds by default.
         progress: Told how far the diagnosis is.
+        trials: How much may be tried to repair the training; None tries nothing.
         **fit_arguments: For a model, further arguments of `fit`: `batch_size`, `epochs`,
             `sample_weight`, `class_weight`, `callbacks`.
 
@@ -72,7 +85,13 @@ def diagnose(
                 f"diagnose(model, ...) takes x and y by position, but received {len(data)} values.",
                 "Name the others as in fit: batch_size=..., epochs=..., sample_weight=...",
             )
-        return examine(capture_fit(backend, subject, arguments, limit, progress), backend, progress)
+        if state is not None:
+            raise InputError(
+                "diagnose(model, ...) received `state`, but a model keeps its own.",
+                "Leave `state` out; it belongs to diagnose(step_function, batches, state=...).",
+            )
+        captured = capture_fit(backend, subject, arguments, limit, progress)
+        return examine(captured, backend, progress, trials=trials)
     if fit_arguments or len(data) != 1:
         raise InputError(
             f"diagnose(step_function, batches) takes one iterable of batches, but received "
@@ -80,8 +99,44 @@ def diagnose(
             "Pass a list, generator or dataset whose elements are what one step takes.",
         )
     batches: Iterable[Any] = data[0]
-    captured = capture_function(backend, subject, batches, limit, progress)
-    return examine(captured, backend, progress)
+    captured = capture_function(backend, subject, batches, limit, progress, state=state)
+    return examine(captured, backend, progress, trials=trials)
+
+
+def trace(function: Callable[..., Any], *args: Any) -> Trace:
+    """Runs a function once with a float32 shadow of every operation inside.
+
+    What the function writes to (variables, random states) is afterwards what it was before.
+
+    Args:
+        function: Any function of the framework under Keras: a training step, a loss, or its
+            gradient. On JAX it is pure, and `jax.grad` may stand inside or around it.
+        *args: What it is called with.
+
+    Returns:
+        A `records.Trace`: every float that was computed, in order, with its statistics.
+
+    Raises:
+        InputError: `function` cannot be called.
+        TraceError: The framework cannot compile the function, so it cannot be looked into.
+        BackendError: Keras runs on a backend that is not supported.
+
+    Example:
+
+    >>> from keras import ops
+    >>> x = ops.convert_to_tensor([300.0], "float16")
+    >>> trace(lambda x: x * x, x).sites[-1].statistics.saturated
+    1
+    """
+    from floatline.capture.configuration import no_sources
+    from floatline.capture.function import unmarked
+    from floatline.capture.state import preserve_random_generators
+
+    backend = load_backend()
+    with backend.preserve_random_state(), preserve_random_generators():
+        step = backend.function_step(unmarked(function), no_sources)
+        step.prepare(args)
+        return step.trace(step.snapshot(), args)
 
 
 def diagnose_script(
@@ -91,6 +146,7 @@ def diagnose_script(
     precision: str | None = None,
     budget: Budget | None = None,
     progress: Progress = silent,
+    trials: TrialBudget | None = None,
 ) -> Diagnosis:
     """Runs an unmodified script up to its training and diagnoses that.
 
@@ -100,6 +156,7 @@ def diagnose_script(
         precision: A Keras dtype policy to set before the script runs.
         budget: How long the training is watched.
         progress: Told how far the diagnosis is.
+        trials: How much may be tried to repair the training; None tries nothing.
 
     Raises:
         FloatlineError: As in `diagnose`; and `ScriptError` for a script that is missing, fails,
@@ -112,14 +169,19 @@ def diagnose_script(
         precision=precision,
         budget=budget or Budget(),
         progress=progress,
-        examine=lambda capture: examine(capture, load_backend(), progress, script),
+        examine=lambda capture: examine(capture, load_backend(), progress, script, trials=trials),
     )
 
 
 def examine(
-    capture: Capture, backend: Backend, progress: Progress, script: str | None = None
+    capture: Capture,
+    backend: Backend,
+    progress: Progress,
+    script: str | None = None,
+    *,
+    trials: TrialBudget | None = None,
 ) -> Diagnosis:
-    """From a watched training to the diagnosis: trace, compare with float32, judge."""
+    """From a watched training to the diagnosis: trace, compare with float32, judge, repair."""
     with backend.preserve_random_state():
         traces = trace_moments(capture, progress)
         reference = None
@@ -128,16 +190,20 @@ def examine(
             reference = train_reference(capture, seconds, progress)
     evidence = Evidence(capture.configuration, capture.history, traces, reference)
     judgement = judge(evidence)
-    return Diagnosis(
+    diagnosis = Diagnosis(
         verdict=judgement.verdict,
         explanation=judgement.explanation,
         findings=judgement.findings,
         checks=judgement.checks,
         evidence=evidence,
         environment=environment(backend),
-        notes=capture.notes,
+        notes=tuple(dict.fromkeys([*capture.notes, *(n for t in traces for n in t.notes)])),
         script=script,
     )
+    if trials is None:
+        return diagnosis
+    with backend.preserve_random_state():
+        return replace(diagnosis, repair=repair(capture, diagnosis, trials, progress))
 
 
 _LEAST_REFERENCE_SECONDS = 5.0

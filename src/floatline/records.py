@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from floatline.repairs import Repair
+
 Phase = Literal["configuration", "forward", "backward", "update"]
 Role = Literal["input", "constant", "parameter", "value"]
 Moment = Literal["first", "symptom", "last symptom", "last"]
@@ -191,6 +193,7 @@ class Trace:
         agrees: Whether the untraced, compiled step showed the same symptoms (finite loss, finite
             gradients) from the same state and batch; None when it was not compared.
         disagreement: What differed, in words, when `agrees` is False.
+        notes: What a reader must know of how the step is computed on this device.
     """
 
     step: int
@@ -203,6 +206,7 @@ class Trace:
     not_traced: tuple[NotTraced, ...] = ()
     agrees: bool | None = None
     disagreement: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -376,6 +380,7 @@ class Diagnosis:
         notes: What a reader must know to judge the result (callbacks not run, data not replayed).
         command: The command that reproduces the diagnosis, or None.
         script: Path of the diagnosed script, or None.
+        repair: What trials of remedies came to; None when none were asked for.
     """
 
     verdict: Verdict
@@ -387,3 +392,4 @@ class Diagnosis:
     notes: tuple[str, ...] = ()
     command: str | None = None
     script: str | None = None
+    repair: Repair | None = None

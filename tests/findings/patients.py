@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
-from floatline.records import Evidence, Trace
+from floatline.records import Evidence, GradientSite, Trace
 from tests.findings.evidence import (
     INF,
     NAN,
@@ -249,6 +250,52 @@ def infinite_scale() -> Evidence:
     return evidence(collapse().traces, [*grown, *lost], steps([0.0] * 20 + curve(1.0, 0.1, 20)))
 
 
+def plain_sgd(sketch: Sketch) -> Evidence:
+    """A scaled training whose reference is as slow: it divides by the same loss scale."""
+    config = dataclasses.replace(configuration(), optimizer="SGD")
+    return evidence([sketch.trace(0, "first", 2.0**15)], stalls(), config=config)
+
+
+def forgotten_scale() -> Evidence:
+    """The loss scale is read by the optimizer alone."""
+    sketch = Sketch()
+    sketch.gradient("block", sketch.loss(sketch.add("MatMul")))
+    scale(sketch)
+    return plain_sgd(sketch)
+
+
+def clipped_by_norm(bound: float = 1.0, *, allows: bool = False) -> Evidence:
+    """Gradients of norm 16384 at a scale of 2**15, clipped together to `bound`."""
+    sketch = Sketch()
+    loss = sketch.loss(sketch.add("MatMul"))
+    by = scale(sketch)
+    raw = sketch.add("MatMul", loss, by, phase="backward", max_abs=8192.0)
+    options: Numbers = {"count": 1, "dtype": "float32", "layer": None, "phase": "backward"}
+    norm = sketch.add("Sqrt", sketch.add("L2Loss", raw, **options), **options, max_abs=16384.0)
+    inverse = sketch.add("RealDiv", norm, **options, max_abs=1 / 16384.0)
+    inputs = (inverse, by) if allows else (inverse,)
+    factor = sketch.add("Mul", *inputs, **options, max_abs=min(1.0, bound / 16384.0))
+    clipped = sketch.add("Mul", raw, factor, phase="backward", max_abs=8192.0 * bound / 16384.0)
+    sketch.gradients.append(GradientSite("block/kernel", "block", clipped))
+    return plain_sgd(sketch)
+
+
+def clipped_by_value() -> Evidence:
+    sketch = Sketch()
+    loss = sketch.loss(sketch.add("MatMul"))
+    raw = sketch.add("MatMul", loss, scale(sketch), phase="backward", max_abs=8192.0)
+    clipped = sketch.add("Minimum", raw, phase="backward", max_abs=1.0)
+    sketch.gradients.append(GradientSite("block/kernel", "block", clipped))
+    return plain_sgd(sketch)
+
+
+def scale(sketch: Sketch) -> int:
+    """The loss scale as the step reads it."""
+    path = "loss_scale_optimizer/dynamic_scale"
+    options: Numbers = {"role": "parameter", "dtype": "float32", "count": 1, "layer": None}
+    return sketch.add("ReadVariableOp", variable=path, **options, max_abs=2.0**15)
+
+
 def late_policy() -> Evidence:
     sketch = Sketch()
     sketch.gradient("block", sketch.loss(sketch.add("MatMul", dtype="float32"), dtype="float32"))
@@ -321,6 +368,7 @@ PATIENTS: dict[str, tuple[Callable[[], Evidence], ...]] = {
     "FL401": (collapse,),
     "FL402": (high_scale,),
     "FL403": (infinite_scale,),
+    "FL404": (forgotten_scale, clipped_by_norm, clipped_by_value),
     "FL501": (late_policy,),
     "FL502": (pure_half,),
     "FL601": (missing_data,),

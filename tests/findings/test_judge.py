@@ -179,3 +179,29 @@ def test_an_origin_behind_an_untraced_operation_is_named_unconfirmed() -> None:
 def test_non_finite_in_float32_but_masked_is_not_reported() -> None:
     case = logarithm_of_zero()
     assert judge(evidence(case.traces, learns(), learns())).findings == ()
+
+
+def dead_but_for_a_bias(losses: list[float]) -> Evidence:
+    """All weights without gradient except the last bias: a network that starts at zero."""
+
+    def trace(step: int) -> Trace:
+        sketch = Sketch()
+        loss = sketch.loss(sketch.add("MatMul", zero=100, shadow_zero=100))
+        sketch.gradient("block", loss, zero=100, shadow_zero=100, max_abs=0.0)
+        sketch.gradient("head", loss, count=1)
+        return sketch.trace(step, "first" if step == 0 else "last")
+
+    own = steps(losses)
+    return evidence([trace(0), trace(39)], own, own)
+
+
+def test_one_bias_that_moves_does_not_make_a_dead_network_live() -> None:
+    judgement = judge(dead_but_for_a_bias([0.693, 0.699, 0.688, 0.694] * 10))
+    assert judgement.verdict == "not-precision"
+    assert judgement.findings[0].rule == "FL603"
+    assert judgement.findings[0].evidence["weights"] == 101
+
+
+def test_a_loss_that_falls_is_not_dead_whatever_its_last_batch_says() -> None:
+    falling = curve(1.0, 0.2)
+    assert judge(dead_but_for_a_bias([*falling[:-1], 1.1])).verdict == "healthy"

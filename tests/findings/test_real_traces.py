@@ -48,9 +48,30 @@ def test_a_cast_of_integers_of_the_data_is_an_input() -> None:
 def test_an_infinite_bound_is_the_inverse_of_an_epsilon() -> None:
     sketch = Sketch()
     bound = sketch.overflow("Cast", n=1, count=1, shape=(), max_abs=1e12)
-    rule, summary = first(broken(sketch, sketch.passes("Minimum", sketch.add("Rsqrt"), bound)))
+    root = sketch.add("Rsqrt", sketch.add("Sum", zero=2), inf=2, shadow_inf=2)
+    rule, summary = first(broken(sketch, sketch.passes("Minimum", root, bound)))
     assert rule == "FL203"
     assert "The bound 1e+12 is infinite" in summary
+
+
+def test_an_impossible_event_in_log_space_is_no_bound() -> None:
+    """max(a, b) of two log-probabilities, some of them -1e10, which is -inf in float16."""
+    sketch = Sketch()
+    impossible = sketch.overflow("Const", role="constant", constant=-1e10, n=1, count=1, shape=())
+    top = sketch.overflow("Maximum", sketch.add("LogSoftmax"), impossible, local_saturated=0)
+    rule, summary = first(broken(sketch, sketch.passes("Sub", impossible, top)))
+    assert rule == "FL104"
+    written = "Const in layer 'block' (train.py:10)"
+    assert summary == f"The constant -1e+10 is infinite in float16 and spreads from {written}"
+
+
+def test_an_epsilon_comes_before_the_probabilities_it_should_have_caught() -> None:
+    """log(p + 1e-10): some probabilities are 0 in float16, and so is the epsilon."""
+    sketch = Sketch()
+    p = sketch.add("Softmax", local_flushed=9, flushed=9, zero=9)
+    epsilon = sketch.literal(1e-10, zero=1, flushed=1, local_flushed=1, computed_max_abs=0.0)
+    log = sketch.add("Log", sketch.add("AddV2", p, epsilon), inf=9, saturated=9, local_nonfinite=9)
+    assert first(broken(sketch, log))[0] == "FL203"
 
 
 def test_a_mask_that_the_format_just_holds() -> None:

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.patients.cases import TRUTHS
 from tests.patients.clinic import examine
-from tests.patients.truth import SCRIPTS, TRUTHS, Truth
+from tests.patients.truth import SCRIPTS, Truth
 
 QUICK = [truth for truth in TRUTHS if truth.quick]
 REST = [truth for truth in TRUTHS if not truth.quick]

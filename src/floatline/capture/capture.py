@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from floatline.backends.interface import Batch, State, Step
 from floatline.records import Configuration, History, Moment
@@ -27,6 +29,14 @@ class KeptMoment:
 
 
 @dataclass(frozen=True, slots=True)
+class Trainee:
+    """A Keras model in training, and how its step is made anew once its layers have changed."""
+
+    model: Any
+    make_step: Callable[[], Step]
+
+
+@dataclass(frozen=True, slots=True)
 class Capture:
     """A watched training, with all that is needed to look at it again.
 
@@ -37,6 +47,7 @@ class Capture:
         moments: Steps to trace, in order of time.
         batches: The batches of the first steps, as many as fitted into memory.
         notes: What a reader must know: callbacks left out, data not replayed.
+        trainee: The Keras model that is trained; None for a step function.
     """
 
     configuration: Configuration
@@ -45,3 +56,4 @@ class Capture:
     moments: tuple[KeptMoment, ...]
     batches: tuple[Batch, ...]
     notes: tuple[str, ...] = ()
+    trainee: Trainee | None = None

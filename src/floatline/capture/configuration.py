@@ -93,7 +93,8 @@ def _precision(optimizer: Any) -> dict[str, Any]:
 
 
 def _compiled_model(model: Any) -> str:
-    if model.run_eagerly:
+    # Keras compiles nothing on PyTorch, unless it is told to.
+    if model.run_eagerly or (keras.backend.backend() == "torch" and not model.jit_compile):
         return "eager"
     return "xla" if model.jit_compile else "graph"
 

@@ -13,6 +13,7 @@ from floatline.backends.interface import Backend, Batch, LayerSource
 from floatline.capture import configuration
 from floatline.capture.capture import Budget, Capture
 from floatline.capture.configuration import no_sources
+from floatline.capture.loop_state import next_state, with_state
 from floatline.capture.model import training_errors
 from floatline.capture.recording import Recording
 from floatline.capture.sources import user_line
@@ -34,6 +35,7 @@ def capture_function(
     budget: Budget,
     progress: Progress = silent,
     *,
+    state: Any = None,
     source: SourceLine | None = None,
     layer_source: LayerSource = no_sources,
 ) -> Capture:
@@ -45,11 +47,14 @@ def capture_function(
         batches: The batches, in order.
         budget: How long to watch.
         progress: Told of every step.
+        state: The state that a pure step takes before its batch, and returns anew; None for a
+            step that keeps its state in variables.
         source: The user's line that started training; default: the line that led here.
         layer_source: Finds the user's line that made a layer.
 
     Raises:
-        InputError: `function` cannot be called, or `batches` is no iterable of batches.
+        InputError: `function` cannot be called, `batches` is no iterable of batches, or what the
+            function returns holds no state like the one it was given.
         TrainingError: There is no batch, or the step itself raised.
     """
     step_function = unmarked(function)
@@ -64,7 +69,11 @@ def capture_function(
     )
     with recording, training_errors("The step function"):
         for batch in batches:
-            recording.advance(batch)
+            if state is None:
+                recording.advance(batch)
+            else:
+                given = with_state(step_function, state, batch)
+                state = next_state(recording.advance(given), state)
     described = configuration.of_function(
         step_function, known, source=source or user_line(), layer_source=layer_source
     )

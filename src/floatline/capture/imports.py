@@ -6,8 +6,10 @@ may import Keras in the script's place.
 
 from __future__ import annotations
 
+import importlib
 import importlib.machinery
 import importlib.util
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +17,7 @@ from importlib.abc import MetaPathFinder
 from types import ModuleType
 
 MODULE = "keras"
+_FRAMEWORKS = ("torch", "jax", "tensorflow")
 
 
 @contextmanager
@@ -30,6 +33,14 @@ def after_keras(act: Callable[[], None]) -> Iterator[None]:
         yield
     finally:
         sys.meta_path.remove(finder)
+
+
+def import_keras_for_script() -> None:
+    """Imports Keras for a script that trains without it, on the framework that it has loaded."""
+    loaded = next((name for name in _FRAMEWORKS if name in sys.modules), None)
+    if loaded is not None and MODULE not in sys.modules:
+        os.environ.setdefault("KERAS_BACKEND", loaded)
+    importlib.import_module(MODULE)
 
 
 class _Finder(MetaPathFinder):

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any
 
 from floatline.backends.interface import Backend, Batch, Step
-from floatline.capture.capture import Budget, Capture
+from floatline.capture.capture import Budget, Capture, Trainee
 from floatline.capture.state import (
     KeptVariables,
     preserve_attributes,
@@ -106,7 +106,15 @@ class Recording:
         scaled = any(record.loss_scale is not None for record in history.steps)
         if scaled and not configuration.loss_scaling:
             configuration = dataclasses.replace(configuration, loss_scaling=True)
-        return Capture(configuration, self._step, history, moments, batches, tuple(notes))
+        return Capture(
+            configuration,
+            self._step,
+            history,
+            moments,
+            batches,
+            tuple(notes),
+            None if self._model is None else Trainee(self._model, self._make_step),
+        )
 
     def _begin(self, batch: Batch) -> Watch:
         if self._model is not None:

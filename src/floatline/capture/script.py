@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from floatline.backends.interface import Backend
 from floatline.capture.capture import Budget, Capture
 from floatline.capture.execution import compiled, execute, main_module
-from floatline.capture.imports import after_keras
+from floatline.capture.imports import after_keras, import_keras_for_script
 from floatline.capture.script_errors import script_error
 from floatline.errors import InputError
 from floatline.marks import MarkedStep, StepHandler, handle_steps
@@ -89,8 +89,8 @@ def _step_handler(begun: Sequence[Takeover[Any]]) -> StepHandler:
     def handler(
         mark: MarkedStep[Any, Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> Any:
-        if not begun:
-            return mark.function(*args, **kwargs)
+        if not begun:  # The script trains without Keras: its import here begins the takeover.
+            import_keras_for_script()
         return begun[0].on_marked_step(mark, args, kwargs)
 
     return handler

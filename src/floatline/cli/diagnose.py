@@ -17,10 +17,12 @@ from floatline.cli.exit_codes import BY_VERDICT, HELP
 from floatline.cli.failures import debug_option
 from floatline.cli.output import checked_target, stdout_on_stderr, write_atomically
 from floatline.records import Diagnosis
+from floatline.repairs import TrialBudget
 from floatline.report import json, progress, terminal
 
 _PRECISIONS = ("mixed_float16", "mixed_bfloat16", "float16", "bfloat16", "float32")
 _DEFAULT = Budget()
+_TRIALS = TrialBudget()
 _STDOUT = "-"
 
 
@@ -33,6 +35,8 @@ class Request:
     precision: str | None
     budget: Budget
     json: str | None
+    repair: str | None
+    trials: TrialBudget | None
     quiet: bool
     colour: bool
 
@@ -41,8 +45,10 @@ class Request:
 
         Example:
 
-        >>> Request("my train.py", ("--lr", "1"), None, Budget(steps=20), "-", True, True).command()
-        "floatline diagnose --steps 20 'my train.py' --lr 1"
+        >>> budget = Budget(steps=20)
+        >>> asked = Request("my train.py", ("-v",), None, budget, "-", "p.json", None, True, True)
+        >>> asked.command()
+        "floatline diagnose --steps 20 --repair p.json 'my train.py' -v"
         """
         words = ["floatline", "diagnose"]
         if self.precision:
@@ -51,6 +57,8 @@ class Request:
             words += ["--steps", str(self.budget.steps)]
         if self.budget.seconds != _DEFAULT.seconds:
             words += ["--seconds", f"{self.budget.seconds:g}"]
+        if self.repair:
+            words += ["--repair", self.repair]
         return shlex.join([*words, self.script, *self.arguments])
 
 
@@ -84,6 +92,20 @@ class Request:
     metavar="FILE",
     help="Also write the diagnosis to FILE; with - only that, to standard output.",
 )
+@click.option(
+    "--repair",
+    "plan_file",
+    metavar="PLAN",
+    help="Try remedies, and write the smallest plan that cures the training to PLAN (JSON).",
+)
+@click.option(
+    "--trial-seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    default=_TRIALS.seconds,
+    show_default=True,
+    help="With --repair: time for all trials together.",
+)
+@click.option("--no-trials", is_flag=True, help="With --repair: propose a plan without trying it.")
 @click.option("--quiet", is_flag=True, help="Show no progress, and only the verdict.")
 @click.option("--no-color", is_flag=True, help="Use no colour (as the variable NO_COLOR does).")
 @debug_option
@@ -98,6 +120,9 @@ def diagnose(
     steps: int,
     seconds: float,
     json_file: str | None,
+    plan_file: str | None,
+    trial_seconds: float,
+    no_trials: bool,
     quiet: bool,
     no_color: bool,
 ) -> None:
@@ -107,7 +132,13 @@ def diagnose(
     the script's own.
     """
     budget = Budget(steps, seconds)
-    request = Request(script, arguments, precision, budget, json_file, quiet, not no_color)
+    trials = None
+    if plan_file is not None:
+        count = 0 if no_trials else _TRIALS.trials
+        trials = TrialBudget(trials=count, seconds=trial_seconds)
+    request = Request(
+        script, arguments, precision, budget, json_file, plan_file, trials, quiet, not no_color
+    )
     diagnosis = _answer(request)
     ctx.exit(BY_VERDICT[diagnosis.verdict])
 
@@ -117,7 +148,10 @@ def _answer(request: Request) -> Diagnosis:
     base = Path.cwd()
     to_stdout = request.json == _STDOUT
     target = None if request.json is None or to_stdout else checked_target(request.json)
+    plan_target = None if request.repair is None else checked_target(request.repair)
     diagnosis = _diagnosis(request, divert=to_stdout)
+    if plan_target is not None and diagnosis.repair is not None and diagnosis.repair.plan:
+        write_atomically(plan_target, diagnosis.repair.plan.to_json())
     if request.json is not None:
         text = json.dumps(diagnosis, base)
         if target is None:
@@ -147,6 +181,7 @@ def _diagnosis(request: Request, *, divert: bool) -> Diagnosis:
             precision=request.precision,
             budget=request.budget,
             progress=listener,
+            trials=request.trials,
         )
     if diagnosis.command is None:
         diagnosis = dataclasses.replace(diagnosis, command=request.command())

@@ -58,9 +58,20 @@ def one_minus_epsilon(graph: Graph, site: Site) -> bool:
 
 
 def infinite_bound(graph: Graph, site: Site) -> bool:
-    """Whether a literal, infinite in the format, was to keep values away from infinity."""
+    """Whether a literal, infinite in the format, was to keep values away from infinity.
+
+    A bound has something to hold back: beside it stands what makes an infinity of finite numbers.
+    The log of an impossible event that meets others in a maximum is no bound.
+    """
     readers = (graph.trace.sites[index] for index in graph.readers[site.index])
-    return literal(site) and any(kind(reader.place.operation) == "bound" for reader in readers)
+    bounds = (reader for reader in readers if kind(reader.place.operation) == "bound")
+    held = (other for bound in bounds for other in graph.inputs(bound) if other is not site)
+    return literal(site) and any(_makes_infinity(graph, other) for other in held)
+
+
+def _makes_infinity(graph: Graph, site: Site) -> bool:
+    clean = all(source.statistics.nonfinite == 0 for source in graph.inputs(site))
+    return site.role == "value" and clean and site.statistics.nonfinite > 0
 
 
 def flushed_constant(site: Site) -> bool:
@@ -80,15 +91,16 @@ def format_of(site: Site) -> Format:
 
 
 def _lost_digit(graph: Graph, site: Site) -> str | None:
+    vanished = False
     for ancestor in graph.ancestors(site, NEAR_HOPS):
         if flushed_constant(ancestor):
             return "FL203"
         if one_minus_epsilon(graph, ancestor):
             return "FL305"
         softmax = kind(ancestor.place.operation) in ("softmax", "exponential")
-        if softmax and ancestor.statistics.local_flushed and site.place.phase == "forward":
-            return "FL205"
-    return None
+        vanished |= softmax and ancestor.statistics.local_flushed > 0
+    # An epsilon is there to catch what vanished: when it is 0 itself, it comes first.
+    return "FL205" if vanished and site.place.phase == "forward" else None
 
 
 def _is_scaled_loss(graph: Graph, site: Site) -> bool:

@@ -165,7 +165,9 @@ def _explanation(
 
 
 def _healthy(case: Case) -> str:
-    state, precision = case.outcome, case.evidence.configuration.global_policy
+    state, policy = case.outcome, case.evidence.configuration.global_policy
+    # Layers, or PyTorch's autocast, may compute in half precision whatever Keras' policy is.
+    precision = "mixed precision" if policy == "float32" else policy
     text = f"Nothing is wrong with training in {precision}"
     if not case.computes_low:
         return f"Nothing is computed in half precision in {state.steps} steps."

@@ -38,7 +38,8 @@ _NAMES: dict[Kind, str] = {
     "multiply": "mul multiply",
     "normalization": "fusedbatchnorm layernorm nativelayernorm nativebatchnorm",
     "reduction": "sum mean cumsum addn reducesum reducemean prod reduceprod cumprod logsumexp"
-    " euclideannorm cumulativelogsumexp segmentsum unsortedsegmentsum reducewindowsum avgpool",
+    " euclideannorm cumulativelogsumexp segmentsum unsortedsegmentsum reducewindowsum avgpool"
+    " std var varmean nansum",
     "root": "sqrt rsqrt",
     "softmax": "softmax logsoftmax softmaxcrossentropywithlogits"
     " sparsesoftmaxcrossentropywithlogits",
@@ -59,6 +60,6 @@ def kind(operation: str) -> Kind:
     >>> kind("Relu")
     'other'
     """
-    name = operation.removeprefix("aten::").removeprefix("aten.").split(".")[0]
-    name = re.sub(r"v\d+$", "", name.lower().replace("_", ""))
+    name = operation.removeprefix("aten::").removeprefix("aten.").removeprefix("_foreach_")
+    name = re.sub(r"v\d+$", "", name.split(".")[0].lower().replace("_", ""))
     return _KINDS.get(name, "other")

@@ -26,7 +26,7 @@ class Origin:
         rule: Id of the rule the fault belongs to.
         trace: The traced step.
         site: Where it arises.
-        spot: The operation to name: the site, or the one that uses it when it is a literal.
+        spot: The operation to name: the site, or what reads it when it is a literal in passing.
         reach: Whether its non-finite values reach the loss or a gradient; "unconfirmed" when
             those are non-finite but an operation on the way was not traced.
         propagation: Sites that only pass the fault on.
@@ -71,10 +71,16 @@ def overflows(trace: Trace) -> tuple[Origin, ...]:
 
 
 def spot(view: Graph, site: Site) -> Site:
-    """The operation to show for a site: for a literal, cast or not, the one that reads it."""
+    """The operation to show for a site: for a literal, cast or not, the one that reads it.
+
+    A literal that the same layer writes in a line of its own is shown there: that line is wrong.
+    """
     if not literal(site) or not view.readers[site.index]:
         return site
-    return view.trace.sites[view.readers[site.index][0]]
+    reader = view.trace.sites[view.readers[site.index][0]]
+    own, other = site.place, reader.place
+    apart = own.source is not None and own.source != other.source and own.layer == other.layer
+    return site if apart and site.role == "constant" else reader
 
 
 def float32_breakdowns(trace: Trace) -> tuple[Origin, ...]:

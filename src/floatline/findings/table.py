@@ -25,6 +25,7 @@ from floatline.findings.rules.fl305_one_minus_eps_rounding import OneMinusEpsRou
 from floatline.findings.rules.fl401_loss_scale_collapse import LossScaleCollapse
 from floatline.findings.rules.fl402_loss_scale_too_high import LossScaleTooHigh
 from floatline.findings.rules.fl403_loss_scale_overflow import LossScaleOverflow
+from floatline.findings.rules.fl404_scaled_gradient_misuse import ScaledGradientMisuse
 from floatline.findings.rules.fl501_policy_set_too_late import PolicySetTooLate
 from floatline.findings.rules.fl502_pure_float16_policy import PureFloat16Policy
 from floatline.findings.rules.fl601_non_finite_data import NonFiniteData
@@ -54,6 +55,7 @@ RULES: tuple[Rule, ...] = (
     LossScaleCollapse(),
     LossScaleTooHigh(),
     LossScaleOverflow(),
+    ScaledGradientMisuse(),
     PolicySetTooLate(),
     PureFloat16Policy(),
     NonFiniteData(),

@@ -22,6 +22,7 @@ from floatline.records import (
     StepRecord,
 )
 from floatline.report.places import shown
+from floatline.report.repair import repair_row
 from floatline.report.sites import trace_rows
 
 SCHEMA_VERSION = 1
@@ -54,6 +55,7 @@ def to_json(diagnosis: Diagnosis, base: Path | None = None) -> dict[str, Any]:
         "history": _history(evidence.history),
         "reference": _reference(evidence.reference),
         "traces": [trace_rows(trace, base) for trace in evidence.traces],
+        "repair": repair_row(diagnosis.repair),
     }
     strict: dict[str, Any] = strictly(document)
     return strict

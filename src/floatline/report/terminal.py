@@ -11,7 +11,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from floatline.records import Check, Diagnosis, Environment, Finding, Verdict
-from floatline.report import layout, numbers, training
+from floatline.report import layout, numbers, repair, training
 from floatline.report.gradients import LayerGradients, most_flushed
 from floatline.report.places import layer_of, line_of, quoted
 
@@ -73,6 +73,7 @@ def render(diagnosis: Diagnosis, base: Path | None = None) -> Group:
     parts += [_finding(number, found, base) for number, found in enumerate(failures, start=1)]
     if failures:
         parts += _flushed(diagnosis)
+    parts += repair.sections(diagnosis.repair)
     parts += training.sections(diagnosis, base)
     parts += _checks(diagnosis.checks)
     if diagnosis.notes:

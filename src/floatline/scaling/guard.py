@@ -61,7 +61,8 @@ def _wrap(name: str, prepare: Callable[[dict[str, Any]], dict[str, Any]]) -> Non
         if not scales_loss(model):
             return method(model, *args, **kwargs)
         guard(model)
-        return method(**prepare(signature.bind(model, *args, **kwargs).arguments))
+        _, *named = signature.bind(model, *args, **kwargs).arguments.items()
+        return method(model, **prepare(dict(named)))
 
     guarded.guards = method  # type: ignore[attr-defined]  # (as above)
     setattr(trainer, name, guarded)

@@ -1,1 +1,109 @@
-"""JAX behind the seam."""
+"""JAX behind the seam: the step's jaxpr is run again with a shadow of every operation."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, final
+
+import jax
+import keras
+
+from floatline.backends.interface import Batch, CallHandler, LayerSource
+from floatline.backends.jax.discovery import find_steps
+from floatline.backends.jax.intercept import intercept
+from floatline.backends.jax.lanes import Array
+from floatline.backends.jax.step import JaxStep
+from floatline.backends.jax.variables import ModelVariables, NoVariables
+
+
+@final
+class JaxBackend:
+    """The JAX backend of Keras."""
+
+    name = "jax"
+
+    def framework(self) -> str:
+        """Name and version of the framework."""
+        return f"JAX {jax.__version__}"
+
+    def device(self) -> str:
+        """The device that training runs on, in words."""
+        return ", ".join(f"{device.platform.upper()}:{device.id}" for device in jax.devices())
+
+    def keras_step(self, model: keras.Model, layer_source: LayerSource) -> JaxStep:
+        """The training step of a compiled Keras model."""
+        variables = ModelVariables(model)
+
+        def call(state: Sequence[Array], batch: Batch) -> tuple[Any, list[Array]]:
+            logs, after = model.train_step(variables.grouped(state), batch)
+            return logs, [value for group in after for value in group]
+
+        return JaxStep(
+            call,
+            variables=variables,
+            owner=model,
+            eager=bool(model.run_eagerly) or not model.jit_compile,
+            layer_source=layer_source,
+        )
+
+    def function_step(self, function: Callable[..., Any], layer_source: LayerSource) -> JaxStep:
+        """The training step that a user wrote as a function of one batch.
+
+        A batch that is a tuple fills the function's parameters, any other batch its first one.
+        State that the step is given and returns is part of the batch.
+        """
+
+        def call(state: Sequence[Array], batch: Batch) -> tuple[Any, Sequence[Array]]:
+            return _call_with(function, batch), state
+
+        return JaxStep(
+            call,
+            variables=NoVariables(),
+            owner=None,
+            eager=not hasattr(function, "lower"),
+            layer_source=layer_source,
+            arguments=_parameters(function),
+        )
+
+    def intercept(
+        self, model: keras.Model, advance: Callable[[Batch], Any]
+    ) -> AbstractContextManager[None]:
+        """While active, `fit` and `train_on_batch` of `model` hand every batch to `advance`."""
+        return intercept(model, advance)
+
+    def find_steps(self, handler: CallHandler) -> AbstractContextManager[None]:
+        """While active, calls of the user's compiled functions go to `handler`."""
+        return find_steps(handler)
+
+    @contextlib.contextmanager
+    def preserve_random_state(self) -> Iterator[None]:
+        """On exit, the framework's global random state is what it was on entry.
+
+        JAX has none: every draw names its key.
+        """
+        yield
+
+
+def _call_with(function: Callable[..., Any], batch: Batch) -> Any:
+    """Calls the function with a tuple batch spread over its parameters, if it takes that many."""
+    if isinstance(batch, (tuple, list)) and _accepts(function, len(batch)):
+        return function(*batch)
+    return function(batch)
+
+
+def _accepts(function: Callable[..., Any], count: int) -> bool:
+    try:
+        inspect.signature(function).bind(*range(count))
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _parameters(function: Callable[..., Any]) -> tuple[str, ...]:
+    try:
+        return tuple(inspect.signature(function).parameters)
+    except (TypeError, ValueError):
+        return ()

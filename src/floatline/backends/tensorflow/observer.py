@@ -85,6 +85,7 @@ class Observer:
         self._forward: list[Operation | None] = []
         self._differentiating = 0
         self._applying = 0
+        self._scaling = 0
         self._observed = Observed()
         self._forward_index: dict[tuple[str, str], Operation] = {}
 
@@ -95,10 +96,10 @@ class Observer:
         enter(replaced(keras.Layer, "__call__", self._calling_layer))
         enter(replaced(tf.GradientTape, "gradient", self._taking_gradient))
         enter(replaced(record, "record_operation", self._recording))
-        for optimizer in (keras.optimizers.Optimizer, keras.optimizers.LossScaleOptimizer):
-            owner = next(c for c in optimizer.__mro__ if "apply" in vars(c))
+        for owner in definers(keras.optimizers.Optimizer, "apply"):
             enter(replaced(owner, "apply", self._applying_gradients))
-        enter(replaced(keras.optimizers.LossScaleOptimizer, "scale_loss", self._scaling_loss))
+        for owner in definers(keras.optimizers.LossScaleOptimizer, "scale_loss"):
+            enter(replaced(owner, "scale_loss", self._scaling_loss))
         enter(_gradient_function(self._differentiating_op))
         return self._observed
 
@@ -185,9 +186,14 @@ class Observer:
         return apply
 
     def _scaling_loss(self, original: Any) -> Any:
-        def scale_loss(optimizer: Any, loss: Any) -> Any:
-            self._observed.unscaled.append(loss)
-            return original(optimizer, loss)
+        def scale_loss(optimizer: Any, loss: Any, *args: Any, **kwargs: Any) -> Any:
+            if not self._scaling:  # A subclass may call its parent's.
+                self._observed.unscaled.append(loss)
+            self._scaling += 1
+            try:
+                return original(optimizer, loss, *args, **kwargs)
+            finally:
+                self._scaling -= 1
 
         return scale_loss
 
@@ -272,6 +278,17 @@ def _flatten(nest: Any) -> list[Any]:
 
 def _is_variable(value: Any) -> bool:
     return isinstance(value, (tf.Variable, keras.Variable))
+
+
+def definers(base: type, name: str) -> list[type]:
+    """The classes from `base` on, inherited and derived ones, that define a method themselves."""
+    classes = dict.fromkeys(base.__mro__)
+    waiting = [base]
+    while waiting:
+        derived: list[type] = waiting.pop().__subclasses__()
+        classes.update(dict.fromkeys(derived))
+        waiting += derived
+    return [owner for owner in classes if name in vars(owner)]
 
 
 @contextlib.contextmanager

@@ -26,12 +26,15 @@ def loss_scale(observed: Observed | None) -> float | None:
 
 
 def scale_variables(observed: Observed) -> list[tf.Variable]:
-    """The variables that drive the loss scale: the scale itself and its step counter."""
+    """The variables that drive the loss scale: the scale itself and what it counts."""
     return [
         raw(variable)
         for optimizer in observed.optimizers
         if isinstance(optimizer, keras.optimizers.LossScaleOptimizer) and optimizer.built
-        for variable in (optimizer.dynamic_scale, optimizer.step_counter)
+        # Floatline's own class may have more of them than Keras'.
+        for variable in getattr(
+            optimizer, "scale_variables", (optimizer.dynamic_scale, optimizer.step_counter)
+        )
     ]
 
 

@@ -54,7 +54,10 @@ class MaskConstantOverflow(OriginRule):
         if not literal(site):
             return f"{overflow(origin)}; a mask constant at the end of the range leaves no room"
         constant = site.statistics.max_abs if site.constant is None else site.constant
+        subject = f"The constant {number(constant)}"
+        if origin.spot is site:
+            return f"{subject} is infinite in {ends} and spreads from {where(site.place)}"
         return (
-            f"The constant {number(constant)} is infinite in {ends}; {where(origin.spot.place)}"
+            f"{subject} is infinite in {ends}; {where(origin.spot.place)}"
             " spreads it as non-finite values"
         )

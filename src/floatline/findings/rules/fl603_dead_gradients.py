@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from statistics import median
 from typing import final
 
 from floatline.findings.case import Case
@@ -11,13 +13,17 @@ from floatline.findings.words import share, where
 from floatline.records import Number, Site, StepRecord, Trace
 
 DEAD_SHARE = 0.9
-"""Share of the variables without any gradient: training stands still."""
+"""Share of the weights in variables without any gradient: training stands still. Weights count,
+not variables: the last bias of a dead network still learns how often each answer is right."""
 
 SOLVED_LOSS = 1e-6
 """Loss below which zero gradients mean that there is nothing left to learn."""
 
 PROGRESS = 0.01
 """Relative fall of the loss that shows that training moves after all."""
+
+END_STEPS = 5
+"""Steps at either end whose median loss is compared: a single one follows its batch."""
 
 
 @final
@@ -29,9 +35,9 @@ class DeadGradients(Rule):
         zero on both sides of a product. No precision helps.
 
     Evidence:
-        Nine in ten variables have a gradient of exact zeros in float32, in the first and in the
-        last traced step, while the loss is neither near zero nor falling; and the first
-        operation that turns values into nothing but zeros.
+        Nine in ten weights belong to variables whose gradient is exactly zero in float32, in the
+        first and in the last traced step, while the loss is neither near zero nor falling; and
+        the first operation that turns values into nothing but zeros.
 
     Why it matters:
         The model does not learn.
@@ -62,9 +68,9 @@ class DeadGradients(Rule):
         dead = min(_dead_share(traces[0]), _dead_share(traces[-1]))
         if dead < DEAD_SHARE or not _stalls(case.evidence.history.steps):
             return Clear()
-        count = len(traces[-1].gradients)
-        summary = f"{share(dead)} of {count} variables have a gradient of zero in float32 too"
-        numbers: dict[str, Number] = {"dead_share": dead, "variables": count, **harm(case)}
+        count = sum(_weights(traces[-1]))
+        summary = f"{share(dead)} of {count} weights have a gradient of zero in float32 too"
+        numbers: dict[str, Number] = {"dead_share": dead, "weights": count, **harm(case)}
         silenced = _silenced(traces[-1])
         if silenced is None:
             return self.found(summary, numbers)
@@ -74,7 +80,12 @@ class DeadGradients(Rule):
 
 def _dead_share(trace: Trace) -> float:
     numbers = [trace.sites[gradient.site].statistics for gradient in trace.gradients]
-    return sum(n.shadow_zero == n.count for n in numbers) / len(numbers)
+    dead = sum(n.count for n in numbers if n.shadow_zero == n.count)
+    return dead / max(1, sum(_weights(trace)))
+
+
+def _weights(trace: Trace) -> list[int]:
+    return [trace.sites[gradient.site].statistics.count for gradient in trace.gradients]
 
 
 def _silenced(trace: Trace) -> Site | None:
@@ -90,8 +101,8 @@ def _silenced(trace: Trace) -> Site | None:
 
 
 def _stalls(steps: tuple[StepRecord, ...]) -> bool:
-    losses = [step.loss for step in steps if step.loss is not None]
+    losses = [s.loss for s in steps if s.loss is not None and math.isfinite(s.loss)]
     if not losses:
         return False
-    first, last = losses[0], losses[-1]
+    first, last = median(losses[:END_STEPS]), median(losses[-END_STEPS:])
     return abs(last) > SOLVED_LOSS and last >= first - PROGRESS * abs(first)

@@ -1,0 +1,186 @@
+"""Traces the user's step into jaxprs, watched by an observer, and remembers what was seen."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import keras
+
+from floatline.backends.interface import Batch, LayerSource
+from floatline.backends.jax.jaxprs import every_equation
+from floatline.backends.jax.lanes import LOW, Array
+from floatline.backends.jax.leaves import Leaves, aval, handed_on
+from floatline.backends.jax.observer import Observed, observing
+from floatline.errors import TraceError
+
+PureStep = Callable[[Sequence[Array], Batch], tuple[Any, Sequence[Array]]]
+"""A step without side effects: variables and a batch to what it returns and the new variables."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepJaxpr:
+    """A user's training step as a jaxpr, with all that is known of it.
+
+    Attributes:
+        jaxpr: The closed jaxpr: variables and leaves of the batch in; what the step returns and
+            the new variables out.
+        observed: What was seen while it was traced.
+        paths: Path of each input, the variables' first.
+        variables: How many inputs are variables.
+        structure: The structure of what the step returns.
+        returned: How many outputs are what the step returns; the new variables follow.
+        continued: Position of the output that is the next value of an input, by the position of
+            the input: the variables', and those of a state that the step hands on to itself.
+        root: The trained model, or None.
+        layer_source: Where layers were made.
+    """
+
+    jaxpr: Any
+    observed: Observed
+    paths: tuple[str, ...]
+    variables: int
+    structure: Any
+    returned: int
+    continued: Mapping[int, int]
+    root: Any
+    layer_source: LayerSource
+
+    @property
+    def low_dtype(self) -> Any | None:
+        """The 16-bit float that the step computes in; None when it computes in none."""
+        for equation in every_equation(self.jaxpr):
+            for atom in equation.outvars:
+                if getattr(atom.aval, "dtype", None) in LOW:
+                    return atom.aval.dtype
+        return None
+
+
+class Builder:
+    """The user's step as jaxprs, one per shape of batch.
+
+    Args:
+        call: The step.
+        paths: Paths of the variables, asked for when a jaxpr is made.
+        owner: The model that is trained, or None for a step function.
+        layer_source: Where a layer was made by the user's code.
+        arguments: What the elements of a batch that is a tuple are called.
+        around: Entered while a jaxpr is traced.
+    """
+
+    def __init__(
+        self,
+        call: PureStep,
+        *,
+        paths: Callable[[], Sequence[str]],
+        owner: keras.Model | None,
+        layer_source: LayerSource,
+        arguments: Sequence[str] = (),
+        around: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
+    ) -> None:
+        self._call = call
+        self._paths = paths
+        self._owner = owner
+        self._layer_source = layer_source
+        self._arguments = tuple(arguments)
+        self._around = around
+        self._steps: dict[Any, StepJaxpr] = {}
+
+    @property
+    def observations(self) -> list[Observed]:
+        """What was seen of every jaxpr that the step was traced into."""
+        return [step.observed for step in self._steps.values()]
+
+    def jaxpr_for(self, state: Sequence[Array], batch: Batch) -> tuple[StepJaxpr, list[Array]]:
+        """The step's jaxpr for a batch, and the batch's arrays in the order of its inputs.
+
+        Raises:
+            TraceError: The step does something that only Python can do.
+        """
+        leaves = Leaves.of(batch, self._arguments)
+        key = (leaves.key, tuple(map(aval, state)))
+        if key not in self._steps:
+            try:
+                self._steps[key] = self._trace(state, leaves)
+            except Exception as error:
+                raise TraceError(
+                    f"JAX cannot trace the training step: {_first_line(error)}",
+                    "Take Python side effects such as float(...) or np.asarray(...) out of the "
+                    "step; `jax.jit` must be able to compile it.",
+                ) from error
+        return self._steps[key], leaves.arrays
+
+    def _trace(self, state: Sequence[Array], leaves: Leaves) -> StepJaxpr:
+        structure: list[Any] = []
+
+        def flat_step(variables: Sequence[Array], arrays: Sequence[Array]) -> list[Array]:
+            returned, after = self._call(variables, leaves.filled(arrays))
+            flat, tree = jax.tree.flatten(returned)
+            structure[:] = [tree, len(flat)]
+            return [*flat, *after]
+
+        with self._around(), observing() as observed:
+            jaxpr = jax.make_jaxpr(flat_step)(list(state), leaves.arrays)
+        tree, returned = structure
+        count = len(state)
+        own = {n: returned + n for n in range(count)}
+        handed = handed_on(leaves, jaxpr.in_avals[count:], tree, jaxpr.out_avals[:returned])
+        return StepJaxpr(
+            jaxpr=jaxpr,
+            observed=observed,
+            paths=(*self._paths(), *leaves.names),
+            variables=count,
+            structure=tree,
+            returned=returned,
+            continued=own | {count + n: output for n, output in handed.items()},
+            root=self._owner,
+            layer_source=self._layer_source,
+        )
+
+    def rebuilt_in_float32(self) -> Builder:
+        """A builder of the same step with every layer computing in float32.
+
+        Raises:
+            TraceError: No layer takes part in the step.
+        """
+        seen = [layer for observed in self.observations for layer in observed.layers]
+        layers = list({id(layer): layer for layer in seen}.values())
+        if not layers:
+            raise TraceError(
+                "The step names its dtypes itself, so it cannot be built anew in float32.",
+                "Nothing is to be done: the step was raised to float32 as it stands.",
+            )
+        return Builder(
+            self._call,
+            paths=self._paths,
+            owner=self._owner,
+            layer_source=self._layer_source,
+            arguments=self._arguments,
+            around=lambda: _in_float32(layers),
+        )
+
+
+@contextlib.contextmanager
+def _in_float32(layers: Iterable[keras.Layer]) -> Iterator[None]:
+    """While active, the layers follow the float32 policy.
+
+    The attribute is set behind Keras' back, because its setter would write into a policy map that
+    layers share, and rebuild quantized layers.
+    """
+    policy = keras.DTypePolicy("float32")
+    before = [(layer, layer._dtype_policy) for layer in layers]  # noqa: SLF001 (see above)
+    try:
+        for layer, _ in before:
+            layer._dtype_policy = policy  # noqa: SLF001
+        yield
+    finally:
+        for layer, kept in before:
+            layer._dtype_policy = kept  # noqa: SLF001
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -1,0 +1,125 @@
+"""Finds what a step differentiates, and the gradients that come of it, while the step runs.
+
+A Keras optimizer says what it is handed: the observer marks it. In any other step a gradient is
+what the backward pass leaves behind: a value that it made and that something outside it reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from floatline.backends.jax.lanes import Stage, Value, dtype_of, is_float
+
+GRADIENT_MARK, LOSS_MARK = "floatline_gradient:", "floatline_loss"
+
+
+class Gradient(NamedTuple):
+    """A gradient and the path of the variable that it belongs to."""
+
+    path: str
+    value: Value
+
+
+class Harvest:
+    """Watches values being made and read, and keeps losses and gradients.
+
+    Values are told apart by identity, so those seen are kept as long as the harvest.
+    """
+
+    def __init__(self) -> None:
+        self._marked: list[Gradient] = []
+        self._marked_losses: list[Value] = []
+        self._left: dict[int, Value] = {}
+        self._losses: dict[int, Value] = {}
+        self._made: dict[int, tuple[Value, Sequence[Value]]] = {}
+        self._differentiated: dict[int, Value] = {}
+
+    def note(self, mark: str, value: Value) -> None:
+        """Takes a value that carries a mark."""
+        if mark.startswith(GRADIENT_MARK):
+            self._marked.append(Gradient(mark.removeprefix(GRADIENT_MARK), value))
+        elif mark == LOSS_MARK:
+            self._marked_losses.append(value)
+
+    def read(self, stage: Stage, inputs: Sequence[Value]) -> None:
+        """An operation of a stage reads values."""
+        for value in inputs:
+            if stage == Stage.UPDATE and value.stage == Stage.BACKWARD and _is_float(value):
+                self._left.setdefault(id(value), value)
+            if stage == Stage.FORWARD:
+                self._losses.pop(id(value), None)
+            if stage in (Stage.FORWARD, Stage.BACKWARD):
+                self._differentiated[id(value)] = value
+
+    def made(self, stage: Stage, outputs: Sequence[Value], inputs: Sequence[Value]) -> None:
+        """An operation of a stage made values from others."""
+        for value in outputs:
+            self._made[id(value)] = (value, inputs if stage == Stage.UPDATE else ())
+            if stage == Stage.FORWARD and _is_float(value) and np.ndim(value.lead) == 0:
+                self._losses[id(value)] = value
+
+    def differentiated(self, value: Value) -> bool:
+        """Whether what is differentiated reads the value."""
+        return id(value) in self._differentiated and _is_float(value)
+
+    def losses(self, returned: Sequence[Value]) -> list[Value]:
+        """What was differentiated, before loss scaling where that is known.
+
+        Args:
+            returned: What the step returns besides its state; a loss among it is the one that
+                people look at.
+        """
+        if self._marked_losses:
+            return self._marked_losses[:1]
+        scalars = [v for v in returned if _is_float(v) and np.ndim(v.lead) == 0]
+        shown = [value for value in scalars if id(value) in self._losses]
+        late = [value for value in scalars if value.stage >= Stage.BACKWARD]
+        return shown[:1] or list(self._losses.values())[-1:] or late[:1]
+
+    def gradients(
+        self, outputs: Sequence[Value], updates: Mapping[int, str], parameters: Mapping[str, Any]
+    ) -> list[Gradient]:
+        """The gradients with the paths of their variables.
+
+        Args:
+            outputs: What the step returns.
+            updates: Path of the variable whose new value is returned, by position in `outputs`.
+            parameters: Shapes of the variables that can have a gradient, by path.
+        """
+        if self._marked:
+            return self._marked
+        for value in outputs:
+            if value.stage == Stage.BACKWARD and _is_float(value):
+                self._left.setdefault(id(value), value)
+        named: dict[int, str] = {}
+        for position, path in updates.items():
+            found = self._nearest(outputs[position], parameters.get(path), set(named))
+            if found is not None:
+                named[id(found)] = path
+        free = [path for path in parameters if path not in named.values()]
+        for key, value in self._left.items():
+            fitting = [p for p in free if parameters[p] == np.shape(value.lead)]
+            if key not in named and fitting:
+                named[key] = fitting[0]
+                free.remove(fitting[0])
+        return [Gradient(named[key], v) for key, v in self._left.items() if key in named]
+
+    def _nearest(self, output: Value, shape: Any, taken: set[int]) -> Value | None:
+        """The gradient of a shape from which an output was made in the fewest operations."""
+        waiting, seen = [output], {id(output)}
+        for value in waiting:  # Grows while it is read: breadth first.
+            if id(value) in self._left and np.shape(value.lead) == shape and id(value) not in taken:
+                return value
+            _, inputs = self._made.get(id(value), (value, ()))
+            fresh = [v for v in inputs if id(v) not in seen]
+            seen.update(map(id, fresh))
+            waiting.extend(fresh)
+        return None
+
+
+def _is_float(value: Value) -> bool:
+    dtype = dtype_of(value.lead)
+    return isinstance(dtype, np.dtype) and is_float(dtype)

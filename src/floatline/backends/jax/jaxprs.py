@@ -1,0 +1,97 @@
+"""Reads jaxprs: what is inside them, and where their operations stand.
+
+A jaxpr is JAX's own text of a traced function. Newer versions of JAX keep constants in the jaxpr
+itself, older ones in a closed jaxpr around it; both are read here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from functools import cache
+from typing import Any
+
+from floatline.backends.jax.primitives import CALLS
+
+LAYER_SCOPE = "floatline_layer_"
+"""Name scope of a Keras layer while the step is built: the prefix of its number."""
+
+UPDATE_SCOPE = "floatline_update"
+"""Name scope of everything that an optimizer does."""
+
+_LAYER = re.compile(rf"{LAYER_SCOPE}(\d+)")
+_TRANSFORM = re.compile(r"\b\w+\(|\)")
+
+
+def opened(jaxpr: Any) -> tuple[Any, Sequence[Any]]:
+    """The jaxpr with its equations, and its constants."""
+    return getattr(jaxpr, "jaxpr", jaxpr), getattr(jaxpr, "consts", ())
+
+
+def inner_jaxprs(equation: Any) -> Iterator[Any]:
+    """The functions that an operation holds as parameters."""
+    for parameter in equation.params.values():
+        several = parameter if isinstance(parameter, (tuple, list)) else [parameter]
+        yield from (one for one in several if hasattr(opened(one)[0], "eqns"))
+
+
+def every_equation(jaxpr: Any) -> Iterator[Any]:
+    """All operations of a jaxpr, those of the functions inside included."""
+    for equation in opened(jaxpr)[0].eqns:
+        yield equation
+        for inner in inner_jaxprs(equation):
+            yield from every_equation(inner)
+
+
+def called(equation: Any) -> Any | None:
+    """The function that a mere call runs; None for all other operations."""
+    name = CALLS.get(equation.primitive.name)
+    return equation.params.get(name) if name is not None else None
+
+
+def scopes(equation: Any) -> str:
+    """The name scopes around an operation, as JAX writes them."""
+    return str(equation.source_info.name_stack)
+
+
+def differentiates(jaxpr: Any) -> bool:
+    """Whether the function runs a backward pass."""
+    return any(is_backward(scopes(equation)) for equation in every_equation(jaxpr))
+
+
+def is_backward(stack: str) -> bool:
+    """Whether name scopes are those of a backward pass."""
+    return "transpose(" in stack
+
+
+def is_differentiated(stack: str) -> bool:
+    """Whether name scopes are those of a function that is differentiated."""
+    return "jvp(" in stack
+
+
+@cache
+def layer_numbers(stack: str) -> tuple[int, ...]:
+    """The numbers of the Keras layers in a name stack, outermost first, repetitions left out.
+
+    Example:
+
+    >>> layer_numbers("transpose(jvp(floatline_layer_0))/floatline_layer_3/floatline_layer_3")
+    (0, 3)
+    """
+    return tuple(dict.fromkeys(int(number) for number in _LAYER.findall(stack)))
+
+
+@cache
+def user_scopes(stack: str) -> str | None:
+    """The path made of the names that the user, or the user's library, gave.
+
+    Example:
+
+    >>> user_scopes("transpose(jvp(encoder))/dense")
+    'encoder/dense'
+    >>> user_scopes("jvp()") is None
+    True
+    """
+    names = _TRANSFORM.sub("", stack).split("/")
+    kept = [name for name in names if name and not name.startswith("floatline_")]
+    return "/".join(kept) or None

@@ -1,0 +1,155 @@
+"""Batches taken apart into arrays, and the part of them that a pure step hands on to itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from floatline.backends.interface import Batch
+from floatline.backends.jax.lanes import Array
+
+
+@dataclass(frozen=True, slots=True)
+class Leaves:
+    """A batch taken apart into arrays, which the step is given, and all else, which stays in it.
+
+    Attributes:
+        arrays: The arrays.
+        names: Their names: the path from the batch to them.
+        key: Equal for batches that the same jaxpr serves.
+        fixed: All leaves; a `_Dynamic` where an array goes.
+        structure: How the batch is built of its leaves.
+    """
+
+    arrays: list[Array]
+    names: tuple[str, ...]
+    key: Any
+    fixed: tuple[Any, ...]
+    structure: Any
+
+    @classmethod
+    def of(cls, batch: Batch, names: Sequence[str] = ()) -> Leaves:
+        """Takes a batch apart.
+
+        Args:
+            batch: The batch.
+            names: What the elements of a tuple are called.
+        """
+        paths, structure = jax.tree_util.tree_flatten_with_path(batch)
+        fixed = tuple(_DYNAMIC if is_array(leaf) else leaf for _, leaf in paths)
+        chosen = [(path, leaf) for path, leaf in paths if is_array(leaf)]
+        arrays = [jax.numpy.asarray(leaf) for _, leaf in chosen]
+        called = tuple(_name(path, names) for path, _ in chosen)
+        key = (structure, tuple(map(_hashable, fixed)), tuple(map(aval, arrays)))
+        return cls(arrays, called, key, fixed, structure)
+
+    def filled(self, arrays: Sequence[Any]) -> Batch:
+        """The batch with other arrays in the place of its own."""
+        waiting = iter(arrays)
+        leaves = [next(waiting) if leaf is _DYNAMIC else leaf for leaf in self.fixed]
+        return jax.tree.unflatten(self.structure, leaves)
+
+
+class _Dynamic:
+    """Stands where an array goes."""
+
+
+_DYNAMIC = _Dynamic()
+
+
+class _At(int):
+    """The position of an array among all arrays."""
+
+
+def is_array(leaf: Any) -> bool:
+    """Whether a leaf of a batch is data; numbers in the code, names and settings are not.
+
+    Example:
+
+    >>> is_array(np.zeros(3)), is_array(0.1), is_array(3), is_array("mean")
+    (True, True, False, False)
+    """
+    if isinstance(leaf, (jax.Array, np.generic, float)):
+        return True
+    dtype = getattr(leaf, "dtype", None)
+    return hasattr(leaf, "__array__") and getattr(dtype, "kind", "") not in "OSU"
+
+
+def aval(array: Array) -> tuple[Any, ...]:
+    """Shape, dtype and weakness of an array: what a jaxpr is made for."""
+    return tuple(array.shape), array.dtype, bool(getattr(array, "weak_type", False))
+
+
+def handed_on(
+    batch: Leaves, inputs: Sequence[Any], structure: Any, outputs: Sequence[Any]
+) -> dict[int, int]:
+    """Which arrays of a batch a pure step returns anew: its state, by position in the output.
+
+    A part of what it is given and a part of what it returns are taken for the same state when
+    they are built alike, of arrays of the same shapes and dtypes.
+
+    Args:
+        batch: What the step is given.
+        inputs: Abstract values of its arrays.
+        structure: The structure of what it returns.
+        outputs: Abstract values of what it returns.
+    """
+    given = batch.filled([_At(n) for n in range(len(batch.arrays))])
+    returned = jax.tree.unflatten(structure, [_At(n) for n in range(len(outputs))])
+    found: dict[int, int] = {}
+    for part in _parts(given, depth=2):
+        ours = _positions(part)
+        if not ours or any(n in found for n in ours):
+            continue
+        for other in _parts(returned, depth=3):
+            theirs = _positions(other)
+            alike = jax.tree.structure(part) == jax.tree.structure(other)
+            if alike and len(ours) == len(theirs) and not set(theirs) & set(found.values()):
+                pairs = list(zip(ours, theirs, strict=True))
+                if all(_same(inputs[a], outputs[b]) for a, b in pairs):
+                    found.update(pairs)
+                    break
+    return found
+
+
+def _parts(tree: Any, depth: int) -> Iterator[Any]:
+    """A tree and what it is made of, large parts first."""
+    level = [tree]
+    for _ in range(depth):
+        yield from level
+        level = [child for part in level for child in _children(part)]
+
+
+def _children(part: Any) -> list[Any]:
+    if isinstance(part, dict):
+        return list(part.values())
+    return list(part) if isinstance(part, (tuple, list)) else []
+
+
+def _positions(part: Any) -> list[int]:
+    return [int(leaf) for leaf in jax.tree.leaves(part) if isinstance(leaf, _At)]
+
+
+def _same(one: Any, other: Any) -> bool:
+    return bool(one.shape == other.shape and one.dtype == other.dtype)
+
+
+def _hashable(leaf: Any) -> Any:
+    try:
+        hash(leaf)
+    except TypeError:
+        return id(leaf)
+    return leaf
+
+
+def _name(path: Any, names: Sequence[str]) -> str:
+    first = path[0] if path else None
+    position = getattr(first, "idx", None)
+    if position is None or position >= len(names):
+        return jax.tree_util.keystr(path, simple=True, separator="/") or "batch"
+    below = jax.tree_util.keystr(path[1:], simple=True, separator="/")
+    return "/".join(filter(None, (names[position], below)))

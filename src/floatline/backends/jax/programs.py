@@ -1,0 +1,210 @@
+"""A training step's jaxpr, compiled anew: with its outcome, with its shadow, or in float32."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from floatline.backends.jax.builder import StepJaxpr
+from floatline.backends.jax.harvest import Gradient, Harvest
+from floatline.backends.jax.interpreter import Frame, Setting
+from floatline.backends.jax.jaxprs import opened
+from floatline.backends.jax.lanes import (
+    COMPUTED,
+    LOW,
+    SHADOW,
+    Array,
+    Value,
+    dtype_of,
+    is_float,
+    upcast,
+)
+from floatline.backends.jax.provenance import Provenance, layer_path
+from floatline.backends.jax.recorder import Omissions, Recorder
+from floatline.records import GradientSite, Place, Site, Trace
+from floatline.tracing.decoding import decode
+from floatline.tracing.sites import Description, Ledger
+from floatline.tracing.statistics import Pack, empty
+
+
+class Ran(NamedTuple):
+    """What a run of the step gives.
+
+    Attributes:
+        outputs: What the step returns, flat, and the new variables.
+        losses: The losses that were differentiated, as float32 scalars.
+        finite: For each gradient, whether all its values are finite.
+    """
+
+    outputs: list[Array]
+    losses: list[Array]
+    finite: Array
+
+
+class PlainProgram:
+    """The step in its own precision or in float32, with losses and gradients looked at.
+
+    Args:
+        step: The step.
+        lane: `"computed"` or `"shadow"`.
+        eager: Run it operation by operation, without compiling it.
+    """
+
+    def __init__(self, step: StepJaxpr, lane: str = COMPUTED, *, eager: bool = False) -> None:
+        self._step = step
+        self._lane = lane
+        self._function = self._build if eager else jax.jit(self._build)
+        self.paths: tuple[str, ...] = ()
+        """Paths of the variables whose gradients `run` looks at."""
+
+    def run(self, inputs: Sequence[Array]) -> Ran:
+        """Runs one step."""
+        return Ran(*self._function(list(inputs)))
+
+    def prepare(self, inputs: Sequence[Array]) -> None:
+        """Finds the gradients without running the step."""
+        jax.eval_shape(self._build, list(inputs))
+
+    def _build(self, inputs: list[Array]) -> Ran:
+        frame = Frame(Setting((self._lane,)), harvest=Harvest())
+        outputs, losses, gradients = _interpret(self._step, frame, inputs)
+        self.paths = tuple(gradient.path for gradient in gradients)
+        scalars = [jnp.mean(upcast(value.lead)).astype(jnp.float32) for value in losses]
+        finite = [jnp.all(jnp.isfinite(gradient.value.lead)) for gradient in gradients]
+        flags = jnp.stack(finite) if finite else jnp.zeros(0, bool)
+        return Ran([jnp.asarray(value.lead) for value in outputs], scalars, flags)
+
+
+class TracedProgram:
+    """The step with a float32 shadow beside every operation; built once, run often."""
+
+    def __init__(self, step: StepJaxpr) -> None:
+        self._step = step
+        self._ledger = Ledger()
+        self._omissions = Omissions()
+        self._rows: list[int] = []
+        self._gradients: list[GradientSite] = []
+        self._losses: tuple[int, ...] = ()
+        self._function = jax.jit(self._build, compiler_options=_quickly_compiled())
+
+    def run(self, inputs: Sequence[Array]) -> tuple[Trace, list[Array]]:
+        """Traces one step; returns the trace and what the step computed."""
+        pack, outputs = self._function(list(inputs))
+        trace = Trace(
+            step=0,
+            moment="first",
+            sites=self._sites(Pack(*map(np.asarray, pack))),
+            gradients=tuple(self._gradients),
+            losses=self._losses,
+            moved=self._omissions.moved,
+            not_traced=self._omissions.listed(),
+        )
+        return trace, outputs
+
+    def _sites(self, pack: Pack) -> tuple[Site, ...]:
+        measured = decode(pack)
+        order = np.argsort(self._rows)
+        return self._ledger.complete([measured[row] for row in order])
+
+    def _build(self, inputs: list[Array]) -> tuple[Pack, list[Array]]:
+        step, ledger = self._step, self._ledger
+        provenance = Provenance(step.observed.layers, step.layer_source, step.root)
+        setting = Setting((COMPUTED, SHADOW), provenance, self._omissions)
+        frame = Frame(setting, Recorder(ledger), Harvest(), updated=_updated(step))
+        outputs, losses, gradients = _interpret(step, frame, inputs)
+        assert frame.recorder is not None
+        self._losses = tuple(
+            _site(frame.recorder, v, Place(None, "Loss", "loss", "forward")) for v in losses
+        )
+        self._gradients = [
+            GradientSite(path, layer, _site(frame.recorder, v, _gradient_place(layer)))
+            for path, v in gradients
+            for layer in [layer_path(path, step.root)]
+        ]
+        self._rows, pack = frame.recorder.finish()
+        return (pack or empty(0)), [jnp.asarray(value.lead) for value in outputs]
+
+
+def _quickly_compiled() -> dict[str, Any]:
+    """A traced step is large and runs only a few times: on a CPU, compiling it takes longest.
+
+    LLVM's optimisations are left out; XLA's own, which decide what is rounded, are the same.
+    """
+    if jax.default_backend() != "cpu":
+        return {}
+    return {"xla_backend_optimization_level": "0", "xla_llvm_disable_expensive_passes": True}
+
+
+def _gradient_place(layer: str | None) -> Place:
+    return Place(layer, "Gradient", "gradient", "backward")
+
+
+def _site(recorder: Recorder, value: Value, place: Place) -> int:
+    """The site of a value: where it was computed, or one of its own.
+
+    It needs one when it was put together from several, or is what a loop has left.
+    """
+    if len(value.sources) == 1 and value.sources[0] >= 0:
+        return value.sources[0]
+    dtype, shape = dtype_of(value.lead).name, np.shape(value.lead)
+    description = Description(place, "value", dtype, shape, value.sources)
+    return recorder.measure(description, value.lead, value.lanes[-1], upcast(value.lead))
+
+
+def _updated(step: StepJaxpr) -> dict[Any, str]:
+    """Path of the variable that each output is the new value of."""
+    outputs = opened(step.jaxpr)[0].outvars
+    return {
+        outputs[after]: step.paths[before]
+        for before, after in step.continued.items()
+        if not hasattr(outputs[after], "val")
+    }
+
+
+def _interpret(
+    step: StepJaxpr, frame: Frame, inputs: Sequence[Array]
+) -> tuple[list[Value], list[Value], list[Gradient]]:
+    """Runs the step's jaxpr; returns what it gives, its losses and its gradients."""
+    values = [_input(step, frame, position, array) for position, array in enumerate(inputs)]
+    outputs = frame.run(step.jaxpr, values)
+    harvest = frame.harvest
+    assert harvest is not None
+    parameters = {
+        path: np.shape(value.lead)
+        for path, value in zip(step.paths, values, strict=True)
+        if harvest.differentiated(value)
+    }
+    updates = {after: step.paths[before] for before, after in step.continued.items()}
+    returned = [value for number, value in enumerate(outputs) if number not in updates]
+    return outputs, harvest.losses(returned), harvest.gradients(outputs, updates, parameters)
+
+
+def _input(step: StepJaxpr, frame: Frame, position: int, array: Array) -> Value:
+    """An input as a value; measured as a site when it holds floats."""
+    value = frame.taken(array)
+    dtype = dtype_of(array)
+    provenance = frame.setting.provenance
+    if frame.recorder is None or provenance is None or not isinstance(dtype, np.dtype):
+        return value
+    if not is_float(dtype):
+        return value
+    path = step.paths[position]
+    parameter = position in step.continued
+    description = Description(
+        place=provenance.parameter(path) if parameter else Place(None, "Input", path, "forward"),
+        role="parameter" if parameter else "input",
+        dtype=dtype.name,
+        shape=np.shape(array),
+        variable=path if parameter else None,
+    )
+    shadow = value.lanes[-1]
+    return value._replace(sources=(frame.recorder.measure(description, array, shadow, shadow),))
+
+
+def raised_state(arrays: Sequence[Array]) -> list[Array]:
+    """Variables or a batch as the float32 step takes them."""
+    return [upcast(array) if dtype_of(array) in LOW else array for array in arrays]

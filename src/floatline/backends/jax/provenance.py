@@ -1,0 +1,176 @@
+"""From an operation of a jaxpr to its place: layer, phase, the user's line and the library's."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+from floatline.backends.interface import LayerSource
+from floatline.backends.jax.jaxprs import is_backward, layer_numbers, scopes, user_scopes
+from floatline.backends.jax.lanes import Stage
+from floatline.records import Phase, Place, SourceLine
+from floatline.sources import is_users
+
+
+class Provenance:
+    """Answers where an operation of the observed step comes from.
+
+    Args:
+        layers: The Keras layers of the step by the number of their name scope.
+        layer_source: Where a layer was made.
+        root: The model that is trained: left out of layer paths. None for a step function.
+    """
+
+    def __init__(
+        self, layers: Sequence[Any], layer_source: LayerSource, root: Any | None = None
+    ) -> None:
+        self._layers = layers
+        self._layer_source = layer_source
+        self._root = root
+        self._places: dict[Any, Place] = {}
+        self._names: Counter[str] = Counter()
+
+    def place(self, equation: Any, outer: tuple[Any, ...], stack: str, stage: Stage) -> Place:
+        """The place of an operation.
+
+        Args:
+            equation: The operation.
+            outer: The operations around the function that it belongs to, outermost first.
+            stack: Name scopes of those operations.
+            stage: How far the step is.
+        """
+        key = (id(equation), tuple(map(id, outer)), stage)
+        if key not in self._places:
+            self._places[key] = self._find(equation, outer, f"{stack}/{scopes(equation)}", stage)
+        return self._places[key]
+
+    def parameter(self, path: str) -> Place:
+        """The place of a variable: the layer that owns it."""
+        owner = None
+        for layer in self._layers:  # Outer layers come first, so that the innermost one is left.
+            if any(str(variable.path) == path for variable in layer.variables):
+                owner = layer
+        return Place(
+            layer=layer_path(path, self._root),
+            operation="Parameter",
+            name=path,
+            phase="forward",
+            source=None if owner is None else self._layer_source(owner),
+            layer_class=None if owner is None else type(owner).__name__,
+        )
+
+    def _find(self, equation: Any, outer: tuple[Any, ...], stack: str, stage: Stage) -> Place:
+        layers = [self._layers[number] for number in layer_numbers(stack)]
+        path = self._path(layers) or user_scopes(stack)
+        operation = equation.primitive.name
+        source, library = self._lines([*outer, equation], layers)
+        return Place(
+            layer=path,
+            operation=operation,
+            name=self._named("/".join(filter(None, (path, operation)))),
+            phase=_phase(stack, stage),
+            source=source,
+            library=library,
+            layer_class=type(layers[-1]).__name__ if layers else None,
+        )
+
+    def _named(self, name: str) -> str:
+        self._names[name] += 1
+        count = self._names[name]
+        return name if count == 1 else f"{name}_{count - 1}"
+
+    def _path(self, layers: Sequence[Any]) -> str | None:
+        below = layers[1:] if layers and layers[0] is self._root else layers
+        return "/".join(layer.name for layer in (below or layers)) or None
+
+    def _lines(
+        self, equations: Sequence[Any], layers: Sequence[Any]
+    ) -> tuple[SourceLine | None, SourceLine | None]:
+        """The user's line, else the line that made the layer; and the library's line."""
+        # JAX's stack of an operation inside a function begins with that function.
+        frames = [_frames(equation) for equation in equations]
+        in_layer = (_users_line(_in_innermost_layer(some)) for some in reversed(frames))
+        source = next(filter(None, in_layer), None)
+        if source is None:
+            source = next(filter(None, map(self._layer_source, reversed(layers))), None)
+        if source is None:
+            source = next(filter(None, map(_users_line, reversed(frames))), None)
+        library = next(filter(None, map(_library_line, reversed(frames))), None)
+        return source, (None if library == source else library)
+
+
+def _phase(stack: str, stage: Stage) -> Phase:
+    if stage == Stage.UPDATE:
+        return "update"
+    return "backward" if is_backward(stack) else "forward"
+
+
+def _frames(equation: Any) -> tuple[SourceLine, ...]:
+    """The Python stack inside the step that made an operation, outermost first.
+
+    What stands above the step (the user's call of `fit`, Floatline) says nothing of the operation.
+    """
+    traceback = equation.source_info.traceback
+    raw = traceback.frames if traceback is not None else ()
+    frames = [SourceLine(f.file_name, f.line_num) for f in reversed(raw)]
+    entries = [index for index, frame in enumerate(frames) if frame.file == _ENTRY]
+    inside = frames[entries[-1] + 1 :] if entries else frames
+    return tuple(frame for frame in inside if not frame.file.startswith(_OUR_OWN))
+
+
+def _in_innermost_layer(frames: tuple[SourceLine, ...]) -> tuple[SourceLine, ...]:
+    """What runs inside the innermost layer: the user's code only where it wrote the operation."""
+    calls = [index for index, frame in enumerate(frames) if frame.file.endswith(_LAYER_CALL)]
+    return frames[calls[-1] + 1 :] if calls else frames
+
+
+def _users_line(frames: tuple[SourceLine, ...]) -> SourceLine | None:
+    return next((frame for frame in reversed(frames) if is_users(frame.file)), None)
+
+
+def _library_line(frames: tuple[SourceLine, ...]) -> SourceLine | None:
+    """The innermost telling line of a library (a layer's, a loss's) below the user's own."""
+    for frame in reversed(frames):
+        if is_users(frame.file):
+            return None
+        if _is_telling(frame.file):
+            return frame
+    return None
+
+
+_OUR_OWN = os.path.join(
+    os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), ""
+)
+_ENTRY = os.path.join(os.path.dirname(os.path.abspath(__file__)), "builder.py")
+"""The user's step is called from this file: everything above it led there."""
+
+_KERAS = os.path.join("keras", "src", "")
+_JAX = os.path.join("jax", "_src", "")
+_LAYER_CALL = os.path.join(_KERAS, "layers", "layer.py")
+_PLUMBING = (
+    *(os.path.join(_KERAS, name) for name in ("backend", "ops", "utils", "tree")),
+    _LAYER_CALL,
+    _JAX,
+)
+
+
+@cache
+def _is_telling(file: str) -> bool:
+    return not any(folder in file for folder in _PLUMBING)
+
+
+def layer_path(path: str, root: Any | None) -> str | None:
+    """Path of the layer that owns a variable, without the name of the trained model.
+
+    Example:
+
+    >>> layer_path("encoder/dense/kernel", None)
+    'encoder/dense'
+    """
+    owner = path.rpartition("/")[0]
+    if root is not None:
+        owner = owner.removeprefix(f"{root.name}/")
+    return owner or None

@@ -1,0 +1,271 @@
+"""A user's training step on JAX: run as it is, snapshot, traced, or trained in float32."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import keras
+import numpy as np
+
+from floatline.backends.interface import Batch, LayerSource, Outcome, State
+from floatline.backends.jax.builder import Builder, PureStep, StepJaxpr
+from floatline.backends.jax.lanes import COMPUTED, SHADOW, Array
+from floatline.backends.jax.programs import PlainProgram, Ran, TracedProgram, raised_state
+from floatline.backends.jax.variables import (
+    ModelVariables,
+    NoVariables,
+    copied,
+    scale_paths,
+    scale_position,
+    values_of,
+)
+from floatline.errors import TraceError
+from floatline.records import Trace
+
+
+class JaxStep:
+    """One training step of the user's.
+
+    Args:
+        call: The step as a pure function of variables and a batch.
+        variables: The variables that it is given and whose new values it returns.
+        owner: The model that is trained, or None for a step function.
+        eager: Run the step without compiling it, as the user asked.
+        layer_source: Where a layer was made by the user's code.
+        arguments: What the elements of a batch that is a tuple are called.
+    """
+
+    def __init__(
+        self,
+        call: PureStep,
+        *,
+        variables: ModelVariables | NoVariables,
+        owner: keras.Model | None,
+        eager: bool,
+        layer_source: LayerSource,
+        arguments: Sequence[str] = (),
+    ) -> None:
+        self._call = call
+        self._known = variables
+        self._eager = eager
+        self._builder = Builder(
+            call,
+            paths=variables.paths,
+            owner=owner,
+            layer_source=layer_source,
+            arguments=arguments,
+        )
+        self._rebuilt: Builder | None = None
+        self._plain: dict[int, PlainProgram] = {}
+        self._traced: dict[int, TracedProgram] = {}
+        self._raised: dict[int, PlainProgram] = {}
+        self._threads = Threads()
+
+    # The real step
+
+    def prepare(self, batch: Batch) -> None:
+        """Builds the step for `batch` without running it, so that its variables exist."""
+        self._known.build(batch)
+        with contextlib.suppress(TraceError):
+            self._builder.jaxpr_for(values_of(self._known.all()), batch)
+
+    def run(self, batch: Batch) -> tuple[Any, Outcome]:
+        """Runs the real step on the real variables; returns what it returned, and its outcome."""
+        self._known.build(batch)
+        variables = self._known.all()
+        before = values_of(variables)
+        try:
+            step, arrays = self._builder.jaxpr_for(before, batch)
+        except TraceError:
+            return self._run_as_python(variables, before, batch)
+        if id(step) not in self._plain:
+            self._plain[id(step)] = PlainProgram(step, COMPUTED, eager=self._eager)
+        program = self._plain[id(step)]
+        ran = program.run([*before, *arrays])
+        outputs = ran.outputs
+        self._threads.follow(arrays, outputs[: step.returned])
+        after = outputs[step.returned :]
+        for variable, value in zip(variables, after, strict=True):
+            variable.assign(value)
+        returned = jax.tree.unflatten(step.structure, outputs[: step.returned])
+        return returned, _outcome(step, program, [*before, *arrays], ran)
+
+    def _run_as_python(
+        self, variables: Sequence[Any], before: Sequence[Array], batch: Batch
+    ) -> tuple[Any, Outcome]:
+        """A step that JAX cannot trace still runs; what it hands to its optimizer is unknown."""
+        returned, after = self._call(before, batch)
+        for variable, value in zip(variables, after, strict=True):
+            variable.assign(value)
+        return returned, Outcome(loss=None)
+
+    # State
+
+    def snapshot(self) -> State:
+        """Copies the values of every variable that the step can touch."""
+        variables = self._known.all()
+        arrays = copied(values_of(variables))
+        return {id(v): (v, array) for v, array in zip(variables, arrays, strict=True)}
+
+    def restore(self, state: State) -> None:
+        """Puts a snapshot back, bit for bit."""
+        for variable, value in state.values():
+            variable.assign(jnp.copy(value))
+
+    def _values(self, state: State) -> list[Array]:
+        return [
+            state[id(v)][1] if id(v) in state else v._value  # noqa: SLF001 (`value` may be cast)
+            for v in self._known.all()
+        ]
+
+    # Looking inside
+
+    def trace(self, state: State, batch: Batch) -> Trace:
+        """Runs the step from `state` with a float32 shadow; the user's variables stay."""
+        return self._run_traced(state, batch)[0]
+
+    def traced_state(self, state: State, batch: Batch) -> dict[str, Array]:
+        """What the traced step gives each variable: for comparison with the step itself."""
+        return dict(zip(self._known.paths(), self._run_traced(state, batch)[1], strict=True))
+
+    def _run_traced(self, state: State, batch: Batch) -> tuple[Trace, list[Array]]:
+        before = self._values(state)
+        step, arrays = self._builder.jaxpr_for(before, batch)
+        if id(step) not in self._traced:
+            self._traced[id(step)] = TracedProgram(step)
+        trace, outputs = self._traced[id(step)].run([*before, *arrays])
+        return trace, outputs[step.returned :]
+
+    def float32(
+        self, state: State, *, rounded: bool = False, rebuilt: bool = False
+    ) -> Float32Replay:
+        """Starts the same training in float32 from `state`.
+
+        Raises:
+            TraceError: It is to be built anew, but names its dtypes itself.
+        """
+        builder = self._builder
+        if rebuilt:
+            self._rebuilt = builder = self._rebuilt or builder.rebuilt_in_float32()
+        start = self._values(state)
+        return Float32Replay(builder, start, self._threads, self._raised, rounded=rounded)
+
+
+class Threads:
+    """Which inputs of a step are outputs of the step before, as a loop in JAX passes them on.
+
+    A pure step is given its state and returns the next one. The loop that calls it hands the very
+    arrays back, and so it shows which input continues which output.
+    """
+
+    def __init__(self) -> None:
+        self._last: dict[int, tuple[int, Array]] = {}
+        self._seen: dict[int, int] = {}
+
+    def follow(self, arrays: Sequence[Array], returned: Sequence[Array]) -> None:
+        """Notes what a step was given besides its variables, and what it returned."""
+        for position, array in enumerate(arrays):
+            number, last = self._last.get(id(array), (0, None))
+            if last is array:
+                self._seen[position] = number
+        self._last = {id(array): (number, array) for number, array in enumerate(returned)}
+
+    def of(self, step: StepJaxpr) -> dict[int, int]:
+        """Output by input position: what was seen, else what the step's structure suggests."""
+        seen = {step.variables + n: output for n, output in self._seen.items()}
+        return seen or {n: o for n, o in step.continued.items() if n >= step.variables}
+
+
+class Float32Replay:
+    """A training in float32 beside the user's, on arrays of its own.
+
+    Args:
+        builder: Builds the step.
+        variables: Values to start from.
+        threads: Which inputs continue the outputs of the step before.
+        programs: The float32 programs built so far, which all replays of a step share.
+        rounded: Round the weights through the step's low format first.
+    """
+
+    def __init__(
+        self,
+        builder: Builder,
+        variables: Sequence[Array],
+        threads: Threads,
+        programs: dict[int, PlainProgram],
+        *,
+        rounded: bool,
+    ) -> None:
+        self._builder = builder
+        self._initial = list(variables)
+        self._threads = threads
+        self._rounded = rounded
+        self._outputs: list[Array] | None = None
+        self._programs = programs
+
+    def advance(self, batch: Batch) -> Outcome:
+        """Runs the next step in float32."""
+        step, arrays = self._builder.jaxpr_for(self._initial, batch)
+        if id(step) not in self._programs:
+            self._programs[id(step)] = PlainProgram(step, SHADOW)
+        program = self._programs[id(step)]
+        inputs = raised_state([*self._initial, *arrays])
+        if self._outputs is not None:
+            inputs = self._continued(step, inputs, self._outputs)
+        elif self._rounded:
+            program.prepare(inputs)
+            inputs = _rounded_through(step, inputs, program.paths)
+        ran = program.run(inputs)
+        self._outputs = ran.outputs
+        loss = float(ran.losses[0]) if ran.losses else None
+        return Outcome(loss, tuple(map(bool, np.asarray(ran.finite))), program.paths)
+
+    def _continued(
+        self, step: StepJaxpr, inputs: Sequence[Array], outputs: Sequence[Array]
+    ) -> list[Array]:
+        own = {n: output for n, output in step.continued.items() if n < step.variables}
+        positions = own | self._threads.of(step)
+        # Float32 needs no loss scale, so one that would run away must not spoil it.
+        fixed = scale_paths(step.observed.optimizers)
+        return [
+            outputs[positions[n]] if n in positions and step.paths[n] not in fixed else given
+            for n, given in enumerate(inputs)
+        ]
+
+
+def _rounded_through(
+    step: StepJaxpr, inputs: Sequence[Array], weights: Collection[str]
+) -> list[Array]:
+    low = step.low_dtype
+    return [
+        array.astype(low).astype(np.float32)
+        if low is not None and path in weights and array.dtype == np.float32
+        else array
+        for array, path in zip(inputs, step.paths, strict=True)
+    ]
+
+
+def _outcome(step: StepJaxpr, program: PlainProgram, inputs: Sequence[Array], ran: Ran) -> Outcome:
+    finite = tuple(map(bool, np.asarray(ran.finite)))
+    scale = scale_position(step.observed.optimizers, step.paths)
+    return Outcome(
+        loss=float(ran.losses[0]) if ran.losses else None,
+        finite=finite,
+        variables=program.paths,
+        loss_scale=None if scale is None else float(inputs[scale]),
+        applied=all(finite) or _moved(step, inputs, ran.outputs, program.paths),
+    )
+
+
+def _moved(
+    step: StepJaxpr, inputs: Sequence[Array], outputs: Sequence[Array], weights: Collection[str]
+) -> bool:
+    """Whether the step changed a weight; a step whose weights are out of sight is believed to."""
+    pairs = [(n, after) for n, after in step.continued.items() if step.paths[n] in weights]
+    if not pairs:
+        return True
+    return any(not bool(jnp.array_equal(inputs[n], outputs[after])) for n, after in pairs)

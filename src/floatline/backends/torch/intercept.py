@@ -1,0 +1,36 @@
+"""Stands in for the train function of a Keras model, so that `fit` drives the watch."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+
+from floatline.backends.interface import Batch
+
+
+@contextlib.contextmanager
+def intercept(model: keras.Model, advance: Callable[[Batch], Any]) -> Iterator[None]:
+    """While active, `fit` and `train_on_batch` hand every batch to `advance`.
+
+    Keras asks for the train function by calling `make_train_function`, which keeps one that is
+    already there; only `compile` and `force=True` would replace it.
+    """
+
+    def train_function(data: Any) -> Any:
+        return advance(data[0])
+
+    def make_train_function(force: bool = False) -> Any:
+        del force
+        return train_function
+
+    previous = model.train_function
+    model.train_function = train_function
+    model.make_train_function = make_train_function
+    try:
+        yield
+    finally:
+        del model.make_train_function
+        model.train_function = previous

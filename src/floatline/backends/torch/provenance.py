@@ -1,0 +1,198 @@
+"""From an operation to its place: layer, phase, the user's line and the library's line."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from functools import cache
+from types import CodeType, FrameType
+from typing import Any
+
+import torch
+
+from floatline.backends.interface import LayerSource
+from floatline.backends.torch.layers import Paths
+from floatline.records import Phase, Place, SourceLine
+from floatline.sources import is_users
+
+Frames = tuple[tuple[CodeType, int], ...]
+"""Code and instruction of every Python function that is running, innermost first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The circumstances under which one operation ran.
+
+    Attributes:
+        phase: Forward, backward or update.
+        layers: The layers that were running, outermost first.
+        frames: The Python stack inside the step.
+        forward: For a gradient operation, the circumstances of what it differentiates.
+    """
+
+    phase: Phase
+    layers: tuple[Any, ...]
+    frames: Frames
+    forward: Context | None = None
+
+
+def running_frames() -> Frames:
+    """The Python stack inside the step that is running now.
+
+    What stands above the step (the user's loop, Floatline) says nothing of the operation. Lines
+    are looked up later: only few stacks of a step are different.
+    """
+    found = []
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 (the documented way to the stack; `inspect` copies it)
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if file == _ENTRY and frame.f_code.co_name == ENTRY_NAME:
+            break
+        if not file.startswith(_OUR_OWN):
+            found.append((frame.f_code, frame.f_lasti))
+        frame = frame.f_back
+    return tuple(found)
+
+
+class Provenance:
+    """Answers where operations stand.
+
+    Args:
+        paths: Names layers.
+        layer_source: The user's line that made a layer.
+    """
+
+    def __init__(self, paths: Paths, layer_source: LayerSource) -> None:
+        self._paths = paths
+        self._layer_source = layer_source
+        self._places: dict[Any, tuple[Context, Place]] = {}
+        self._counts: dict[str, int] = {}
+
+    def place(self, operation: str, context: Context) -> Place:
+        """The place of an operation that ran under these circumstances."""
+        key = operation, _key(context), context.forward and _key(context.forward)
+        if key not in self._places:
+            # The context is kept, too: identities in the key are those of living objects.
+            self._places[key] = context, self._find(operation, context)
+        return self._places[key][1]
+
+    def _find(self, operation: str, context: Context) -> Place:
+        forward = context.forward
+        layers = context.layers or (forward.layers if forward is not None else ())
+        source, library = self._lines(context, layers)
+        path = self._paths.of(layers)
+        return Place(
+            layer=path,
+            operation=operation,
+            name=self._unique(f"{path or context.phase}/{operation}"),
+            phase=context.phase,
+            source=source,
+            library=library,
+            layer_class=type(layers[-1]).__name__ if layers else None,
+        )
+
+    def _unique(self, name: str) -> str:
+        count = self._counts[name] = self._counts.get(name, 0) + 1
+        return name if count == 1 else f"{name}_{count - 1}"
+
+    def _lines(
+        self, context: Context, layers: tuple[Any, ...]
+    ) -> tuple[SourceLine | None, SourceLine | None]:
+        """The user's line, else the line that made the layer; and the library's line."""
+        frames = _lines_of(context.frames)
+        own = frames if context.forward is None else _below_the_engine(frames)
+        differentiated = _lines_of(context.forward.frames) if context.forward else ()
+        source = _users_line(_in_innermost_layer(own))
+        source = source or _users_line(_in_innermost_layer(differentiated))
+        if source is None:
+            source = next(filter(None, map(self._layer_source, reversed(layers))), None)
+        source = source or _users_line(own) or _users_line(differentiated) or _users_line(frames)
+        library = _library_line(own) or _library_line(differentiated)
+        return source, (None if library == source else library)
+
+
+def keras_functions(context: Context) -> tuple[str, ...]:
+    """The functions of Keras' PyTorch backend that ran the operation, or what it differentiates.
+
+    Innermost first; casts and conversions, which every other function uses, are left out.
+    """
+    frames = (context.forward or context).frames
+    return tuple(
+        code.co_name
+        for code, _ in frames
+        if _BACKEND in code.co_filename and not code.co_filename.endswith(_CONVERSIONS)
+    )
+
+
+def _key(context: Context) -> Any:
+    frames = tuple((id(code), instruction) for code, instruction in context.frames)
+    return context.phase, tuple(map(id, context.layers)), frames
+
+
+@cache
+def _line(code: CodeType, instruction: int) -> int:
+    for start, end, line in code.co_lines():
+        if start <= instruction < end:
+            return line or code.co_firstlineno
+    return code.co_firstlineno
+
+
+def _lines_of(frames: Frames) -> tuple[SourceLine, ...]:
+    """The lines of a stack, outermost first."""
+    return tuple(SourceLine(code.co_filename, _line(code, at)) for code, at in reversed(frames))
+
+
+def _below_the_engine(frames: tuple[SourceLine, ...]) -> tuple[SourceLine, ...]:
+    """What autograd calls: the user's own gradient functions, not `loss.backward()`."""
+    engine = [index for index, frame in enumerate(frames) if frame.file.endswith(_ENGINE)]
+    return frames[engine[-1] + 1 :] if engine else frames
+
+
+def _in_innermost_layer(frames: tuple[SourceLine, ...]) -> tuple[SourceLine, ...]:
+    """What runs inside the innermost layer: the user's code only where it wrote the operation."""
+    calls = [index for index, frame in enumerate(frames) if frame.file.endswith(_LAYER_CALLS)]
+    return frames[calls[-1] + 1 :] if calls else frames
+
+
+def _users_line(frames: tuple[SourceLine, ...]) -> SourceLine | None:
+    return next((frame for frame in reversed(frames) if is_users(frame.file)), None)
+
+
+def _library_line(frames: tuple[SourceLine, ...]) -> SourceLine | None:
+    """The innermost telling line of a library (a layer's, a loss's) below the user's own."""
+    for frame in reversed(frames):
+        if is_users(frame.file):
+            return None
+        if _is_telling(frame.file):
+            return frame
+    return None
+
+
+ENTRY_NAME = "enter_step"
+_HERE = os.path.dirname(os.path.abspath(__file__))
+_OUR_OWN = os.path.join(os.path.dirname(os.path.dirname(_HERE)), "")
+_ENTRY = os.path.join(_HERE, "step.py")
+"""The user's step is called by this function: everything above it led there."""
+
+_ENGINE = os.path.join("torch", "autograd", "graph.py")
+_KERAS = os.path.join("keras", "src", "")
+_BACKEND = os.path.join(_KERAS, "backend", "torch", "")
+_CONVERSIONS = ("core.py", "trainer.py", "layer.py")
+_LAYER_CALLS = (
+    os.path.join(_KERAS, "layers", "layer.py"),
+    os.path.join("torch", "nn", "modules", "module.py"),
+)
+_PLUMBING = (
+    *(os.path.join(_KERAS, name) for name in ("backend", "ops", "utils", "tree", "trainers")),
+    *_LAYER_CALLS,
+)
+_TORCH = os.path.join(os.path.dirname(torch.__file__), "")
+_TORCH_TELLING = tuple(os.path.join(_TORCH, *parts) for parts in (("nn", "modules"), ("optim",)))
+
+
+@cache
+def _is_telling(file: str) -> bool:
+    if file.startswith(_TORCH) and not file.startswith(_TORCH_TELLING):
+        return False
+    return not any(part in file for part in _PLUMBING)

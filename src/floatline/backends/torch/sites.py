@@ -1,0 +1,137 @@
+"""Turns what operations produce into sites: described, measured, entered in order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+
+from floatline.backends.torch.lanes import LOW, Tensor, name_of, upcast
+from floatline.backends.torch.provenance import Context, Provenance
+from floatline.backends.torch.recorder import Omissions, Recorder, of_literal
+from floatline.backends.torch.shadows import memory
+from floatline.formats import FORMATS
+from floatline.records import Place, Role
+from floatline.tracing.sites import Description
+
+_INTEGERS = (torch.int8, torch.int16, torch.int32, torch.int64, torch.uint8)
+
+
+class Sites:
+    """Enters sites while a step runs.
+
+    Args:
+        recorder: Measures them.
+        provenance: Knows where they stand.
+        variables: Path of every variable, by the memory that holds it.
+    """
+
+    def __init__(
+        self, recorder: Recorder, provenance: Provenance, variables: Mapping[int, str]
+    ) -> None:
+        self._recorder = recorder
+        self._provenance = provenance
+        self._variables = variables
+        self.omissions = Omissions()
+        self.low: torch.dtype | None = None
+
+    def input(self, tensor: Tensor, name: str) -> tuple[int, ...]:
+        """Enters a batch tensor, if it holds floats."""
+        if not _is_measured_float(tensor):
+            return ()
+        place = Place(None, "Input", name, "forward")
+        raised = upcast(tensor)
+        description = Description(
+            place, "input", name_of(tensor.dtype), tuple(tensor.shape), variable=name
+        )
+        return (self._recorder.measure(description, tensor, raised, raised),)
+
+    def parameter(self, tensor: Tensor, context: Context) -> tuple[int, ...]:
+        """Enters a tensor that was there before the step, if it is a variable of floats."""
+        path = self._variables.get(memory(tensor))
+        if path is None or not _is_measured_float(tensor):
+            return ()
+        raised = upcast(tensor)
+        description = self._describe("read", tensor, (), context, role="parameter", variable=path)
+        return (self._recorder.measure(description, tensor, raised, raised),)
+
+    def value(
+        self,
+        operation: str,
+        tensor: Tensor,
+        shadow: Tensor,
+        local: Tensor,
+        sources: tuple[int, ...],
+        context: Context,
+    ) -> tuple[int, ...]:
+        """Enters a result; what is not measured passes its sources on."""
+        self._note_low(tensor)
+        integer = tensor.dtype in _INTEGERS and shadow is not tensor
+        if not (_is_measured_float(tensor) or integer):
+            return sources
+        variable = self._variables.get(memory(tensor))
+        description = self._describe(operation, tensor, sources, context, variable=variable)
+        return (self._recorder.measure(description, tensor, shadow, local),)
+
+    def constant(
+        self, tensor: Tensor, shadow: Tensor, value: float | None, context: Context
+    ) -> tuple[int, ...]:
+        """Enters a tensor of literals that were rounded when it was made."""
+        self._note_low(tensor)
+        description = self._describe("tensor", tensor, (), context, role="constant", constant=value)
+        return (self._recorder.measure(description, tensor, shadow, shadow),)
+
+    def literal(
+        self, operation: str, value: float, dtype: torch.dtype, context: Context, *, rounded: bool
+    ) -> tuple[int, ...]:
+        """Enters a number of the code that takes part in an operation of 16-bit floats.
+
+        Args:
+            operation: The operation.
+            value: The number.
+            dtype: The operation's dtype.
+            context: The operation's circumstances.
+            rounded: Whether the number acts as if it were rounded to that dtype.
+        """
+        if _is_exact(value, dtype):
+            return ()
+        name = name_of(dtype if rounded else torch.float32)
+        place = self._provenance.place(f"{operation}/literal", context)
+        description = Description(place, "constant", name, (), constant=value)
+        return (self._recorder.enter(description, of_literal(value, name, rounded=rounded)),)
+
+    def _describe(
+        self,
+        operation: str,
+        tensor: Tensor,
+        sources: tuple[int, ...],
+        context: Context,
+        *,
+        role: Role = "value",
+        constant: float | None = None,
+        variable: str | None = None,
+    ) -> Description:
+        return Description(
+            place=self._provenance.place(operation, context),
+            role=role,
+            dtype=name_of(tensor.dtype),
+            shape=tuple(tensor.shape),
+            sources=sources,
+            constant=constant,
+            variable=variable,
+        )
+
+    def _note_low(self, tensor: Tensor) -> None:
+        if self.low is None and tensor.dtype in LOW:
+            self.low = tensor.dtype
+
+
+def _is_measured_float(tensor: Tensor) -> bool:
+    return tensor.is_floating_point() and name_of(tensor.dtype) in FORMATS
+
+
+def _is_exact(value: float, dtype: torch.dtype) -> bool:
+    """Whether rounding to `dtype` changes nothing; not-numbers and infinities are exact, too."""
+    rounded = float(torch.tensor(value, dtype=torch.float64).to(dtype))
+    return rounded == value or not np.isfinite(value)

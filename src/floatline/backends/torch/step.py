@@ -1,0 +1,122 @@
+"""A user's training step on PyTorch: run as it is, snapshot, traced, or trained in float32."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import torch
+
+from floatline.backends.interface import Batch, LayerSource, Outcome
+from floatline.backends.torch.float32 import Float32Replay
+from floatline.backends.torch.lanes import Tensor
+from floatline.backends.torch.observer import Observer
+from floatline.backends.torch.program import TracedRun, variable_path
+from floatline.backends.torch.state import Keeper, State
+from floatline.backends.torch.watching import note_finite, note_loss, outcome
+from floatline.records import Trace
+
+
+class TorchStep:
+    """One training step of the user's.
+
+    Args:
+        call: The step as a function of one batch.
+        owner: The model that is trained, or None for a step function.
+        roots: What the step's state is reached from.
+        layer_source: Where a layer was made by the user's code.
+    """
+
+    def __init__(
+        self,
+        call: Callable[[Batch], Any],
+        *,
+        owner: keras.Model | None,
+        roots: Sequence[Any],
+        layer_source: LayerSource,
+    ) -> None:
+        self.keeper = Keeper(roots)
+        self.low: torch.dtype | None = None
+        self._call = call
+        self._owner = owner
+        self._layer_source = layer_source
+        self._optimizers: list[Any] = []
+        self._names: dict[int, str] = {}
+
+    # The real step
+
+    def prepare(self, batch: Batch) -> None:
+        """Builds nothing: what the first step makes is remembered as it was when it was made."""
+        del batch
+
+    def run(self, batch: Batch) -> tuple[Any, Outcome]:
+        """Runs the real step on the real variables; returns what it returned, and its outcome."""
+        observer = Observer(note_loss, note_finite, has_optimizer=bool(self._optimizers))
+        with self.keeper.noting_births(), observer as observed:
+            returned = enter_step(self._call, own(batch))
+        self._optimizers = observed.optimizers
+        self.keeper.add_roots([*observed.optimizers, *observed.scalers])
+        return returned, outcome(observed, self._path)
+
+    # State
+
+    def snapshot(self) -> State:
+        """Copies the values of every variable that the step can touch."""
+        return self.keeper.snapshot()
+
+    def restore(self, state: State) -> None:
+        """Puts a snapshot back, bit for bit."""
+        self.keeper.restore(state)
+
+    # Looking inside
+
+    def trace(self, state: State, batch: Batch) -> Trace:
+        """Runs the step from `state` with a float32 shadow; the user's variables stay."""
+        return self._run_traced(state, batch)[0]
+
+    def traced_state(self, state: State, batch: Batch) -> dict[str, Tensor]:
+        """What the traced step gives each variable: for comparison with the step itself."""
+        return self._run_traced(state, batch)[1]
+
+    def _run_traced(self, state: State, batch: Batch) -> tuple[Trace, dict[str, Tensor]]:
+        kept = self.keeper.snapshot()
+        try:
+            self.keeper.restore(state)
+            reached = self.keeper.reached()
+            run = TracedRun(self._owner, reached.modules, self.keeper.names(), self._layer_source)
+            if reached.compiled or getattr(self._owner, "jit_compile", False):
+                run.omit("torch.compile", "the step was traced uncompiled")
+            trace = run.run(lambda data: enter_step(self._call, data), own(batch))
+            self.low = self.low or run.low
+            return trace, self.keeper.named_values()
+        finally:
+            self.keeper.restore(kept)
+
+    def float32(
+        self, state: State, *, rounded: bool = False, rebuilt: bool = False
+    ) -> Float32Replay:
+        """Starts the same training in float32 from `state`."""
+        return Float32Replay(self, state, rounded=rounded, rebuilt=rebuilt)
+
+    def _path(self, variable: Any) -> str:
+        if isinstance(variable, torch.Tensor) and id(variable) not in self._names:
+            names = self.keeper.names()
+            self._names[id(variable)] = variable_path(variable, names)
+        return self._names.get(id(variable)) or variable_path(variable, {})
+
+
+def enter_step(call: Callable[[Batch], Any], batch: Batch) -> Any:
+    """Calls the user's step; what stands above this function in a stack is not the step's."""
+    return call(batch)
+
+
+def own(batch: Batch) -> Batch:
+    """A copy of a batch: a step may write to its batch, which will be needed again."""
+
+    def copied(leaf: Any) -> Any:
+        if not isinstance(leaf, torch.Tensor):
+            return leaf
+        return leaf.detach().clone().requires_grad_(leaf.requires_grad)
+
+    return keras.tree.map_structure(copied, batch)

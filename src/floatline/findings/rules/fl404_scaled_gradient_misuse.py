@@ -1,0 +1,96 @@
+"""FL404: scaled-gradient-misuse."""
+
+from __future__ import annotations
+
+from typing import final
+
+from floatline.findings.case import Case
+from floatline.findings.origin_rule import harm
+from floatline.findings.rule import TRACES, CannotTell, Clear, Result, Rule
+from floatline.findings.scaling import Clip, clips, never_scaled
+from floatline.findings.words import number, where
+from floatline.records import Number, Severity, Trace
+
+SCALE_FREE = ("Adam", "AdamW", "Adamax", "Nadam", "RMSprop", "Adagrad", "Adadelta", "Lion", "Lamb")
+"""Optimizers whose update is the same when every gradient is multiplied by one number."""
+
+
+@final
+class ScaledGradientMisuse(Rule):
+    """Gradients are divided by a loss scale that they do not carry, or clipped while they do.
+
+    What it means:
+        A loss-scale optimizer divides every gradient by its scale. If the loss was never
+        multiplied by it, or the gradients were clipped to a fixed bound in between, what is
+        left is thousands of times too small.
+
+    Evidence:
+        The optimizer's loss scale is read and no gradient descends from it; or a gradient passes
+        a clip whose bound does not depend on the scale and is smaller than it.
+
+    Why it matters:
+        Training stands still, and every number looks ordinary. Optimizers that divide by the
+        size of the gradients, such as Adam, hide it, but for their epsilon.
+
+    Remedy:
+        Differentiate optimizer.scale_loss(loss); clip with clipnorm on the inner optimizer,
+        which acts after unscaling.
+
+    When it is harmless:
+        With an optimizer that ignores the size of gradients; then this is advice.
+
+    References:
+        - keras.optimizers.LossScaleOptimizer, methods scale_loss and apply.
+        - Micikevicius et al., Mixed Precision Training, 2018, arXiv:1710.03740, section 3.2.
+    """
+
+    id = "FL404"
+    cause = "scaled-gradient-misuse"
+    phase = "backward"
+    remedies = (
+        "Differentiate optimizer.scale_loss(loss) instead of the loss itself.",
+        "Clip by global_clipnorm or clipnorm of the inner optimizer, which acts after unscaling.",
+    )
+
+    def check(self, case: Case) -> Result:
+        """Looks for the loss scale on the way to the gradients, and for what cuts them off."""
+        if case.untraced:
+            return CannotTell(TRACES)
+        traces = [trace for trace in case.evidence.traces if trace.agrees is not False]
+        forgotten = next((trace for trace in traces if never_scaled(trace)), None)
+        if forgotten:
+            return self._forgotten(case, forgotten)
+        clip = next((clip for clip in map(clips, traces) if clip), None)
+        return self._clipped(case, clip) if clip else Clear()
+
+    def _forgotten(self, case: Case, trace: Trace) -> Result:
+        scale = trace.loss_scale or 0.0
+        summary = (
+            f"The optimizer divides every gradient by its loss scale of {number(scale)},"
+            " but the loss that was differentiated was never multiplied by it"
+        )
+        losses = [trace.sites[index] for index in trace.losses]
+        numbers: dict[str, Number] = {"step": trace.step, "loss_scale": scale, **harm(case)}
+        severity = self._severity(case)
+        return self.found(
+            summary, numbers, place=losses[0].place if losses else None, severity=severity
+        )
+
+    def _clipped(self, case: Case, clip: Clip) -> Result:
+        scale = clip.trace.loss_scale or 0.0
+        summary = (
+            f"{where(clip.site.place)} clips gradients to {number(clip.bound)} while they carry"
+            f" the loss scale of {number(scale)}: unscaled, {number(clip.true_bound)} is left"
+        )
+        numbers: dict[str, Number] = {
+            "step": clip.trace.step,
+            "loss_scale": scale,
+            "bound": clip.bound,
+            "bound_when_unscaled": clip.true_bound,
+            **harm(case),
+        }
+        return self.found(summary, numbers, place=clip.site.place, severity=self._severity(case))
+
+    def _severity(self, case: Case) -> Severity:
+        hidden = case.evidence.configuration.optimizer in SCALE_FREE
+        return "advice" if hidden else "failure"

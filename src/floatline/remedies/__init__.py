@@ -1,0 +1,1 @@
+"""Stage 4: what could cure the training, as plans; proposed, not applied."""

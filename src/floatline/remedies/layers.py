@@ -1,0 +1,39 @@
+"""Where in the model a fault lies, and which layers lie behind it, read from a trace."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from floatline.records import Finding, Trace
+
+
+def layers_of(findings: Iterable[Finding]) -> tuple[str, ...]:
+    """The layers that findings name, most likely root cause first, each once."""
+    named = (finding.place.layer for finding in findings if finding.place is not None)
+    return tuple(dict.fromkeys(layer for layer in named if layer))
+
+
+def forward_order(traces: Iterable[Trace]) -> tuple[str, ...]:
+    """Every layer that computes in the forward pass, in the order in which they first do."""
+    return tuple(
+        dict.fromkeys(
+            site.place.layer
+            for trace in traces
+            for site in trace.sites
+            if site.place.phase == "forward" and site.place.layer
+        )
+    )
+
+
+def followed_by(layers: Iterable[str], traces: Iterable[Trace]) -> tuple[str, ...]:
+    """The layers that read directly what `layers` put out in the forward pass."""
+    wanted = set(layers)
+    found: dict[str, None] = {}
+    for trace in traces:
+        for site in trace.sites:
+            layer = site.place.layer
+            if layer is None or layer in wanted or site.place.phase != "forward":
+                continue
+            if any(trace.sites[source].place.layer in wanted for source in site.inputs):
+                found[layer] = None
+    return tuple(found)

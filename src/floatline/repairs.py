@@ -1,0 +1,94 @@
+"""The frozen records of a repair: its budget, remedies, trials, and what they came to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from floatline.precision.plan import Plan
+
+TrialVerdict = Literal["fixed", "not fixed", "undecided"]
+
+
+@dataclass(frozen=True, slots=True)
+class TrialBudget:
+    """How much may be tried: whichever limit comes first.
+
+    Attributes:
+        trials: Trainings, at most; 0 proposes without trying.
+        seconds: Time for all of them together.
+        steps: Steps of one trial, at most.
+    """
+
+    trials: int = 24
+    seconds: float = 300.0
+    steps: int = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Remedy:
+    """One change that may cure a training; proposed, not applied.
+
+    Attributes:
+        name: Kebab-case kind of remedy, `"float32-layer"`.
+        summary: The change in one sentence.
+        cost: What it costs in speed and memory, in words.
+        plan: The change alone, as a plan.
+        rule: Id of the rule whose finding suggests it; None for what helps in general.
+    """
+
+    name: str
+    summary: str
+    cost: str
+    plan: Plan
+    rule: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A short training with some remedies, from the same state on the same batches.
+
+    Attributes:
+        remedies: Summaries of the remedies in force; none for loss scaling by Floatline alone.
+        plan: All of them as one plan.
+        verdict: Whether training was then as good as in float32.
+        reason: Why, in words.
+        steps: Steps that were trained.
+        skipped: Of these, how many a loss scale skipped.
+        loss: Median loss at the end; None when it was never finite.
+        float32_loss: The same of the training in float32.
+        seconds: How long it took, compilation included.
+    """
+
+    remedies: tuple[str, ...]
+    plan: Plan
+    verdict: TrialVerdict
+    reason: str
+    steps: int = 0
+    skipped: int = 0
+    loss: float | None = None
+    float32_loss: float | None = None
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """What the trials came to.
+
+    Attributes:
+        verdict: Fixed when a plan was found that trains as well as float32 does.
+        explanation: The verdict in one or two sentences.
+        plan: The plan that was found, or the best that could be proposed; None without any.
+        remedies: The remedies in the plan.
+        trials: Every trial, in order; the last is the long one when the plan was confirmed.
+        minimal: Whether each remedy of the plan was shown to be necessary.
+        lasting: Whether the plan held in a training several times as long; None when not tried.
+    """
+
+    verdict: TrialVerdict
+    explanation: str
+    plan: Plan | None = None
+    remedies: tuple[Remedy, ...] = ()
+    trials: tuple[Trial, ...] = ()
+    minimal: bool = False
+    lasting: bool | None = None

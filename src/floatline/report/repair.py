@@ -1,0 +1,83 @@
+"""What trials of remedies came to: for a terminal, and as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from rich.console import RenderableType
+from rich.text import Text
+
+from floatline.repairs import Repair, Trial
+from floatline.report import layout, numbers
+
+_HEADER = ("trial", "result", "steps", "skipped", "loss", "in float32")
+
+
+def sections(repair: Repair | None) -> Iterator[RenderableType]:
+    """The repair in words, its cost, and a line for every trial."""
+    if repair is None:
+        return
+    lines: list[RenderableType] = [Text(f"{repair.verdict.capitalize()}: {repair.explanation}")]
+    lines += [layout.bullet(f"{remedy.summary} Cost: {remedy.cost}") for remedy in repair.remedies]
+    yield layout.section("Repair", lines)
+    if repair.trials:
+        rows = [_row(number, trial) for number, trial in enumerate(repair.trials, start=1)]
+        yield layout.section("Trials", [layout.columns(_HEADER, rows), *_legend(repair.trials)])
+
+
+def repair_row(repair: Repair | None) -> dict[str, Any] | None:
+    """The repair for JSON; plans as `Plan.to_json` writes them."""
+    if repair is None:
+        return None
+    return {
+        "verdict": repair.verdict,
+        "explanation": repair.explanation,
+        "minimal": repair.minimal,
+        "lasting": repair.lasting,
+        "plan": None if repair.plan is None else json.loads(repair.plan.to_json()),
+        "remedies": [
+            {"name": r.name, "summary": r.summary, "cost": r.cost, "rule": r.rule}
+            for r in repair.remedies
+        ],
+        "trials": [_trial(trial) for trial in repair.trials],
+    }
+
+
+def _trial(trial: Trial) -> dict[str, Any]:
+    return {
+        "remedies": trial.remedies,
+        "verdict": trial.verdict,
+        "reason": trial.reason,
+        "steps": trial.steps,
+        "skipped": trial.skipped,
+        "loss": trial.loss,
+        "float32_loss": trial.float32_loss,
+        "seconds": trial.seconds,
+    }
+
+
+def _row(number: int, trial: Trial) -> tuple[str, ...]:
+    return (
+        str(number),
+        trial.verdict,
+        f"{trial.steps:,}",
+        f"{trial.skipped:,}",
+        _loss(trial.loss),
+        _loss(trial.float32_loss),
+    )
+
+
+def _loss(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
+
+
+def _legend(trials: tuple[Trial, ...]) -> Iterator[RenderableType]:
+    """What was tried in each trial."""
+    yield Text("")
+    for number, trial in enumerate(trials, start=1):
+        tried = " ".join(trial.remedies) or "No remedy, with Floatline's loss scaling."
+        yield Text(f"{number}. {tried}")
+    spent = sum(trial.seconds for trial in trials)
+    yield Text(f"{numbers.counted(len(trials), 'training')} in {spent:.0f} s.")

@@ -1,0 +1,85 @@
+"""Runs one trial on the user's own model: applies a plan, trains, and takes everything back."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from floatline.backends.interface import Batch, Replay, Step
+from floatline.capture.capture import Capture, Trainee
+from floatline.precision.application import apply
+from floatline.precision.plan import Plan
+from floatline.records import StepRecord
+from floatline.tracing.reference import record
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What one training did, and for how long it ran."""
+
+    steps: tuple[StepRecord, ...]
+    seconds: float
+    error: str | None = None
+
+
+class Bench:
+    """Trains the captured model again and again from the same state on the same batches.
+
+    Args:
+        capture: The watched training.
+        trainee: Its Keras model.
+        clock: Seconds that only grow.
+    """
+
+    def __init__(
+        self, capture: Capture, trainee: Trainee, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._capture = capture
+        self._trainee = trainee
+        self._clock = clock
+        self._first = capture.moments[0].state
+
+    def train(self, plan: Plan, steps: int, seconds: float) -> Run:
+        """Trains under a plan for so many steps, or until the time is up.
+
+        A training that raises is no reason to stop: its error is part of the run.
+        """
+        begun = self._clock()
+        kept = self._capture.step.snapshot()
+        done: list[StepRecord] = []
+        error = None
+        try:
+            with apply(plan, self._trainee.model, strict=False, lasting=False):
+                step = self._step()
+                for index, batch in enumerate(self._batches(steps)):
+                    _, outcome = step.run(batch)
+                    done.append(record(index, outcome))
+                    if self._clock() - begun > seconds:
+                        break
+        except Exception as raised:  # noqa: BLE001 (a trial may fail in any way, and the others go on)
+            error = f"{type(raised).__name__}: {raised}".splitlines()[0]
+        finally:
+            self._capture.step.restore(kept)
+        return Run(tuple(done), self._clock() - begun, error)
+
+    def train_in_float32(self, steps: int, seconds: float) -> Run:
+        """The same training in float32, beside the user's variables."""
+        begun = self._clock()
+        replay: Replay = self._capture.step.float32(self._first)
+        done: list[StepRecord] = []
+        for index, batch in enumerate(self._batches(steps)):
+            done.append(record(index, replay.advance(batch)))
+            if self._clock() - begun > seconds:
+                break
+        return Run(tuple(done), self._clock() - begun)
+
+    def _step(self) -> Step:
+        step = self._trainee.make_step()
+        step.prepare(self._capture.batches[0])
+        step.restore(self._first)
+        return step
+
+    def _batches(self, steps: int) -> Iterator[Batch]:
+        return itertools.islice(itertools.cycle(self._capture.batches), steps)

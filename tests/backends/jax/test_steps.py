@@ -1,0 +1,200 @@
+"""Ways to write and to compile a step: each is run, traced and replayed, and nothing is changed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import keras
+import numpy as np
+import pytest
+
+import floatline
+from floatline.backends.jax import JaxBackend
+from floatline.errors import InputError, TraceError
+from tests.backends.jax.pure import HALF
+from tests.contract.samples import noise, policy
+
+X = noise(8, 3)
+Y = 0.1 * X.sum(axis=1, keepdims=True)
+
+Parameters = dict[str, jax.Array]
+State = dict[str, Parameters]
+
+
+def compiled(**options: Any) -> keras.Model:
+    with policy("mixed_float16"):
+        model = keras.Sequential(
+            [keras.Input((3,)), keras.layers.Dense(4, activation="tanh"), keras.layers.Dense(1)]
+        )
+        model.compile(keras.optimizers.Adam(1e-2), "mse", **options)
+    return model
+
+
+@pytest.mark.parametrize("options", [{"run_eagerly": True}, {"jit_compile": False}, {}])
+def test_a_real_step_is_the_users_own(options: dict[str, bool]) -> None:
+    """`run` and `train_on_batch`, from the same weights, end in the same weights."""
+    ours, theirs = compiled(**options), compiled(**options)
+    for own, other in zip(ours.variables, theirs.variables, strict=True):
+        other.assign(np.array(own.value))
+    step = JaxBackend().keras_step(ours, lambda layer: None)
+    for _ in range(2):
+        loss = step.run((X, Y))[1].loss
+        assert loss == pytest.approx(float(theirs.train_on_batch(X, Y)), rel=1e-6)
+    for own, other in zip(ours.variables, theirs.variables, strict=True):
+        np.testing.assert_allclose(np.array(own.value), np.array(other.value), 1e-5, 1e-7)
+
+
+def test_a_step_of_the_users_own_is_traced() -> None:
+    class Model(keras.Model):  # type: ignore[misc]
+        def train_step(self, state: Any, data: Any) -> Any:
+            logs, state = super().train_step(state, data)
+            return {**logs, "twice": logs["loss"] * 2}, state
+
+    with policy("mixed_float16"):
+        inputs = keras.Input((3,))
+        model = Model(inputs, keras.layers.Dense(1)(inputs))
+        model.compile("sgd", "mse")
+    step = JaxBackend().keras_step(model, lambda layer: None)
+    step.prepare((X, Y))
+    trace = step.trace(step.snapshot(), (X, Y))
+    assert [g.variable.split("/")[-1] for g in trace.gradients] == ["kernel", "bias"]
+    logs, _ = step.run((X, Y))
+    assert float(logs["twice"]) == pytest.approx(2 * float(logs["loss"]))
+
+
+def test_a_step_that_jax_cannot_trace_still_runs() -> None:
+    class Model(keras.Model):  # type: ignore[misc]
+        def train_step(self, state: Any, data: Any) -> Any:
+            logs, state = super().train_step(state, data)
+            return {name: float(value) for name, value in logs.items()}, state
+
+    with policy("mixed_float16"):
+        inputs = keras.Input((3,))
+        model = Model(inputs, keras.layers.Dense(1)(inputs))
+        model.compile("sgd", "mse", run_eagerly=True)
+    step = JaxBackend().keras_step(model, lambda layer: None)
+    logs, outcome = step.run((X, Y))
+    assert isinstance(logs["loss"], float)
+    assert outcome.variables == ()
+    with pytest.raises(TraceError, match="JAX cannot trace the training step"):
+        step.trace(step.snapshot(), (X, Y))
+
+
+# Pure functions ---------------------------------------------------------------------------
+
+
+def loss_of(parameters: Parameters, x: jax.Array, y: jax.Array) -> jax.Array:
+    hidden = jnp.tanh(x.astype(HALF) @ parameters["inner"].astype(HALF))
+    output = hidden @ parameters["outer"].astype(HALF)
+    return jnp.mean(jnp.square(output.astype(jnp.float32) - y))
+
+
+def momentum_step(state: State, x: jax.Array, y: jax.Array) -> tuple[State, jax.Array]:
+    """As Flax and Optax users write it; the momentum stands before the weights by name."""
+    loss, gradients = jax.value_and_grad(loss_of)(state["weights"], x, y)
+    momentum = jax.tree.map(lambda m, g: 0.9 * m + g, state["momentum"], gradients)
+    weights = jax.tree.map(lambda w, m: w - 0.1 * m, state["weights"], momentum)
+    return {"momentum": momentum, "weights": weights}, loss
+
+
+def initial() -> State:
+    rng = np.random.default_rng(0)
+    weights = {
+        "inner": jnp.asarray(rng.normal(size=(3, 3)), jnp.float32),
+        "outer": jnp.asarray(rng.normal(size=(3, 1)), jnp.float32),
+    }
+    return {"momentum": jax.tree.map(jnp.zeros_like, weights), "weights": weights}
+
+
+@pytest.mark.parametrize("wrap", [lambda f: f, jax.jit], ids=["plain", "jit"])
+def test_a_pure_step_names_its_gradients_and_updates(wrap: Any) -> None:
+    state = initial()
+    trace = floatline.trace(wrap(momentum_step), state, X, Y)
+    truth = jax.grad(loss_of)(state["weights"], X, Y)
+    assert [g.variable for g in trace.gradients] == ["state/weights/inner", "state/weights/outer"]
+    for gradient, value in zip(trace.gradients, jax.tree.leaves(truth), strict=True):
+        found = trace.sites[gradient.site].statistics
+        assert found.computed_max_abs == pytest.approx(float(jnp.abs(value).max()), rel=1e-2)
+    (loss,) = trace.losses
+    shown = trace.sites[loss].statistics.computed_max_abs
+    assert shown == pytest.approx(float(loss_of(state["weights"], X, Y)), rel=1e-3)
+    updated = {s.variable: s.place.phase for s in trace.sites if s.variable and s.role == "value"}
+    assert updated == dict.fromkeys(
+        [f"state/{kind}/{name}" for kind in state for name in state[kind]], "update"
+    )
+
+
+@pytest.mark.parametrize("differentiate", [jax.grad, jax.value_and_grad])
+def test_a_gradient_taken_around_the_function_is_found(differentiate: Any) -> None:
+    weights = initial()["weights"]
+    trace = floatline.trace(differentiate(loss_of), weights, X, Y)
+    assert {g.variable.split("/")[-1] for g in trace.gradients} == {"inner", "outer"}
+    assert len(trace.losses) == 1
+
+
+def test_a_loss_alone_has_no_gradients() -> None:
+    trace = floatline.trace(loss_of, initial()["weights"], X, Y)
+    assert trace.gradients == ()
+    assert {site.place.phase for site in trace.sites} == {"forward"}
+
+
+def test_name_scopes_are_the_layers_of_a_library_other_than_keras() -> None:
+    def loss(w: jax.Array, x: jax.Array) -> jax.Array:
+        with jax.named_scope("encoder"), jax.named_scope("dense"):
+            h = x.astype(HALF) @ w.astype(HALF)
+        return jnp.sum(h.astype(jnp.float32))
+
+    trace = floatline.trace(jax.grad(loss), jnp.ones((3, 2)), X)
+    layers = {s.place.layer for s in trace.sites if s.place.operation == "dot_general"}
+    assert layers == {"encoder/dense"}
+
+
+def test_a_pure_training_is_diagnosed_and_repeated_in_float32() -> None:
+    """Gradients of a tiny loss are flushed: the weights never move, and float32 moves them."""
+
+    def tiny(state: State, x: jax.Array, y: jax.Array) -> tuple[State, jax.Array]:
+        def loss(weights: Parameters) -> jax.Array:
+            half = jax.tree.map(lambda w: w.astype(HALF), weights)
+            hidden = jnp.tanh(x.astype(HALF) @ half["inner"])
+            return jnp.mean(jnp.square((hidden @ half["outer"]).astype(jnp.float32) - y)) * 1e-9
+
+        value, gradients = jax.value_and_grad(loss)(state["weights"])
+        weights = jax.tree.map(lambda w, g: w - 1e8 * g, state["weights"], gradients)
+        return {"momentum": state["momentum"], "weights": weights}, value * 1e9
+
+    state = initial()
+    kept = jax.tree.map(np.array, state)
+    diagnosis = floatline.diagnose(jax.jit(tiny), [(X, Y)] * 30, state=state)
+    history, reference = diagnosis.evidence.history, diagnosis.evidence.reference
+    assert diagnosis.verdict == "precision"
+    assert diagnosis.findings[0].rule == "FL201"
+    assert len(history.steps) == 30
+    assert reference is not None
+    assert history.steps[-1].loss == history.steps[0].loss
+    assert reference.steps[-1].loss is not None
+    assert reference.steps[-1].loss < 0.5 * reference.steps[0].loss  # type: ignore[operator]
+    jax.tree.map(np.testing.assert_array_equal, kept, state)
+
+
+def test_a_batch_that_is_one_argument_stays_one() -> None:
+    def step(state: State, batch: Any) -> tuple[jax.Array, State]:
+        after, loss = momentum_step(state, *batch)
+        return loss, after
+
+    diagnosis = floatline.diagnose(step, [(X, Y)] * 3, state=initial())
+    assert len(diagnosis.evidence.history.steps) == 3
+    assert diagnosis.evidence.configuration.compiled == "eager"
+
+
+def test_a_step_that_returns_no_state_is_refused() -> None:
+    with pytest.raises(InputError, match="nothing built like it: it returned a tuple of 2"):
+        floatline.diagnose(
+            lambda state, x, y: (1.0, momentum_step(state, x, y)[1]), [(X, Y)], state=initial()
+        )
+
+
+def test_a_model_keeps_its_own_state() -> None:
+    with pytest.raises(InputError, match="a model keeps its own"):
+        floatline.diagnose(compiled(), X, Y, state={})

@@ -1,0 +1,55 @@
+"""Gradients must carry the loss scale, and no fixed bound may cut them off while they do."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from floatline.findings.scaling import clips, never_scaled
+from floatline.records import Evidence
+from tests.findings.evidence import conclude, rules_found
+from tests.findings.patients import clipped_by_norm, clipped_by_value, forgotten_scale
+
+
+def with_optimizer(case: Evidence, name: str) -> Evidence:
+    config = dataclasses.replace(case.configuration, optimizer=name)
+    return dataclasses.replace(case, configuration=config)
+
+
+def with_scale(case: Evidence, scale: float | None) -> Evidence:
+    traces = tuple(dataclasses.replace(trace, loss_scale=scale) for trace in case.traces)
+    return dataclasses.replace(case, traces=traces)
+
+
+@pytest.mark.parametrize("build", [forgotten_scale, clipped_by_norm, clipped_by_value])
+def test_an_optimizer_that_ignores_the_size_of_gradients_hides_it(build: object) -> None:
+    assert callable(build)
+    judgement = conclude(with_optimizer(build(), "Adam"))
+    assert [f.severity for f in judgement.findings] == ["advice"]
+    assert judgement.verdict == "healthy"
+
+
+@pytest.mark.parametrize("scale", [None, 1.0])
+def test_without_a_scale_nothing_is_misused(scale: float | None) -> None:
+    assert rules_found(with_scale(forgotten_scale(), scale)) == []
+    assert rules_found(with_scale(clipped_by_norm(), scale)) == []
+
+
+def test_the_bound_is_told_in_units_of_the_true_gradients() -> None:
+    (trace,) = clipped_by_norm(bound=0.5).traces
+    clip = clips(trace)
+    assert clip is not None
+    assert clip.bound == pytest.approx(0.5)
+    assert clip.true_bound == pytest.approx(0.5 / 2**15)
+    assert not never_scaled(trace)
+
+
+def test_a_bound_that_is_multiplied_by_the_loss_scale_is_right() -> None:
+    (trace,) = clipped_by_norm(bound=8192.0, allows=True).traces
+    assert clips(trace) is None
+
+
+def test_a_bound_that_cuts_nothing_off_is_no_clip() -> None:
+    (trace,) = clipped_by_norm(bound=16384.0).traces
+    assert clips(trace) is None

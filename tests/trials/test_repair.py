@@ -1,0 +1,106 @@
+"""Repairs of real models: what is proposed is tried, proven, and leaves the model as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+import floatline
+from floatline.precision.plan import Plan
+from floatline.repairs import TrialBudget
+
+STEPS = 40
+QUICK = TrialBudget(trials=8, seconds=120.0)
+
+
+@pytest.fixture
+def overflowing() -> Callable[[], tuple[keras.Model, np.ndarray, np.ndarray]]:
+    """A model whose first layer squares its inputs beyond 65504."""
+
+    def make() -> tuple[keras.Model, np.ndarray, np.ndarray]:
+        keras.utils.set_random_seed(0)
+        keras.config.set_dtype_policy("mixed_float16")
+        try:
+            inputs = keras.Input((8,))
+            squared = Squared(name="squared")(inputs)
+            outputs = keras.layers.Dense(1, dtype="float32", name="head")(squared)
+            model = keras.Model(inputs, outputs)
+        finally:
+            keras.config.set_dtype_policy("float32")
+        model.compile(keras.optimizers.SGD(0.1), "mse")
+        x = np.random.default_rng(0).uniform(200, 400, (16 * STEPS, 8)).astype("float32")
+        return model, x, x[:, :1] / 400
+
+    return make
+
+
+class Squared(keras.layers.Layer):  # type: ignore[misc]  # (Keras carries no types)
+    def call(self, inputs: Any) -> Any:
+        return keras.ops.square(inputs) / 400 / 400
+
+
+def test_a_layer_that_overflows_is_kept_in_float32_and_nothing_else(
+    overflowing: Callable[[], tuple[keras.Model, np.ndarray, np.ndarray]],
+) -> None:
+    model, x, y = overflowing()
+    weights = [np.array(weight) for weight in model.get_weights()]
+    optimizer, policy = model.optimizer, model.get_layer("squared").dtype_policy
+    diagnosis = floatline.diagnose(model, x, y, batch_size=16, trials=QUICK)
+    repair = diagnosis.repair
+    assert diagnosis.verdict == "precision"
+    assert repair is not None
+    assert (repair.verdict, repair.minimal, repair.lasting) == ("fixed", True, True)
+    assert [remedy.summary for remedy in repair.remedies] == ["Keep layer 'squared' in float32."]
+    assert [trial.verdict for trial in repair.trials] == ["not fixed", "fixed", "fixed"]
+    assert repair.trials[-1].steps == 3 * repair.trials[0].steps
+    assert model.optimizer is optimizer
+    assert model.get_layer("squared").dtype_policy is policy
+    for before, after in zip(weights, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(before, after)
+
+
+def test_the_plan_trains(
+    overflowing: Callable[[], tuple[keras.Model, np.ndarray, np.ndarray]],
+) -> None:
+    model, x, y = overflowing()
+    diagnosis = floatline.diagnose(model, x, y, batch_size=16, trials=QUICK)
+    assert diagnosis.repair is not None
+    plan = Plan.from_json((diagnosis.repair.plan or Plan()).to_json())
+    assert plan == diagnosis.repair.plan
+    plan.apply(model)
+    history = model.fit(x, y, batch_size=16, verbose=0)
+    assert np.isfinite(history.history["loss"]).all()
+
+
+def test_nothing_is_repaired_where_the_precision_is_not_at_fault() -> None:
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    x = np.linspace(0, 1, 256, dtype="float32").reshape(64, 4)
+    repair = floatline.diagnose(model, x, x[:, :1], trials=QUICK).repair
+    assert repair is not None
+    assert (repair.verdict, repair.plan, repair.trials) == ("undecided", None, ())
+
+
+def test_without_trials_a_plan_is_proposed_and_not_called_proven(
+    overflowing: Callable[[], tuple[keras.Model, np.ndarray, np.ndarray]],
+) -> None:
+    model, x, y = overflowing()
+    repair = floatline.diagnose(model, x, y, batch_size=16, trials=TrialBudget(trials=0)).repair
+    assert repair is not None
+    assert (repair.verdict, repair.trials) == ("undecided", ())
+    assert repair.plan is not None
+    assert repair.plan.rules[0].path == "squared"
+
+
+def test_a_spent_budget_gives_the_best_proposal_and_says_so(
+    overflowing: Callable[[], tuple[keras.Model, np.ndarray, np.ndarray]],
+) -> None:
+    model, x, y = overflowing()
+    repair = floatline.diagnose(model, x, y, batch_size=16, trials=TrialBudget(trials=1)).repair
+    assert repair is not None
+    assert (repair.verdict, len(repair.trials)) == ("undecided", 1)
+    assert "budget" in repair.explanation
