@@ -11,7 +11,9 @@ from floatline.records import Diagnosis as Diagnosis
 if TYPE_CHECKING:
     from floatline.pipeline import diagnose as diagnose
     from floatline.scaling.calibrated import CalibratedScale as CalibratedScale
+    from floatline.scaling.monitor import ScaleMonitor as ScaleMonitor
     from floatline.scaling.optimizer import LossScaleOptimizer as LossScaleOptimizer
+    from floatline.scaling.scaler import LossScaler as LossScaler
     from floatline.scaling.scales import DynamicScale as DynamicScale
     from floatline.scaling.scales import FixedScale as FixedScale
     from floatline.scaling.scales import NoScale as NoScale
@@ -23,7 +25,9 @@ __all__ = [
     "DynamicScale",
     "FixedScale",
     "LossScaleOptimizer",
+    "LossScaler",
     "NoScale",
+    "ScaleMonitor",
     "diagnose",
     "training_step",
 ]
@@ -34,7 +38,9 @@ _HOMES = MappingProxyType(
         "DynamicScale": "floatline.scaling.scales",
         "FixedScale": "floatline.scaling.scales",
         "LossScaleOptimizer": "floatline.scaling.optimizer",
+        "LossScaler": "floatline.scaling.scaler",
         "NoScale": "floatline.scaling.scales",
+        "ScaleMonitor": "floatline.scaling.monitor",
         "diagnose": "floatline.pipeline",
     }
 )

@@ -29,7 +29,10 @@ def test_counts_and_scale_travel_in_the_state() -> None:
 
 
 @settings(deadline=None, max_examples=20)
-@given(st.lists(st.floats(-1e3, 1e3, width=32, allow_subnormal=False), min_size=1, max_size=8), st.integers(0, 20))
+@given(
+    st.lists(st.floats(-1e3, 1e3, width=32, allow_subnormal=False), min_size=1, max_size=8),
+    st.integers(0, 20),
+)
 def test_unscaling_by_a_power_of_two_is_exact(values: list[float], exponent: int) -> None:
     scaler = LossScaler(floatline.FixedScale(2.0**exponent))
     state = scaler.initial_state()
@@ -61,7 +64,7 @@ def test_step_undoes_a_bad_update_of_whatever_it_is_told() -> None:
             [*optimizer.variables, weight],
         )
         assert int(optimizer.iterations.value) == expected
-    assert array(weight)[0] == pytest.approx(0.5)
+    assert array(weight)[0] == pytest.approx(0.5, abs=1e-4)
 
 
 @only_jax
