@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from floatline.precision.inspecting import inspect as inspect
     from floatline.precision.plan import Plan as Plan
     from floatline.scaling.calibrated import CalibratedScale as CalibratedScale
+    from floatline.scaling.monitor import ScaleMonitor as ScaleMonitor
     from floatline.scaling.optimizer import LossScaleOptimizer as LossScaleOptimizer
+    from floatline.scaling.scaler import LossScaler as LossScaler
     from floatline.scaling.scales import DynamicScale as DynamicScale
     from floatline.scaling.scales import FixedScale as FixedScale
     from floatline.scaling.scales import NoScale as NoScale
@@ -27,8 +29,10 @@ __all__ = [
     "DynamicScale",
     "FixedScale",
     "LossScaleOptimizer",
+    "LossScaler",
     "NoScale",
     "Plan",
+    "ScaleMonitor",
     "diagnose",
     "enable",
     "inspect",
@@ -42,8 +46,10 @@ _HOMES = MappingProxyType(
         "DynamicScale": "floatline.scaling.scales",
         "FixedScale": "floatline.scaling.scales",
         "LossScaleOptimizer": "floatline.scaling.optimizer",
+        "LossScaler": "floatline.scaling.scaler",
         "NoScale": "floatline.scaling.scales",
         "Plan": "floatline.precision.plan",
+        "ScaleMonitor": "floatline.scaling.monitor",
         "diagnose": "floatline.pipeline",
         "enable": "floatline.precision.enabling",
         "inspect": "floatline.precision.inspecting",

@@ -15,7 +15,7 @@ from floatline.errors import InputError
 from tests.scaling.samples import apply, array, only_tensorflow, tensor, variable
 
 INF, NAN = float("inf"), float("nan")
-SCALES = [
+SCALES: list[Any] = [
     floatline.NoScale(),
     floatline.FixedScale(1000.0),
     floatline.DynamicScale(growth_interval=2),

@@ -64,10 +64,11 @@ def report_of(
     law: Scale[Any], state: AnyState, counters: Counters, names: Sequence[str]
 ) -> ScaleReport:
     """State and counters on the host."""
-    counts = Counters(*(int(value) for value in counters))
+    # Arithmetic makes a number of a variable that is mirrored on several devices, too.
+    counts = Counters(*(int(value + 0) for value in counters))
     culprit = int(counts.culprit)
     return ScaleReport(
-        scale=float(state.scale),
+        scale=float(state.scale + 0.0),
         floor=float(getattr(law, "floor", law.initial_state().scale)),
         culprit=names[culprit] if 0 <= culprit < len(names) else None,
         **{k: v for k, v in counts._asdict().items() if k != "culprit"},

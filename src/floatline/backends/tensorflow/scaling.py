@@ -17,11 +17,7 @@ class TensorFlowKernels:
 
     def magnitudes(self, gradients: Sequence[Gradient]) -> Tensor:
         """Each gradient's largest magnitude, summed over replicas: a sum keeps inf and NaN."""
-        largest = tf.stack([_largest(_values(gradient)) for gradient in gradients])
-        replica = tf.distribute.get_replica_context()
-        if replica is None or replica.num_replicas_in_sync == 1:
-            return largest
-        return replica.all_reduce(tf.distribute.ReduceOp.SUM, largest)
+        return _summed(tf.stack([_largest(_values(gradient)) for gradient in gradients]))
 
     def unscale(self, gradients: Sequence[Gradient], scale: Tensor) -> list[Gradient]:
         """New gradients, divided by `scale`."""
@@ -100,9 +96,18 @@ def _exonerate(
 ) -> None:
     """Puts the scale back where the loss was non-finite before it was scaled."""
     if "loss" in logs:
-        fails = tf.logical_not(tf.logical_or(applied, tf.math.is_finite(logs["loss"])))
+        broken = tf.logical_not(tf.logical_or(applied, tf.math.is_finite(logs["loss"])))
+        fails = _summed(tf.cast(broken, tf.float32)) > 0.0
         optimizer.broken_losses.assign_add(tf.cast(fails, tf.int32))
         _put_back_unless(tf.logical_not(fails), optimizer.scale_variables, scale)
+
+
+def _summed(values: Tensor) -> Tensor:
+    """The sum over all replicas, the same on each."""
+    replica = tf.distribute.get_replica_context()
+    if replica is None or replica.num_replicas_in_sync == 1:
+        return values
+    return replica.all_reduce(tf.distribute.ReduceOp.SUM, values)
 
 
 def _update_if(finite: Tensor, update: Callable[[], None]) -> None:
