@@ -12,13 +12,10 @@ from floatline.precision.rule import LOSS_SCALES, OPTIMIZER_SETTINGS, LossScale,
 
 _TEXT = st.text(min_size=1).filter(str.strip)
 _POSITIVE = st.integers(1, 2**40) | st.floats(2.0**-40, 2.0**40)
-_JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
-    max_leaves=6,
-)  # fmt: skip
-_EVIDENCE = st.dictionaries(st.text(), _JSON, max_size=3)
+_LEAVES = st.none() | st.booleans() | st.integers() | st.text(max_size=5)
+_NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
+_JSON = _LEAVES | _NUMBERS | st.lists(_LEAVES, max_size=2) | st.dictionaries(st.text(), _NUMBERS)
+_EVIDENCE = st.dictionaries(st.text(max_size=5), _JSON, max_size=2)
 
 _RULES = st.builds(
     Rule,

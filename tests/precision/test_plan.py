@@ -10,7 +10,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 
 import floatline
 from floatline.errors import InputError
@@ -24,10 +24,13 @@ SCHEMA: dict[str, Any] = json.loads(
     (Path(floatline.__file__).parent / "precision" / "schema" / "plan-1.json").read_text()
 )
 HALF = Plan.of("mixed_float16")
+# A machine that is busy draws slowly; that is no fault of a plan's.
+patient = settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 _INFINITE = '{"kind": "fixed", "reason": "r", "settings": {"value": 1e999}}'
 VALID = {"schema_version": 1, "rules": [{"policy": "float32", "path": "a", "reason": "r"}]}
 
 
+@patient
 @given(plans())
 def test_a_plan_comes_back_from_its_text(plan: Plan) -> None:
     text = plan.to_json()
@@ -35,11 +38,13 @@ def test_a_plan_comes_back_from_its_text(plan: Plan) -> None:
     assert Plan.from_json(text).to_json() == text
 
 
+@patient
 @given(plans())
 def test_the_text_fits_the_schema(plan: Plan) -> None:
     jsonschema.validate(json.loads(plan.to_json()), SCHEMA)
 
 
+@patient
 @given(plans(), plans())
 def test_plans_differ_where_their_texts_do(one: Plan, other: Plan) -> None:
     assert (one.diff(other) == "") == (one == other)
