@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from floatline.findings.scaling import clips, never_scaled
-from floatline.records import Evidence
+from floatline.records import Evidence, NotTraced
 from tests.findings.evidence import conclude, rules_found
 from tests.findings.patients import clipped_by_norm, clipped_by_value, forgotten_scale
 
@@ -53,3 +53,16 @@ def test_a_bound_that_is_multiplied_by_the_loss_scale_is_right() -> None:
 def test_a_bound_that_cuts_nothing_off_is_no_clip() -> None:
     (trace,) = clipped_by_norm(bound=16384.0).traces
     assert clips(trace) is None
+
+
+def test_a_way_that_was_not_followed_may_carry_the_scale() -> None:
+    (trace,) = forgotten_scale().traces
+    hidden = NotTraced("EagerPyFunc", 1, "runs Python")
+    assert never_scaled(trace)
+    assert not never_scaled(dataclasses.replace(trace, not_traced=(hidden,)))
+
+
+def test_the_explanation_does_not_promise_that_float32_trains() -> None:
+    explanation = conclude(clipped_by_norm()).explanation
+    assert "in float32 as well" in explanation
+    assert explanation.endswith("The most likely root cause is scaled-gradient-misuse.")

@@ -32,6 +32,8 @@ SYMPTOMS: tuple[str, ...] = ("FL401", "FL403", "FL402")
 CONSEQUENCES: tuple[str, ...] = ("FL202", "FL201", "FL502")
 """Rules that are listed after an overflow or lost digits, which can bring them about."""
 
+_MISUSE = "The updates are too small by the loss scale, with this optimizer in float32 as well."
+
 _PHASES: tuple[Phase, ...] = ("forward", "backward", "update", "configuration")
 
 
@@ -161,7 +163,8 @@ def _explanation(
         return f"{_symptom(case)} Float32 trains, but no rule can name the cause."
     if verdict == "not-precision":
         return f"Precision is not the cause ({first.cause}): float32 fails or stalls as well."
-    return f"{_harm(case)} The most likely root cause is {first.cause}."
+    harm = _MISUSE if first.rule == "FL404" else _harm(case)
+    return f"{harm} The most likely root cause is {first.cause}."
 
 
 def _healthy(case: Case) -> str:

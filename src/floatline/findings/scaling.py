@@ -46,7 +46,12 @@ def scaled(trace: Trace) -> bool:
 
 
 def never_scaled(trace: Trace) -> bool:
-    """Whether the optimizer's loss scale is read, but no gradient descends from it."""
+    """Whether the optimizer's loss scale is read, but no gradient descends from it.
+
+    Where an operation could not be followed, the way from one to the other may be hidden.
+    """
+    if trace.not_traced:
+        return False
     view = graph(trace)
     scales = _scales(trace)
     ends = [gradient.site for gradient in trace.gradients]
