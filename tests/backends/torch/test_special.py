@@ -119,5 +119,5 @@ def test_checkpointed_layers_are_recomputed_with_the_same_numbers() -> None:
         torch.utils.checkpoint.checkpoint(body, inputs, use_reentrant=False).sum().backward()
 
     squares = [s for s in trace_of(step, torch.ones(4)).sites if s.place.operation == "square"]
-    assert [s.place.phase for s in squares] == ["forward"] or len(squares) == 2
+    assert [s.place.phase for s in squares] == ["forward", "backward"]
     assert len({s.statistics.max_abs for s in squares}) == 1
