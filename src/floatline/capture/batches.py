@@ -35,7 +35,13 @@ def _is_data(part: Any) -> bool:
 
 
 def kept(batch: Batch) -> Batch:
-    """The batch as it is now: NumPy arrays are copied, for a loop may refill the same array."""
-    return keras.tree.map_structure(
-        lambda leaf: leaf.copy() if isinstance(leaf, np.ndarray) else leaf, batch
-    )
+    """The batch as it is now: arrays that a loop may refill are copied."""
+    return keras.tree.map_structure(_copied, batch)
+
+
+def _copied(leaf: Any) -> Any:
+    if isinstance(leaf, np.ndarray):
+        return leaf.copy()
+    if hasattr(leaf, "untyped_storage"):  # PyTorch's tensors can be written to as well.
+        return leaf.detach().clone().requires_grad_(leaf.requires_grad)
+    return leaf

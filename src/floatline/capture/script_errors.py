@@ -48,6 +48,12 @@ def _never_trained(path: Path) -> ScriptError:
             f"{path} trains with Keras 2 (tf_keras), which Floatline does not know.",
             "Move the script to Keras 3: `import keras`, and no TF_USE_LEGACY_KERAS.",
         )
+    if any(framework in sys.modules for framework in _FRAMEWORKS):
+        return ScriptError(
+            f"{path} ended without training: it neither imported Keras nor called a marked "
+            "training step.",
+            f"If it trains in a loop of its own: {HOW_TO_MARK}",
+        )
     return ScriptError(
         f"{path} ended without importing Keras.", "Name the script that trains a Keras 3 model."
     )

@@ -115,9 +115,9 @@ def test_python_that_looks_at_values_follows_the_real_step() -> None:
 def test_checkpointed_layers_are_recomputed_with_the_same_numbers() -> None:
     def step(inputs: Any) -> None:
         inputs = inputs.clone().requires_grad_()
-        body = lambda t: (t.half() * 1e-3).float().square()  # noqa: E731
+        body = lambda t: (t.half() * 1e-3).float().square().exp()  # noqa: E731
         torch.utils.checkpoint.checkpoint(body, inputs, use_reentrant=False).sum().backward()
 
     squares = [s for s in trace_of(step, torch.ones(4)).sites if s.place.operation == "square"]
-    assert [s.place.phase for s in squares] == ["forward"] or len(squares) == 2
+    assert [s.place.phase for s in squares] == ["forward", "backward"]
     assert len({s.statistics.max_abs for s in squares}) == 1

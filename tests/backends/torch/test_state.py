@@ -13,6 +13,7 @@ from torch import nn
 
 from floatline.backends.torch import TorchBackend
 from floatline.backends.torch.reach import reached_from
+from floatline.capture.batches import kept
 from tests.backends.torch.models import ROWS, TARGETS, keras_model
 from tests.backends.torch.traced import policy, step_of
 
@@ -183,3 +184,15 @@ def test_large_containers_are_data() -> None:
         return rows[0]
 
     assert not any(container is rows for container in reached_from([function]).containers)
+
+
+def test_a_kept_batch_does_not_follow_the_tensor_that_a_loop_refills() -> None:
+    batch = (torch.ones(2, requires_grad=True), torch.ones(2))
+    first, second = kept(batch)
+    with torch.no_grad():
+        for tensor in batch:
+            tensor.zero_()
+    assert torch.equal(first, torch.ones(2))
+    assert torch.equal(second, torch.ones(2))
+    assert first.requires_grad
+    assert not second.requires_grad

@@ -71,7 +71,7 @@ class Observer:
     Example:
 
     >>> weight = torch.nn.Parameter(torch.ones(2))
-    >>> with Observer(note_loss=float, note_gradient=torch.Tensor.tolist) as observed:
+    >>> with Observer(torch.Tensor.tolist, torch.Tensor.tolist) as observed:
     ...     (3 * weight).sum().backward()
     >>> observed.losses, [gradient for _, gradient in observed.handed_over]
     ([6.0], [[3.0, 3.0]])

@@ -40,17 +40,15 @@ def _in_its_own_dtype(function: Any, arguments: Arguments, computed: Any) -> Any
 
 def _attention(function: Any, arguments: Arguments, computed: Any) -> Any:
     """Attention by its formula: the fused kernels know no float32."""
-    args, kwargs = _named(function, arguments)
+    args = _named(function, arguments)
     _without_dropout(args)
-    scores = _scores(args)
-    result = torch.softmax(scores, -1) @ args["value"]
-    del kwargs
+    result = torch.softmax(_scores(args), -1) @ args["value"]
     return (result, *(_upcast_all(computed[1:])))
 
 
 def _attention_backward(function: Any, arguments: Arguments, computed: Any) -> Any:
     """The gradient of attention by its formula."""
-    args, _ = _named(function, arguments)
+    args = _named(function, arguments)
     _without_dropout(args)
     upstream, query, key, value = (args[n] for n in ("grad_out", "query", "key", "value"))
     weights = torch.softmax(_scores(args), -1)
@@ -68,15 +66,13 @@ def in_float32(name: str, function: Any, arguments: Arguments) -> Any:
     return plain(function, arguments, None)
 
 
-def _named(function: Any, arguments: Arguments) -> tuple[dict[str, Any], dict[str, Any]]:
+def _named(function: Any, arguments: Arguments) -> dict[str, Any]:
+    """The arguments by name, defaults included."""
     positional, named = arguments
-    names = [argument.name for argument in function._schema.arguments]  # noqa: SLF001
-    known = {argument.name: argument.default_value for argument in function._schema.arguments}  # noqa: SLF001
-    known.update(zip(names, positional, strict=False))
-    known.update(named)
-    if "grad_out" not in known and "grad_out_" in known:
-        known["grad_out"] = known["grad_out_"]
-    return known, named
+    schema = function._schema.arguments  # noqa: SLF001 (the names of positional arguments)
+    known = {argument.name: argument.default_value for argument in schema}
+    known.update(zip(known, positional, strict=False))
+    return {**known, **named}
 
 
 def _without_dropout(args: dict[str, Any]) -> None:

@@ -139,8 +139,7 @@ class Keeper:
         """Puts a snapshot back, bit for bit; what was made since is as it was when it was made."""
         for what, copy in state.structure:
             _put_back(what, copy)
-        for key, kept in {**self._born, **state.tensors}.items():
-            del key
+        for kept in {**self._born, **state.tensors}.values():
             put_tensor(kept)
         for generator, generator_state in state.generators:
             generator.set_state(generator_state)
