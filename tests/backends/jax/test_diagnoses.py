@@ -19,7 +19,7 @@ keras.config.set_dtype_policy("mixed_float16")
 
 class RowNormalizedDense(keras.layers.Layer):
     def build(self, input_shape):
-        self.kernel = self.add_weight(shape=(input_shape[-1], 32), name="kernel")
+        self.kernel = self.add_weight(shape=(input_shape[-1], 32), initializer="random_normal")
 
     def call(self, inputs):
         product = ops.matmul(inputs, self.kernel)
