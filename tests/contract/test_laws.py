@@ -18,6 +18,7 @@ from keras import ops
 
 import floatline
 from floatline.backends.interface import Outcome
+from floatline.capture.state import value_of
 from floatline.formats import FORMATS
 from floatline.pipeline import load_backend
 from floatline.records import Trace
@@ -56,7 +57,7 @@ def examined(name: str, policy_name: str) -> Examined:
     # The second step is looked at, whose state is no longer the initial one.
     _, first = step.run(batch)
     state, before, kept = step.snapshot(), values(model.variables), everything(model)
-    losses, gradients = independent(name, model)
+    losses, gradients = independent(name, policy_name, model)
     trace = step.trace(state, batch)
     untouched = everything(model)
     _, outcome = step.run(batch)
@@ -72,13 +73,18 @@ def examined(name: str, policy_name: str) -> Examined:
     )
 
 
-def independent(name: str, model: keras.Model) -> tuple[tuple[float, float], Values]:
+def independent(
+    name: str, policy_name: str, model: keras.Model
+) -> tuple[tuple[float, float], Values]:
     """Two losses and the gradients of the same model in float32, by Keras alone."""
     with policy("float32"):
         reference, batch = SAMPLES[name]()
+        for layer in reference.layers:  # Random layers are to draw as the sample's do.
+            if isinstance(layer, keras.layers.Dropout):
+                layer.dtype_policy = keras.DTypePolicy(policy_name)
     for ours, theirs in zip(model.variables, reference.variables, strict=True):
         # A copy: JAX gives arrays that it trains on away.
-        theirs.assign(np.array(ops.convert_to_numpy(ours.value)).astype(theirs.dtype))
+        theirs.assign(value_of(ours).astype(theirs.dtype))
     before = values(reference.trainable_variables)
     first = reference.train_on_batch(*batch)
     after = values(reference.trainable_variables)
@@ -87,13 +93,13 @@ def independent(name: str, model: keras.Model) -> tuple[tuple[float, float], Val
 
 
 def values(variables: Sequence[Any]) -> Values:
-    return {v.path: np.array(ops.convert_to_numpy(v.value)) for v in variables}
+    return {v.path: value_of(v) for v in variables}
 
 
 def everything(model: keras.Model) -> bytes:
     """Every bit of a model, its seeds, its metrics and its optimizer."""
     owners = [*model.variables, *model.metrics_variables, *model.optimizer.variables]
-    return b"".join(np.array(ops.convert_to_numpy(v.value)).tobytes() for v in owners)
+    return b"".join(value_of(v).tobytes() for v in owners)
 
 
 def test_the_backend_that_was_asked_for_runs() -> None:
@@ -112,7 +118,9 @@ def test_the_computed_lane_is_the_real_step(name: str, policy_name: str) -> None
     e = examined(name, policy_name)
     epsilon = FORMATS[policy_name.removeprefix("mixed_")].epsilon
     for path, real in e.real.items():
-        if real.dtype == np.float32:
+        if path not in e.traced:  # A step need not touch every variable that its model owns.
+            np.testing.assert_array_equal(e.before[path], real)
+        elif real.dtype == np.float32:
             moved = np.abs(real - e.before[path]).max()
             np.testing.assert_allclose(e.traced[path], real, rtol=1e-6, atol=4 * epsilon * moved)
         else:
@@ -128,7 +136,10 @@ def test_the_shadow_is_an_independent_float32_run(name: str, policy_name: str) -
     paths = [gradient.variable for gradient in e.trace.gradients]
     assert paths == [v.path for v in e.model.trainable_variables]
     for (path, truth), gradient in zip(e.gradients.items(), e.trace.gradients, strict=True):
-        found = e.trace.sites[gradient.site].statistics
+        site = e.trace.sites[gradient.site]
+        if site.shape != truth.shape or site.statistics.count != truth.size:
+            continue  # Rows that were read of an embedding, or a sum that grows in a loop.
+        found = site.statistics
         assert gradient.variable.split("/")[-1] == path.split("/")[-1]
         assert found.max_abs / scale == pytest.approx(np.abs(truth).max(), rel=2e-3, abs=1e-6)
 

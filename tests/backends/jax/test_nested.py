@@ -148,3 +148,15 @@ def test_sharded_parts_are_followed() -> None:
     truth = np.abs(6 * np.asarray(X, "float64").sum(0)).max()
     assert trace.sites[-1].statistics.max_abs == pytest.approx(truth, rel=1e-5)
     assert trace.not_traced == ()
+
+
+def test_what_is_computed_ahead_for_the_backward_pass_belongs_to_it() -> None:
+    """The derivative of `a / b` needs `b**-2`, which JAX computes on the way forward."""
+
+    def loss(b: jax.Array) -> jax.Array:
+        return jnp.sum((1 / b.astype(HALF)).astype(jnp.float32))
+
+    trace = floatline.trace(jax.grad(loss), jnp.array([0.001, 1.0]))
+    assert last(trace, "div").place.phase == "forward"
+    power = last(trace, "integer_pow")
+    assert (power.place.phase, power.statistics.saturated) == ("backward", 1)

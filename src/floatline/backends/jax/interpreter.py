@@ -24,6 +24,7 @@ from floatline.backends.jax.jaxprs import (
     is_backward,
     is_differentiated,
     opened,
+    read_forward,
     scopes,
 )
 from floatline.backends.jax.lanes import (
@@ -77,6 +78,8 @@ class Frame:
         outer: The operations around the function, outermost first.
         stack: Name scopes of those operations.
         updated: Paths of variables by the jaxpr variable that holds their new value.
+        residuals: Positions of the function's outputs that only the backward pass reads.
+        forward: Variables of the function that something else reads, too; None before it runs.
     """
 
     setting: Setting
@@ -85,6 +88,8 @@ class Frame:
     outer: tuple[Any, ...] = ()
     stack: str = ""
     updated: Mapping[Any, str] = field(default_factory=dict)
+    residuals: frozenset[int] = frozenset()
+    forward: frozenset[Any] | None = None
 
     # Running
 
@@ -93,9 +98,10 @@ class Frame:
         inner, consts = opened(jaxpr)
         values = dict(zip(inner.constvars, map(self._constant, consts), strict=True))
         values |= dict(zip(inner.invars, inputs, strict=True))
+        here = replace(self, forward=read_forward(jaxpr, self.stack, self.residuals))
         for equation in inner.eqns:
             known = [self._read(atom, values) for atom in equation.invars]
-            values.update(zip(equation.outvars, self._execute(equation, known), strict=True))
+            values.update(zip(equation.outvars, here.execute(equation, known), strict=True))
         return [self._read(atom, values) for atom in inner.outvars]
 
     def inside(self, equation: Any, jaxpr: Any) -> Frame:
@@ -111,6 +117,17 @@ class Frame:
             outer=(*self.outer, equation),
             stack=f"{self.stack}/{scopes(equation)}",
             updated=updated,
+            residuals=self._residuals_of(equation),
+            forward=None,
+        )
+
+    def _residuals_of(self, equation: Any) -> frozenset[int]:
+        """Positions of an operation's outputs that only the backward pass reads."""
+        carried = nested.carried(equation)
+        return frozenset(
+            number
+            for number, output in enumerate(equation.outvars)
+            if self.forward is not None and number >= carried and output not in self.forward
         )
 
     def below(self, equation: Any, jaxpr: Any, recorder: Recorder | None) -> Frame:
@@ -132,7 +149,8 @@ class Frame:
             return values[atom]
         return self.taken(np.asarray(atom.val, atom.aval.dtype))
 
-    def _execute(self, equation: Any, inputs: Sequence[Value]) -> Sequence[Value]:
+    def execute(self, equation: Any, inputs: Sequence[Value]) -> Sequence[Value]:
+        """Runs one operation of the function; returns the values of its outputs."""
         name = equation.primitive.name
         stage = self.stage(equation, inputs)
         if name == MARK:
@@ -166,7 +184,8 @@ class Frame:
         if is_backward(stack) or any(map(differentiates, inner_jaxprs(equation))):
             return Stage.BACKWARD
         if is_differentiated(stack):
-            return Stage.FORWARD
+            ahead = self.forward is not None and self.forward.isdisjoint(equation.outvars)
+            return Stage.BACKWARD if ahead else Stage.FORWARD
         return Stage.UPDATE if latest_stage(inputs) >= Stage.BACKWARD else Stage.PLAIN
 
     # Making values

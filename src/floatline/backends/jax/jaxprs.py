@@ -7,7 +7,7 @@ itself, older ones in a closed jaxpr around it; both are read here and nowhere e
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import cache
 from typing import Any
 
@@ -67,6 +67,39 @@ def is_backward(stack: str) -> bool:
 def is_differentiated(stack: str) -> bool:
     """Whether name scopes are those of a function that is differentiated."""
     return "jvp(" in stack
+
+
+def read_forward(jaxpr: Any, stack: str, residuals: Collection[int]) -> frozenset[Any]:
+    """The variables of a jaxpr that something besides the backward pass reads.
+
+    JAX computes ahead, while it runs the forward pass, what only the backward pass will read: the
+    square of a divisor, a mask. Such a value belongs to the backward pass.
+
+    Args:
+        jaxpr: The function.
+        stack: Name scopes around it.
+        residuals: Positions of outputs that only a backward pass reads.
+    """
+    inner, _ = opened(jaxpr)
+    found = {
+        atom for n, atom in enumerate(inner.outvars) if n not in residuals and _is_variable(atom)
+    }
+    read = {atom for equation in inner.eqns for atom in equation.invars if _is_variable(atom)}
+    read |= set(filter(_is_variable, inner.outvars))
+    for equation in reversed(inner.eqns):
+        scope = f"{stack}/{scopes(equation)}"
+        # What nobody reads is a loss that was dropped for its gradient.
+        dropped = read.isdisjoint(equation.outvars)
+        ahead = is_differentiated(scope) and found.isdisjoint(equation.outvars) and not dropped
+        if dropped:
+            found.update(equation.outvars)
+        if not (is_backward(scope) or ahead):
+            found.update(filter(_is_variable, equation.invars))
+    return frozenset(found)
+
+
+def _is_variable(atom: Any) -> bool:
+    return not hasattr(atom, "val")
 
 
 @cache

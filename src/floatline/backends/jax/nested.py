@@ -276,4 +276,11 @@ def _padded(
     return concatenate([part for part, n in zip(parts, rows, strict=True) if n])
 
 
+def carried(equation: Any) -> int:
+    """How many of an operation's first outputs the next iteration reads, if it is a loop."""
+    if equation.primitive.name == "while":
+        return len(equation.outvars)
+    return int(equation.params["num_carry"]) if equation.primitive.name == "scan" else 0
+
+
 HANDLERS: dict[str, Handler] = {"scan": _scan, "while": _while, "cond": _cond}

@@ -105,7 +105,7 @@ class Provenance:
 def _phase(stack: str, stage: Stage) -> Phase:
     if stage == Stage.UPDATE:
         return "update"
-    return "backward" if is_backward(stack) else "forward"
+    return "backward" if stage == Stage.BACKWARD or is_backward(stack) else "forward"
 
 
 def _frames(equation: Any) -> tuple[SourceLine, ...]:

@@ -156,7 +156,7 @@ def _measured_alone(distinct: list[Array], *, dtype: str, which: tuple[int, ...]
     return pack if is_float(np.dtype(dtype)) else count_differing(pack, computed, shadow)
 
 
-@jax.jit
+@jax.jit  # type: ignore[untyped-decorator]
 def _measured_together(lanes: list[list[Array]], least: Array) -> Pack:
     sizes = np.array([array.size for array in lanes[0]], np.int32)
     numbers = [lax.full((rows,), index, jnp.int32) for index, rows in enumerate(-(-sizes // ROW))]
