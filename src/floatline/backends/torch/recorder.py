@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import keras
@@ -168,10 +168,14 @@ class Recorder:
         return pool
 
 
-def _home(device: torch.device) -> AbstractContextManager[None]:
-    """Where Keras makes new tensors meanwhile: a step on a GPU has tensors on the host, too."""
-    scope: AbstractContextManager[None] = keras.device(f"{device.type}:{device.index or 0}")
-    return scope
+@contextmanager
+def _home(device: torch.device) -> Iterator[None]:
+    """Where new tensors are made meanwhile: a step on a GPU has tensors on the host, too.
+
+    Keras makes some on its own device and some, in reductions, on PyTorch's.
+    """
+    with keras.device(f"{device.type}:{device.index or 0}"), device:
+        yield
 
 
 def _measured_alone(kind: Kind, distinct: Sequence[Tensor], dtype: str) -> Pack:
