@@ -7,4 +7,5 @@ BACKEND = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 # Keras has one backend per process: the tests of the others run in processes of their own.
-collect_ignore = [f"backends/{name}" for name in ("tensorflow", "jax", "torch") if name != BACKEND]
+collect_ignore = ["scaling/distributed"]  # Programs that tests start in processes of their own.
+collect_ignore += [f"backends/{name}" for name in ("tensorflow", "jax", "torch") if name != BACKEND]
