@@ -71,9 +71,15 @@ class ScaleMonitor(keras.callbacks.Callback):  # type: ignore[misc]  # (Keras ca
         self._check(report, idle=skipped >= self._steps)
 
     def _report(self) -> ScaleReport:
-        if hasattr(self.model, "jax_state_sync"):
-            self.model.jax_state_sync()  # JAX' `fit` keeps the variables to itself between steps.
-        report: ScaleReport = self.model.optimizer.report()
+        optimizer = self.model.optimizer
+        held: list[tuple[Any, Any]] = []
+        if not getattr(self.model, "_jax_state_synced", True):
+            # JAX' `fit` keeps all values to itself between steps. To put every weight back for a
+            # few counters, as `jax_state_sync` does, costs more than a step.
+            values = self.model._jax_state["optimizer_variables"]  # noqa: SLF001 (what `jax_state_sync` reads)
+            held = list(zip(optimizer.variables, values, strict=True))
+        with keras.StatelessScope(held):
+            report: ScaleReport = optimizer.report()
         return report
 
     def _check(self, report: ScaleReport, idle: bool = False) -> None:
