@@ -131,7 +131,9 @@ def test_the_computed_lane_is_the_real_step(name: str, policy_name: str) -> None
 def test_the_shadow_is_an_independent_float32_run(name: str, policy_name: str) -> None:
     e = examined(name, policy_name)
     (loss,) = e.trace.losses
-    assert e.trace.sites[loss].statistics.max_abs == pytest.approx(e.losses[0], rel=1e-4)
+    # Dropout draws alike in one format only, so the reference rounds its values there.
+    near = FORMATS[policy_name.removeprefix("mixed_")].epsilon if name == "dropout" else 1e-4
+    assert e.trace.sites[loss].statistics.max_abs == pytest.approx(e.losses[0], rel=near)
     scale = e.outcome.loss_scale or 1.0
     paths = [gradient.variable for gradient in e.trace.gradients]
     assert paths == [v.path for v in e.model.trainable_variables]

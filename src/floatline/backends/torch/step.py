@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import torch
 
 from floatline.backends.interface import Batch, LayerSource, Outcome
@@ -87,7 +88,8 @@ class TorchStep:
             run = TracedRun(self._owner, reached.modules, self.keeper.names(), self._layer_source)
             if reached.compiled or getattr(self._owner, "jit_compile", False):
                 run.omit("torch.compile", "the step was traced uncompiled")
-            trace = run.run(lambda data: enter_step(self._call, data), own(batch))
+            data = own(batch) if self._owner is None else as_tensors(own(batch))
+            trace = run.run(lambda data: enter_step(self._call, data), data)
             self.low = self.low or run.low
             return trace, self.keeper.named_values()
         finally:
@@ -109,6 +111,15 @@ class TorchStep:
 def enter_step(call: Callable[[Batch], Any], batch: Batch) -> Any:
     """Calls the user's step; what stands above this function in a stack is not the step's."""
     return call(batch)
+
+
+def as_tensors(batch: Batch) -> Batch:
+    """A batch for a Keras model as its layers would take it: arrays as tensors."""
+
+    def converted(leaf: Any) -> Any:
+        return keras.ops.convert_to_tensor(leaf) if isinstance(leaf, np.ndarray) else leaf
+
+    return keras.tree.map_structure(converted, batch)
 
 
 def own(batch: Batch) -> Batch:
