@@ -19,7 +19,6 @@ from floatline.records import Diagnosis, Environment, Evidence, Trace
 from floatline.repairs import TrialBudget
 from floatline.tracing.moments import trace_moments
 from floatline.tracing.reference import train_reference
-from floatline.trials.repair import repair
 
 BACKENDS = {
     "jax": "floatline.backends.jax:JaxBackend",
@@ -202,6 +201,9 @@ def examine(
     )
     if trials is None:
         return diagnosis
+    # Plans bring Keras along, which must not be imported before the script has chosen its backend.
+    from floatline.trials.repair import repair
+
     with backend.preserve_random_state():
         return replace(diagnosis, repair=repair(capture, diagnosis, trials, progress))
 

@@ -106,6 +106,7 @@ def loaded_by(statement: str) -> set[str]:
         "floatline",
         "floatline.cli.main",
         "floatline.findings.table",
+        "floatline.pipeline",
         "floatline.report.terminal",
         "floatline.precision.plan",
     ],
