@@ -37,6 +37,7 @@ model.fit(x, y, batch_size=32, epochs=10, verbose=0)
 """
 
 LOOP = """
+import keras  # Says which framework is looked into.
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -91,7 +92,7 @@ def test_the_division_overflows_on_the_way_back(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("scale", "rate", "verdict"), [("", "0.1", "healthy"), ("* 1e-9", "1e8", "precision")]
 )
-def test_the_step_of_a_loop_in_jax_alone_is_found(
+def test_the_step_of_a_loop_without_a_keras_model_is_found(
     scale: str, rate: str, verdict: str, tmp_path: Path
 ) -> None:
     script = tmp_path / "train.py"
