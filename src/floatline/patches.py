@@ -1,4 +1,4 @@
-"""Replaces methods of Keras classes for a while, and always puts the originals back."""
+"""Replaces methods and functions for a while, and always puts the originals back."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def wrap(cls: type, name: str, around: Callable[..., Any]) -> Callable[[], None]
 
     When somebody has wrapped the method again meanwhile, theirs stays and ours lets calls pass.
     """
-    owner = next(base for base in cls.__mro__ if name in vars(base))
+    owner = definer(cls, name)
     before = vars(owner)[name]
     original = before.__func__ if isinstance(before, staticmethod) else before
     active = True
@@ -51,3 +51,50 @@ def wrap(cls: type, name: str, around: Callable[..., Any]) -> Callable[[], None]
             setattr(owner, name, before)
 
     return unwrap
+
+
+@contextmanager
+def replaced(owner: Any, name: str, wrapper: Callable[[Any], Any]) -> Iterator[None]:
+    """While active, `owner.name` is `wrapper` of what it was.
+
+    Args:
+        owner: The class or module that defines the name itself.
+        name: Name of the method or function.
+        wrapper: Given the original; returns what stands in for it.
+    """
+    original = vars(owner)[name]
+    setattr(owner, name, wrapper(original))
+    try:
+        yield
+    finally:
+        setattr(owner, name, original)
+
+
+def definer(cls: type, name: str) -> type:
+    """The class from which `cls` has a method."""
+    return next(base for base in cls.__mro__ if name in vars(base))
+
+
+def definers(base: type, name: str) -> list[type]:
+    """The classes around `base`, inherited and derived, that define a method themselves.
+
+    A subclass that overrides a method need not call its parent's, so whoever wants to see every
+    call stands in for all of them.
+
+    Example:
+
+    >>> class Parent:
+    ...     def act(self) -> None: ...
+    >>> class Child(Parent):
+    ...     def act(self) -> None: ...
+    >>> class Grandchild(Child): ...
+    >>> definers(Parent, "act") == [Parent, Child]
+    True
+    """
+    classes = dict.fromkeys(base.__mro__)
+    waiting = [base]
+    while waiting:
+        derived: list[type] = waiting.pop().__subclasses__()
+        classes.update(dict.fromkeys(derived))
+        waiting += derived
+    return [owner for owner in classes if name in vars(owner)]

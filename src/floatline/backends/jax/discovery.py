@@ -12,7 +12,7 @@ import jax
 
 from floatline.backends.interface import CallHandler
 from floatline.backends.jax.jaxprs import differentiates
-from floatline.backends.jax.replacing import replaced
+from floatline.patches import replaced
 from floatline.sources import is_users
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from jax import lax
 
 from floatline.backends.jax.lanes import LOW, Array
-from floatline.backends.jax.replacing import replaced
+from floatline.patches import replaced
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ from jax.ad_checkpoint import checkpoint_name
 from floatline.backends.jax.harvest import GRADIENT_MARK, LOSS_MARK
 from floatline.backends.jax.jaxprs import LAYER_SCOPE, UPDATE_SCOPE
 from floatline.backends.jax.literals import unrounded_literals
-from floatline.backends.jax.replacing import replaced
+from floatline.patches import definers, replaced
 
 
 @dataclass(slots=True)
@@ -45,20 +45,15 @@ def observing() -> Iterator[Observed]:
         enter = stack.enter_context
         for name in ("__call__", "stateless_call"):
             enter(replaced(keras.Layer, name, lambda call: _scoped(call, observed)))
-        kinds = (keras.optimizers.Optimizer, keras.optimizers.LossScaleOptimizer)
         for name, around in (
             ("stateless_apply", optimizer.stateless_apply),
             ("apply", optimizer.apply),
-            ("scale_loss", _marking_loss),
+            ("scale_loss", optimizer.scale_loss),
         ):
-            for owner in {_owner(kind, name) for kind in kinds}:
+            for owner in definers(keras.optimizers.Optimizer, name):
                 enter(replaced(owner, name, around))
         enter(unrounded_literals())
         yield observed
-
-
-def _owner(kind: type, name: str) -> type:
-    return next(c for c in kind.__mro__ if name in vars(c))
 
 
 def _scoped(original: Callable[..., Any], observed: Observed) -> Callable[..., Any]:
@@ -74,11 +69,23 @@ def _scoped(original: Callable[..., Any], observed: Observed) -> Callable[..., A
 
 
 class _Optimizers:
-    """Marks what the outermost optimizer is handed."""
+    """Marks what the outermost optimizer is handed; one may call another, or its parent class."""
 
     def __init__(self, observed: Observed) -> None:
         self._observed = observed
         self._depth = 0
+        self._scaling = 0
+
+    def scale_loss(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def call(optimizer: Any, loss: Any, *args: Any, **kwargs: Any) -> Any:
+            marked = loss if self._scaling else checkpoint_name(loss, LOSS_MARK)
+            self._scaling += 1
+            try:
+                return original(optimizer, marked, *args, **kwargs)
+            finally:
+                self._scaling -= 1
+
+        return call
 
     def stateless_apply(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def call(optimizer: Any, optimizer_variables: Any, grads: Any, variables: Any) -> Any:
@@ -115,10 +122,3 @@ class _Optimizers:
             None if gradient is None else checkpoint_name(gradient, GRADIENT_MARK + path)
             for gradient, path in zip(grads, paths, strict=False)
         ]
-
-
-def _marking_loss(original: Callable[..., Any]) -> Callable[..., Any]:
-    def scale_loss(optimizer: Any, loss: Any) -> Any:
-        return original(optimizer, checkpoint_name(loss, LOSS_MARK))
-
-    return scale_loss

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import keras
 
 from floatline.backends.jax.lanes import Array
+from floatline.backends.loss_scales import scale_variables
 
 
 class ModelVariables:
@@ -79,13 +80,8 @@ def copied(arrays: Sequence[Array]) -> list[Array]:
 
 
 def scale_paths(optimizers: Sequence[Any]) -> set[str]:
-    """Paths of the variables that drive the loss scale: the scale itself and its step counter."""
-    return {
-        str(variable.path)
-        for optimizer in optimizers
-        if isinstance(optimizer, keras.optimizers.LossScaleOptimizer) and optimizer.built
-        for variable in (optimizer.dynamic_scale, optimizer.step_counter)
-    }
+    """Paths of the variables that drive the loss scale: the scale itself and what it counts."""
+    return {str(variable.path) for variable in scale_variables(optimizers)}
 
 
 def scale_position(optimizers: Sequence[Any], paths: Sequence[str]) -> int | None:

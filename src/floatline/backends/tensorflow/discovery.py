@@ -12,7 +12,8 @@ from tensorflow.python.eager.polymorphic_function import polymorphic_function
 from tensorflow.python.util import tf_decorator
 
 from floatline.backends.interface import CallHandler
-from floatline.backends.tensorflow.observer import Observer, replaced
+from floatline.backends.tensorflow.observer import Observer
+from floatline.patches import replaced
 from floatline.sources import is_users
 
 

@@ -20,6 +20,7 @@ from tensorflow.python import pywrap_tfe
 from tensorflow.python.eager import backprop, record
 from tensorflow.python.framework import ops as tf_ops
 
+from floatline.patches import definers, replaced
 from floatline.records import Phase
 
 Operation = Any
@@ -278,28 +279,6 @@ def _flatten(nest: Any) -> list[Any]:
 
 def _is_variable(value: Any) -> bool:
     return isinstance(value, (tf.Variable, keras.Variable))
-
-
-def definers(base: type, name: str) -> list[type]:
-    """The classes from `base` on, inherited and derived ones, that define a method themselves."""
-    classes = dict.fromkeys(base.__mro__)
-    waiting = [base]
-    while waiting:
-        derived: list[type] = waiting.pop().__subclasses__()
-        classes.update(dict.fromkeys(derived))
-        waiting += derived
-    return [owner for owner in classes if name in vars(owner)]
-
-
-@contextlib.contextmanager
-def replaced(owner: Any, name: str, wrapper: Any) -> Iterator[None]:
-    """While active, `owner.name` is `wrapper` of what it was."""
-    original = vars(owner)[name]
-    setattr(owner, name, wrapper(original))
-    try:
-        yield
-    finally:
-        setattr(owner, name, original)
 
 
 @contextlib.contextmanager

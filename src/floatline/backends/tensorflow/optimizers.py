@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from floatline.backends.loss_scales import scale_variables
 from floatline.backends.tensorflow.observer import Observed
 
 
@@ -25,17 +26,9 @@ def loss_scale(observed: Observed | None) -> float | None:
     return None
 
 
-def scale_variables(observed: Observed) -> list[tf.Variable]:
+def scale_tensors(observed: Observed) -> list[tf.Variable]:
     """The variables that drive the loss scale: the scale itself and what it counts."""
-    return [
-        raw(variable)
-        for optimizer in observed.optimizers
-        if isinstance(optimizer, keras.optimizers.LossScaleOptimizer) and optimizer.built
-        # Floatline's own class may have more of them than Keras'.
-        for variable in getattr(
-            optimizer, "scale_variables", (optimizer.dynamic_scale, optimizer.step_counter)
-        )
-    ]
+    return [raw(variable) for variable in scale_variables(observed.optimizers)]
 
 
 def model_variables(model: keras.Model) -> list[tf.Variable]:

@@ -17,7 +17,7 @@ from floatline.backends.tensorflow.optimizers import (
     loss_scale,
     model_variables,
     raw,
-    scale_variables,
+    scale_tensors,
 )
 from floatline.backends.tensorflow.program import (
     Float32Program,
@@ -168,7 +168,7 @@ class Float32Replay:
         values = [self._value(variable, step) for variable in step.variables]
         loss, finite, after = self._programs[step.concrete].run(values, tensors)
         # Float32 needs no loss scale, so one that would run away must not spoil it.
-        kept = {id(variable) for variable in scale_variables(step.observed)}
+        kept = {id(variable) for variable in scale_tensors(step.observed)}
         for variable, value in zip(step.variables, after, strict=True):
             if id(variable) not in kept:
                 self._state[id(variable)] = value

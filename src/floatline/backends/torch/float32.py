@@ -15,11 +15,11 @@ from floatline.backends.interface import Batch, Outcome
 from floatline.backends.torch.lanes import LOW, Arguments, Tensor, mapped, tensors_in, upcast
 from floatline.backends.torch.literals import Literals
 from floatline.backends.torch.operations import operation
-from floatline.backends.torch.patches import replaced
 from floatline.backends.torch.program import followed
 from floatline.backends.torch.reach import layers_in, scale_tensors
 from floatline.backends.torch.special import in_float32
 from floatline.backends.torch.state import State
+from floatline.patches import replaced
 
 if TYPE_CHECKING:
     from floatline.backends.torch.step import TorchStep

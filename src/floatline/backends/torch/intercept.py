@@ -16,7 +16,7 @@ def intercept(model: keras.Model, advance: Callable[[Batch], Any]) -> Iterator[N
     """While active, `fit` and `train_on_batch` hand every batch to `advance`.
 
     Keras asks for the train function by calling `make_train_function`, which keeps one that is
-    already there; only `compile` and `force=True` would replace it.
+    already there; `compile`, `force=True` and whoever changes the train step would replace it.
     """
 
     def train_function(data: Any) -> Any:
@@ -24,6 +24,7 @@ def intercept(model: keras.Model, advance: Callable[[Batch], Any]) -> Iterator[N
 
     def make_train_function(force: bool = False) -> Any:
         del force
+        model.train_function = train_function
         return train_function
 
     previous = model.train_function

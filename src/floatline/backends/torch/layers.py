@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import torch
 
-from floatline.backends.torch.patches import replaced
+from floatline.patches import replaced
 
 
 class Stack:

@@ -19,7 +19,7 @@ from torch.optim.optimizer import (
 )
 
 from floatline.backends.torch.lanes import Tensor
-from floatline.backends.torch.patches import defining, replaced
+from floatline.patches import definers, replaced
 
 Note = Callable[[Tensor], Any]
 """What is to be kept of a tensor."""
@@ -86,13 +86,15 @@ class Observer:
         self._stack = contextlib.ExitStack()
         self._observed = Observed()
         self._updating = 0
+        self._scaling_depth = 0
 
     def __enter__(self) -> Observed:
         enter = self._stack.enter_context
         enter(replaced(torch.autograd, "_engine_run_backward", self._differentiating))
-        for optimizer in (keras.optimizers.Optimizer, keras.optimizers.LossScaleOptimizer):
-            enter(replaced(defining(optimizer, "apply"), "apply", self._applying))
-        enter(replaced(keras.optimizers.LossScaleOptimizer, "scale_loss", self._scaling_loss))
+        for owner in definers(keras.optimizers.Optimizer, "apply"):
+            enter(replaced(owner, "apply", self._applying))
+        for owner in definers(keras.optimizers.LossScaleOptimizer, "scale_loss"):
+            enter(replaced(owner, "scale_loss", self._scaling_loss))
         scaler = torch.amp.GradScaler
         enter(replaced(scaler, "scale", self._scaling))
         for name in ("unscale_", "step", "update"):
@@ -158,13 +160,22 @@ class Observer:
         return apply
 
     def _scaling_loss(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        def scale_loss(optimizer: Any, loss: Any) -> Any:
-            self._observed.unscaled.append(self._note_loss(loss))
-            scale = optimizer.dynamic_scale if optimizer.built else optimizer.initial_scale
-            self._observed.scales.append(_kept(scale))
-            return original(optimizer, loss)
+        def scale_loss(optimizer: Any, loss: Any, *args: Any, **kwargs: Any) -> Any:
+            if not self._scaling_depth:  # A subclass may call its parent's.
+                self._note_scaling(optimizer, loss)
+            self._scaling_depth += 1
+            try:
+                return original(optimizer, loss, *args, **kwargs)
+            finally:
+                self._scaling_depth -= 1
 
         return scale_loss
+
+    def _note_scaling(self, optimizer: Any, loss: Any) -> None:
+        self._observed.unscaled.append(self._note_loss(loss))
+        if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+            scale = optimizer.dynamic_scale if optimizer.built else optimizer.initial_scale
+            self._observed.scales.append(_kept(scale))
 
     # PyTorch
 

@@ -14,6 +14,7 @@ from typing import Any
 import keras
 import torch
 
+from floatline.backends.loss_scales import scale_variables
 from floatline.backends.torch.layers import uncompiled
 from floatline.sources import is_users
 
@@ -229,11 +230,6 @@ def scale_tensors(reached: Reached) -> list[Any]:
     optimizers = [*reached.keras, *(getattr(thing, "optimizer", None) for thing in reached.keras)]
     scalers = [thing for thing in reached.objects if isinstance(thing, torch.amp.GradScaler)]
     return [
-        *(
-            variable._value  # noqa: SLF001 (`value` is cast under autocast)
-            for optimizer in optimizers
-            if isinstance(optimizer, keras.optimizers.LossScaleOptimizer) and optimizer.built
-            for variable in (optimizer.dynamic_scale, optimizer.step_counter)
-        ),
+        *(v._value for v in scale_variables(optimizers)),  # noqa: SLF001 (`value` is cast under autocast)
         *(value for s in scalers for value in vars(s).values() if isinstance(value, torch.Tensor)),
     ]

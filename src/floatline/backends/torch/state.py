@@ -19,9 +19,9 @@ from keras.src.backend.common import global_state
 from keras.src.random.seed_generator import GLOBAL_SEED_GENERATOR
 
 from floatline.backends.torch.lanes import Tensor
-from floatline.backends.torch.patches import defining, replaced
 from floatline.backends.torch.reach import Reached, reached_from
 from floatline.backends.torch.shadows import memory
+from floatline.patches import definer, replaced
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ class Keeper:
 
             return initialize
 
-        with replaced(defining(keras.Variable, "_initialize"), "_initialize", around):
+        with replaced(definer(keras.Variable, "_initialize"), "_initialize", around):
             yield
 
     def reached(self) -> Reached:
