@@ -22,16 +22,8 @@ from floatline.tracing.statistics import (
     measure,
     merge,
 )
-from tests.tracing.vectors import (
-    DTYPES,
-    Lanes,
-    by_the_book,
-    lanes,
-    measured,
-    on_host,
-    rounded_to,
-    statistics,
-)
+from tests.tracing.measuring import measured, on_host, statistics
+from tests.tracing.vectors import DTYPES, Lanes, by_the_book, lanes, rounded_to
 
 SUMS = ("error", "local_error")
 NEAR = 1e-4

@@ -7,20 +7,10 @@ from typing import Any, NamedTuple
 
 import ml_dtypes
 import numpy as np
-import tensorflow as tf
 from hypothesis import strategies as st
 
-from floatline.backends.tensorflow.recorder import KERNELS
 from floatline.records import Statistics
-from floatline.tracing.decoding import decode
-from floatline.tracing.statistics import (
-    ROW,
-    Pack,
-    Segments,
-    count_differing,
-    least_normal,
-    measure,
-)
+from floatline.tracing.statistics import ROW
 
 DTYPES: dict[str, Any] = {
     "float16": np.float16,
@@ -80,37 +70,11 @@ def rounded_to(values: Any, dtype: str) -> np.ndarray:
     return np.where(np.abs(low) < 2.0**-126, np.float32(0), low)
 
 
-def measured(found: Lanes, dtype: str, sizes: Sequence[int] | None = None) -> Pack:
-    """The pack that the code under test gives, on the host."""
-    least = least_normal(dtype)
-    if sizes is None:
-        computed, shadow, local = (tf.constant(lane) for lane in found)
-        pack = measure(computed, shadow, local, least, None, KERNELS)
-        integers = dtype.startswith("int")
-        return on_host(count_differing(pack, computed, shadow) if integers else pack)
-    rows = [-(-size // ROW) for size in sizes]
-    numbers = tf.constant(np.repeat(np.arange(len(sizes)), rows), tf.int32)
-    segments = Segments(numbers, tf.constant(sizes, tf.int32), len(sizes))
-    computed, shadow, local = (tf.constant(in_rows(lane, sizes)) for lane in found)
-    thresholds = tf.fill([len(sizes)], least)
-    return on_host(measure(computed, shadow, local, thresholds, segments, KERNELS))
-
-
 def in_rows(lane: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
     """Parts of a vector, each in rows of its own."""
     parts = np.split(lane, np.cumsum(sizes)[:-1])
     padded = [np.pad(part, (0, -len(part) % ROW)) for part in parts]
     return np.concatenate([part.reshape(-1, ROW) for part in padded])
-
-
-def on_host(pack: Pack) -> Pack:
-    """A pack as arrays."""
-    return Pack(*(np.asarray(tf.convert_to_tensor(part)) for part in pack))
-
-
-def statistics(found: Lanes, dtype: str, sizes: Sequence[int] | None = None) -> list[Statistics]:
-    """The statistics that the code under test gives."""
-    return decode(measured(found, dtype, sizes))
 
 
 def by_the_book(found: Lanes, dtype: str) -> Statistics:

@@ -5,17 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from floatline.records import Statistics
-from floatline.tracing.statistics import (
-    CLASSES,
-    EXTRAS,
-    FIELDS,
-    INF,
-    NAN,
-    NOTHING,
-    SUBNORMAL,
-    ZERO,
-    Pack,
-)
+from floatline.tracing.statistics import EXTRAS, FIELDS, NOTHING, TALLIES, Pack
 
 _NONFINITE_FIELD = 255
 _EXPONENT_BIAS = 127
@@ -58,28 +48,14 @@ def decode(pack: Pack) -> list[Statistics]:
 def _counted(counts: np.ndarray) -> dict[str, np.ndarray]:
     """The counts of `Statistics`, a column for each."""
     elements, differing = counts[:, -EXTRAS], counts[:, -1]
-    # Axes: segment, then local, shadow and computed class of the special elements.
-    table = counts[:, FIELDS:-EXTRAS].reshape(-1, CLASSES, CLASSES, CLASSES)
-    computed, shadow, local = (table.sum(axis=axes) for axes in ((1, 2), (1, 3), (2, 3)))
-    by_shadow, by_local = table.sum(axis=1), table.sum(axis=2)
-    nonzero, finite = slice(SUBNORMAL, INF), slice(ZERO, INF)
+    found = dict(zip(TALLIES, counts[:, FIELDS:-EXTRAS].T, strict=True))
     # What has an exponent is not zero in the shadow; what is not special there is zero in all.
     shadow_zero = elements - counts[:, 1:FIELDS].sum(axis=1)
     return {
-        "count": elements,
-        "zero": shadow_zero - shadow[:, ZERO] + computed[:, ZERO],
-        "subnormal": computed[:, SUBNORMAL],
-        "inf": computed[:, INF],
-        "nan": computed[:, NAN],
+        **found,
+        "zero": shadow_zero - found["shadow_zero"] + found["zero"],
         "shadow_zero": shadow_zero,
-        "shadow_inf": shadow[:, INF],
-        "shadow_nan": shadow[:, NAN],
-        "saturated": by_shadow[:, finite, INF].sum(axis=1),
-        "flushed": by_shadow[:, nonzero, ZERO].sum(axis=1),
-        "poisoned": by_shadow[:, finite, NAN].sum(axis=1),
-        "local_saturated": by_local[:, finite, INF].sum(axis=1),
-        "local_flushed": by_local[:, nonzero, ZERO].sum(axis=1),
-        "local_nonfinite": local[:, INF] + local[:, NAN],
+        "count": elements,
         "mismatched": differing,
     }
 

@@ -7,12 +7,12 @@ every backend; `decoding.py` turns its rows into `records.Statistics`.
 
 Nearly all elements are ordinary: zero in every lane, or finite and normal in every lane. They need
 sums, maxima and a place in the histogram, and what the others need is done only where there are
-others: sums that step over values that are not finite, and a table of joint classes.
+others: sums that step over values that are not finite, and tallies of what became of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,7 +29,7 @@ ROW = 64
 TINY = FORMATS["float32"].min_normal
 """Below it a magnitude counts as zero: devices differ in what they make of float32's subnormals."""
 
-_FIELD_SHIFT = 23
+FIELD_SHIFT = 23
 FIELDS = 256
 
 ZERO, SUBNORMAL, NORMAL, INF, NAN = range(5)
@@ -37,15 +37,58 @@ CLASSES = 5
 CODES = CLASSES**3
 """Joint classes of a special element: computed, shadow, local."""
 
+_ANY, _FINITE, _NONZERO = range(CLASSES), range(ZERO, INF), range(SUBNORMAL, INF)
+
+
+class Tally(NamedTuple):
+    """Special elements that are counted together: the classes that each lane may be of."""
+
+    computed: Sequence[int] = _ANY
+    shadow: Sequence[int] = _ANY
+    local: Sequence[int] = _ANY
+
+
+TALLIES: Mapping[str, Tally] = {
+    "zero": Tally(computed=[ZERO]),
+    "subnormal": Tally(computed=[SUBNORMAL]),
+    "inf": Tally(computed=[INF]),
+    "nan": Tally(computed=[NAN]),
+    "shadow_zero": Tally(shadow=[ZERO]),
+    "shadow_inf": Tally(shadow=[INF]),
+    "shadow_nan": Tally(shadow=[NAN]),
+    "saturated": Tally(computed=[INF], shadow=_FINITE),
+    "flushed": Tally(computed=[ZERO], shadow=_NONZERO),
+    "poisoned": Tally(computed=[NAN], shadow=_FINITE),
+    "local_saturated": Tally(computed=[INF], local=_FINITE),
+    "local_flushed": Tally(computed=[ZERO], local=_NONZERO),
+    "local_nonfinite": Tally(local=[INF, NAN]),
+}
+
 EXTRAS = 2
 """Further counts: elements, differing integers."""
 
-COUNTS = FIELDS + CODES + EXTRAS
+COUNTS = FIELDS + len(TALLIES) + EXTRAS
 SUMS = 4
 NOTHING = -float(np.finfo(np.float32).max)
 """The largest of no numbers: finite, as the frameworks' reductions by segment have it."""
 
-_NO_MAXIMA = (0.0, 0.0, NOTHING)
+NO_MAXIMA = (0.0, 0.0, NOTHING)
+
+
+def _members() -> np.ndarray:
+    """For each tally, 1 at the joint classes that it counts."""
+    computed, shadow = np.arange(CODES) % CLASSES, np.arange(CODES) // CLASSES % CLASSES
+    local = np.arange(CODES) // CLASSES**2
+    counted = [
+        np.isin(computed, tally.computed)
+        & np.isin(shadow, tally.shadow)
+        & np.isin(local, tally.local)
+        for tally in TALLIES.values()
+    ]
+    return np.array(counted, np.int32)
+
+
+_MEMBERS = _members()
 
 
 class Kernels(NamedTuple):
@@ -85,12 +128,12 @@ class Pack(NamedTuple):
     """Measured rows, one per segment; packs of the same segments merge elementwise.
 
     Attributes:
-        counts: int32 `(segments, 383)`: shadow elements per float32 exponent field (field 0 says
-            nothing), special elements per joint class, then elements and differing integers.
+        counts: int32 `(segments, 271)`: shadow elements per float32 exponent field (field 0 says
+            nothing), special elements per tally, then elements and differing integers.
         sums: float32 `(segments, 4)`: sum |computed - shadow|, |shadow|, |computed - local| and
             |local|, each over elements where both are finite.
         maxima: float32 `(segments, 3)`: max |shadow| and max |computed| of finite values, and
-            max -|shadow| of nonzero ones; `_NO_MAXIMA` where there are none.
+            max -|shadow| of nonzero ones; `NO_MAXIMA` where there are none.
     """
 
     counts: Tensor
@@ -103,7 +146,7 @@ def empty(segments: int) -> Pack:
     return Pack(
         ops.zeros((segments, COUNTS), "int32"),
         ops.zeros((segments, SUMS), "float32"),
-        ops.tile(ops.convert_to_tensor([_NO_MAXIMA], "float32"), (segments, 1)),
+        ops.tile(ops.convert_to_tensor([NO_MAXIMA], "float32"), (segments, 1)),
     )
 
 
@@ -167,13 +210,13 @@ def measure(
         lambda: (plain_sums, _peaks(lanes, reduce)),
         lambda: (_sums(lanes, reduce, guarded=True), _peaks(lanes, reduce, guarded=True)),
     )
-    lowest, table = _small_values(lanes, least, finite, reduce)
-    fields = ops.right_shift(kernels.bits(lanes.magnitude(shadow)), _FIELD_SHIFT)
+    lowest, tallies = _small_values(lanes, least, finite, reduce)
+    fields = ops.right_shift(kernels.bits(lanes.magnitude(shadow)), FIELD_SHIFT)
     elements = reduce.elements(computed)
     extras = ops.stack([elements, ops.zeros_like(elements)], axis=1)
-    counts = [reduce.histogram(fields, FIELDS), table, extras]
+    counts = [reduce.histogram(fields, FIELDS), tallies, extras]
     maxima = ops.stack([*peaks, lowest], axis=1)
-    neutral = ops.convert_to_tensor([_NO_MAXIMA], "float32")
+    neutral = ops.convert_to_tensor([NO_MAXIMA], "float32")
     return Pack(ops.concatenate(counts, axis=1), sums, ops.maximum(maxima, neutral))
 
 
@@ -256,14 +299,16 @@ class _Reduction:
         numbers = ops.broadcast_to(self._segments.numbers[:, None], ops.shape(mask))
         return list(self._kernels.select(mask, [*vectors, numbers]))
 
-    def no_table(self) -> Tensor:
-        """The table without special elements."""
-        return ops.zeros((self.total, CODES), "int32")
+    def no_tallies(self) -> Tensor:
+        """The tallies without special elements."""
+        return ops.zeros((self.total, len(TALLIES)), "int32")
 
-    def tabulate(self, codes: Tensor, segments: Tensor) -> Tensor:
-        """How often each joint class occurs in each segment."""
+    def tallies(self, codes: Tensor, segments: Tensor) -> Tensor:
+        """The tallies of each segment, from the joint classes of special elements."""
         flat = self._kernels.histogram(codes + CODES * segments, CODES * self.total)
-        return ops.reshape(flat, (-1, CODES))
+        table = ops.reshape(flat, (-1, 1, CODES))
+        members = ops.convert_to_tensor(_MEMBERS)
+        return ops.cast(ops.sum(table * members, axis=2), "int32")
 
 
 def _all_finite(lanes: _Lanes, sums: Tensor) -> Tensor:
@@ -309,12 +354,12 @@ def _peaks(lanes: _Lanes, reduce: _Reduction, *, guarded: bool = False) -> tuple
 def _small_values(
     lanes: _Lanes, least: float | Tensor, finite: Tensor, reduce: _Reduction
 ) -> tuple[Tensor, Tensor]:
-    """The smallest nonzero shadow magnitude, negated, and the table of joint classes."""
+    """The smallest nonzero shadow magnitude, negated, and the tallies."""
     computed, shadow = lanes.magnitude(lanes.computed), lanes.magnitude(lanes.shadow)
 
     def in_general() -> tuple[Tensor, Tensor]:
         lowest = reduce.max_of_negative(ops.where(shadow >= TINY, shadow, -NOTHING))
-        return lowest, _table(lanes, _special(lanes, least, finite, reduce), least, reduce)
+        return lowest, _tallies(lanes, _special(lanes, least, finite, reduce), least, reduce)
 
     if reduce.pooled:  # Which is filled up with zeros.
         return in_general()
@@ -323,10 +368,10 @@ def _small_values(
     if computed is not shadow:
         smallest = ops.maximum(lowest, reduce.max_of_negative(computed))
     all_normal = ops.all(-smallest >= least)
-    lowest, table = ops.cond(
-        ops.logical_and(finite, all_normal), lambda: (lowest, reduce.no_table()), in_general
+    lowest, tallies = ops.cond(
+        ops.logical_and(finite, all_normal), lambda: (lowest, reduce.no_tallies()), in_general
     )
-    return lowest, table
+    return lowest, tallies
 
 
 def _special(lanes: _Lanes, least: float | Tensor, finite: Tensor, reduce: _Reduction) -> Tensor:
@@ -340,15 +385,15 @@ def _special(lanes: _Lanes, least: float | Tensor, finite: Tensor, reduce: _Redu
     return ops.cond(finite, lambda: special, lambda: ops.logical_or(special, _nonfinite(lanes)))
 
 
-def _table(lanes: _Lanes, special: Tensor, least: float | Tensor, reduce: _Reduction) -> Tensor:
-    """Joint classes of the special elements, segment by segment."""
+def _tallies(lanes: _Lanes, special: Tensor, least: float | Tensor, reduce: _Reduction) -> Tensor:
+    """Counts of the special elements, segment by segment."""
     *chosen, segments = reduce.chosen(special, list(lanes.distinct.values()))
     least = ops.take(least, segments) if reduce.pooled else least
     classes = {
         key: _class(values, least) for key, values in zip(lanes.distinct, chosen, strict=True)
     }
     code = classes[id(lanes.computed)] + CLASSES * classes[id(lanes.shadow)]
-    return reduce.tabulate(code + CLASSES**2 * classes[id(lanes.local)], segments)
+    return reduce.tallies(code + CLASSES**2 * classes[id(lanes.local)], segments)
 
 
 def _class(values: Tensor, least: float | Tensor) -> Tensor:

@@ -7,7 +7,7 @@ itself, older ones in a closed jaxpr around it; both are read here and nowhere e
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -18,6 +18,13 @@ LAYER_SCOPE = "floatline_layer_"
 
 UPDATE_SCOPE = "floatline_update"
 """Name scope of everything that an optimizer does."""
+
+PIECE_SCOPE = "floatline_piece_"
+"""Name scope around all lanes of one operation of the step, in the program that traces it."""
+
+JOIN_SCOPE = "floatline_join"
+MEASURE_SCOPE = "floatline_measure"
+"""Name scopes of gathering what is measured together, and of measuring."""
 
 _LAYER = re.compile(rf"{LAYER_SCOPE}(\d+)")
 _TRANSFORM = re.compile(r"\b\w+\(|\)")
@@ -43,10 +50,32 @@ def every_equation(jaxpr: Any) -> Iterator[Any]:
             yield from every_equation(inner)
 
 
+def closed_over(parameter: Any) -> Iterator[Any]:
+    """The arrays that functions in a parameter of an operation hold, those inside included."""
+    several = parameter if isinstance(parameter, (tuple, list)) else [parameter]
+    for jaxpr in several:
+        inner, consts = opened(jaxpr)
+        yield from consts
+        for equation in getattr(inner, "eqns", ()):
+            for value in equation.params.values():
+                yield from closed_over(value)
+
+
 def called(equation: Any) -> Any | None:
     """The function that a mere call runs; None for all other operations."""
     name = CALLS.get(equation.primitive.name)
     return equation.params.get(name) if name is not None else None
+
+
+def bind(
+    equation: Any, arrays: Sequence[Any], params: Mapping[str, Any] | None = None
+) -> Sequence[Any]:
+    """Runs an operation on other arrays; returns its outputs."""
+    primitive = equation.primitive
+    chosen = primitive.get_bind_params(equation.params if params is None else dict(params))
+    with equation.ctx.manager:
+        outputs = primitive.bind(*arrays, **chosen)
+    return tuple(outputs) if primitive.multiple_results else (outputs,)
 
 
 def scopes(equation: Any) -> str:
@@ -82,10 +111,10 @@ def read_forward(jaxpr: Any, stack: str, residuals: Collection[int]) -> frozense
     """
     inner, _ = opened(jaxpr)
     found = {
-        atom for n, atom in enumerate(inner.outvars) if n not in residuals and _is_variable(atom)
+        atom for n, atom in enumerate(inner.outvars) if n not in residuals and is_variable(atom)
     }
-    read = {atom for equation in inner.eqns for atom in equation.invars if _is_variable(atom)}
-    read |= set(filter(_is_variable, inner.outvars))
+    read = {atom for equation in inner.eqns for atom in equation.invars if is_variable(atom)}
+    read |= set(filter(is_variable, inner.outvars))
     for equation in reversed(inner.eqns):
         scope = f"{stack}/{scopes(equation)}"
         # What nobody reads is a loss that was dropped for its gradient.
@@ -94,11 +123,12 @@ def read_forward(jaxpr: Any, stack: str, residuals: Collection[int]) -> frozense
         if dropped:
             found.update(equation.outvars)
         if not (is_backward(scope) or ahead):
-            found.update(filter(_is_variable, equation.invars))
+            found.update(filter(is_variable, equation.invars))
     return frozenset(found)
 
 
-def _is_variable(atom: Any) -> bool:
+def is_variable(atom: Any) -> bool:
+    """Whether an operand is computed; else it is a number that stands in the jaxpr."""
     return not hasattr(atom, "val")
 
 

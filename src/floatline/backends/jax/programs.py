@@ -23,6 +23,7 @@ from floatline.backends.jax.lanes import (
     is_float,
     upcast,
 )
+from floatline.backends.jax.pieces import Function, in_pieces
 from floatline.backends.jax.provenance import Provenance, layer_path
 from floatline.backends.jax.recorder import Omissions, Recorder
 from floatline.records import GradientSite, Place, Site, Trace
@@ -89,11 +90,16 @@ class TracedProgram:
         self._rows: list[int] = []
         self._gradients: list[GradientSite] = []
         self._losses: tuple[int, ...] = ()
-        self._function = jax.jit(self._build, compiler_options=_quickly_compiled())
+        self._function: Function | None = None
+        self._structure: Any = None
 
     def run(self, inputs: Sequence[Array]) -> tuple[Trace, list[Array]]:
         """Traces one step; returns the trace and what the step computed."""
-        pack, outputs = self._function(list(inputs))
+        if self._function is None:
+            closed, shapes = jax.make_jaxpr(self._build, return_shape=True)(list(inputs))
+            self._structure = jax.tree.structure(shapes)
+            self._function = in_pieces(closed, inputs, _quickly_compiled())
+        pack, outputs = jax.tree.unflatten(self._structure, self._function(inputs))
         trace = Trace(
             step=0,
             moment="first",
@@ -130,13 +136,16 @@ class TracedProgram:
 
 
 def _quickly_compiled() -> dict[str, Any]:
-    """A traced step is large and runs only a few times: on a CPU, compiling it takes longest.
+    """A traced step is large and runs only a few times: compiling it takes longest.
 
-    LLVM's optimisations are left out; XLA's own, which decide what is rounded, are the same.
+    LLVM's optimisations are left out on a CPU, and the search for the fastest product on a GPU;
+    XLA's own optimisations, which decide what is rounded, are the same.
     """
-    if jax.default_backend() != "cpu":
-        return {}
-    return {"xla_backend_optimization_level": "0", "xla_llvm_disable_expensive_passes": True}
+    if jax.default_backend() == "cpu":
+        return {"xla_backend_optimization_level": "0", "xla_llvm_disable_expensive_passes": True}
+    if jax.default_backend() == "gpu":
+        return {"xla_gpu_autotune_level": 0, "xla_gpu_enable_triton_gemm": False}
+    return {}
 
 
 def _gradient_place(layer: str | None) -> Place:

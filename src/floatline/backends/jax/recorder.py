@@ -13,34 +13,39 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from floatline.backends.jax.jaxprs import JOIN_SCOPE, MEASURE_SCOPE
 from floatline.backends.jax.lanes import Array, is_float
+from floatline.backends.jax.measuring import measure
 from floatline.records import NotTraced
 from floatline.tracing.sites import Description, Ledger
 from floatline.tracing.statistics import (
     ROW,
-    Kernels,
     Pack,
     Segments,
     concatenate,
     count_differing,
     least_normal,
-    measure,
 )
 
 Lanes = tuple[Array, Array, Array]
 """Computed, shadow, local."""
 
-POOL_ELEMENTS = 1 << 22
-"""Elements measured together. Each pool is compiled anew, so pools are few and large; they must
-not keep too much of the step alive either (16 MiB a lane)."""
+POOL_ROWS = 1 << 14
+"""Rows measured together: 4 MiB a lane, which must be kept until the pool is full."""
+
+POOL_SITES = 1 << 9
+"""Arrays measured together."""
 
 ALONE_ELEMENTS = 1 << 18
 """From this size on, an array is measured by itself, and lanes that are one array only once."""
 
 
 class _Pending(NamedTuple):
+    """An array that waits for its pool: its lanes in whole rows."""
+
     site: int
     least: float
+    size: int
     lanes: Lanes
 
 
@@ -54,7 +59,7 @@ class Recorder:
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
         self._pool: list[_Pending] = []
-        self._elements = 0
+        self._rows = 0
         self._packs: list[tuple[list[int], Pack]] = []
 
     def measure(
@@ -68,10 +73,12 @@ class Recorder:
         if integer or size >= ALONE_ELEMENTS:
             self._append([site], lambda: _alone(description.dtype, lanes))
             return site
-        self._pool.append(_Pending(site, least_normal(description.dtype), lanes))
-        self._elements += size
-        if self._elements >= POOL_ELEMENTS:
+        rows = -(-size // ROW)
+        if self._rows + rows > POOL_ROWS or len(self._pool) == POOL_SITES:
             self._flush()
+        least = least_normal(description.dtype)
+        self._pool.append(_Pending(site, least, size, _each(_in_rows, lanes)))
+        self._rows += rows
         return site
 
     def nested(self) -> Recorder:
@@ -92,7 +99,7 @@ class Recorder:
         return sites, concatenate([pack for _, pack in self._packs])
 
     def _flush(self) -> None:
-        pool, self._pool, self._elements = self._pool, [], 0
+        pool, self._pool, self._rows = self._pool, [], 0
         self._append([pending.site for pending in pool], lambda: _together(pool))
 
     def _append(self, sites: Sequence[int], measure_them: Callable[[], Pack]) -> None:
@@ -140,62 +147,61 @@ def _alone(dtype: str, lanes: Lanes) -> Pack:
     """One array; lanes that are one array are handed over, and compared, once."""
     distinct = list({id(lane): lane for lane in lanes}.values())
     which = tuple(next(n for n, d in enumerate(distinct) if d is lane) for lane in lanes)
-    return Pack(*_measured_alone([_flat(lane) for lane in distinct], dtype=dtype, which=which))
+    with jax.named_scope(MEASURE_SCOPE):
+        return Pack(*_measured_alone(distinct, dtype=dtype, which=which))
 
 
 def _together(pool: Sequence[_Pending]) -> Pack:
-    lanes = [[_flat(pending.lanes[lane]) for pending in pool] for lane in range(3)]
-    least = jnp.asarray([pending.least for pending in pool], jnp.float32)
-    return Pack(*_measured_together(lanes, least))
+    """A pool, filled up to one of few sizes, so that few programs measure all pools."""
+    filled = sum(len(pending.lanes[0]) for pending in pool)
+    rows, sites = _at_least(filled, POOL_ROWS), _at_least(len(pool), POOL_SITES)
+    sizes = np.zeros(sites, np.int32)
+    sizes[: len(pool)] = [pending.size for pending in pool]
+    least = np.ones(sites, np.float32)
+    least[: len(pool)] = [pending.least for pending in pool]
+    numbers = np.zeros(rows, np.int32)
+    numbers[:filled] = np.repeat(np.arange(sites, dtype=np.int32), -(-sizes // ROW))
+    with jax.named_scope(JOIN_SCOPE):
+        joined = [
+            jnp.pad(jnp.concatenate(lane), ((0, rows - filled), (0, 0)))
+            for lane in zip(*(pending.lanes for pending in pool), strict=True)
+        ]
+        measures = [jnp.asarray(array) for array in (least, numbers, sizes)]
+    with jax.named_scope(MEASURE_SCOPE):
+        pack = _measured_together(joined, *measures)
+    return Pack(*(part[: len(pool)] for part in pack))
+
+
+def _at_least(needed: int, most: int) -> int:
+    """The smallest size that a pool may have: the largest, divided by powers of 4."""
+    size = most
+    while size // 4 >= needed:
+        size //= 4
+    return size
 
 
 @partial(jax.jit, static_argnames=("dtype", "which"))
 def _measured_alone(distinct: list[Array], *, dtype: str, which: tuple[int, ...]) -> Pack:
-    computed, shadow, local = (distinct[number] for number in which)
-    pack = measure(computed, shadow, local, least_normal(dtype), None, KERNELS)
+    flat = [jnp.ravel(lax.convert_element_type(array, jnp.float32)) for array in distinct]
+    computed, shadow, local = (flat[number] for number in which)
+    pack = measure(computed, shadow, local, least_normal(dtype), None)
     return pack if is_float(np.dtype(dtype)) else count_differing(pack, computed, shadow)
 
 
 @jax.jit  # type: ignore[untyped-decorator]
-def _measured_together(lanes: list[list[Array]], least: Array) -> Pack:
-    sizes = np.array([array.size for array in lanes[0]], np.int32)
-    numbers = [lax.full((rows,), index, jnp.int32) for index, rows in enumerate(-(-sizes // ROW))]
-    segments = Segments(jnp.concatenate(numbers), jnp.asarray(sizes), len(sizes))
-    computed, shadow, local = (jnp.concatenate([_rows(array) for array in row]) for row in lanes)
-    return measure(computed, shadow, local, least, segments, KERNELS)
+def _measured_together(lanes: list[Array], least: Array, numbers: Array, sizes: Array) -> Pack:
+    computed, shadow, local = lanes
+    return measure(computed, shadow, local, least, Segments(numbers, sizes, len(sizes)))
 
 
-def _flat(array: Array) -> Array:
-    return jnp.ravel(lax.convert_element_type(array, jnp.float32))
+def _each(change: Callable[[Array], Array], lanes: Lanes) -> Lanes:
+    """Lanes that are one array stay one array."""
+    changed = {id(lane): change(lane) for lane in lanes}
+    computed, shadow, local = (changed[id(lane)] for lane in lanes)
+    return computed, shadow, local
 
 
-def _rows(flat: Array) -> Array:
+def _in_rows(array: Array) -> Array:
     """The array in whole rows, the last one filled up with zeros."""
+    flat = jnp.ravel(lax.convert_element_type(array, jnp.float32))
     return jnp.pad(flat, (0, -flat.size % ROW)).reshape(-1, ROW)
-
-
-def _bits(array: Array) -> Array:
-    return lax.bitcast_convert_type(array, jnp.int32)
-
-
-def _histogram(values: Array, length: int) -> Array:
-    return jnp.bincount(values, length=length).astype(jnp.int32)
-
-
-def _select(mask: Array, vectors: Sequence[Array]) -> Sequence[Array]:
-    """Everything: XLA knows no arrays of a length that depends on values.
-
-    What the mask leaves out is zero in every lane or normal in every lane, and neither says
-    anything in a table of joint classes: zeros are added and taken away again.
-    """
-    del mask
-    return [jnp.ravel(vector) for vector in vectors]
-
-
-KERNELS = Kernels(
-    bits=_bits,
-    segment_sum=jax.ops.segment_sum,
-    segment_max=jax.ops.segment_max,
-    histogram=_histogram,
-    select=_select,
-)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from floatline.backends.jax.jaxprs import bind
 from floatline.backends.jax.lanes import COMPUTED, LOW, Value, upcast
 
 if TYPE_CHECKING:
@@ -40,8 +41,6 @@ def _copy(frame: Frame, equation: Any, inputs: Sequence[Value]) -> Sequence[Valu
 
 def _reduce_precision(frame: Frame, equation: Any, inputs: Sequence[Value]) -> Sequence[Value]:
     """Rounds to a format without changing the dtype; float32 would not round."""
-    from floatline.backends.jax.interpreter import bind
-
     (value,) = inputs
     lanes = tuple(
         bind(equation, [array])[0] if lane == COMPUTED else upcast(array)
@@ -52,8 +51,6 @@ def _reduce_precision(frame: Frame, equation: Any, inputs: Sequence[Value]) -> S
 
 def _callback(frame: Frame, equation: Any, inputs: Sequence[Value]) -> Sequence[Value]:
     """A print of the user's: once, in the step itself."""
-    from floatline.backends.jax.interpreter import bind
-
     if frame.setting.lanes == (COMPUTED,):
         bind(equation, [value.lead for value in inputs])
     return []

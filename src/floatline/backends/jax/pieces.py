@@ -1,0 +1,257 @@
+"""A long jaxpr compiled in pieces, one per name scope; pieces that are alike are compiled once.
+
+A traced step is many times its step, and XLA takes long to compile it as a whole: minutes, for a
+network that trains on a GPU. Networks repeat themselves, though. Cut into the operations of the
+step, each with all its lanes, a network of many layers has no more kinds of pieces than one of two.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.extend import core
+
+from floatline.backends.jax.jaxprs import MEASURE_SCOPE, bind, closed_over, is_variable, scopes
+from floatline.backends.jax.lanes import Array
+
+BRANCH = "cond"
+
+Function = Callable[[Sequence[Array]], list[Array]]
+
+
+class Piece(NamedTuple):
+    """Consecutive operations, compiled.
+
+    Attributes:
+        run: What they read to what they write.
+        reads: Variables of the jaxpr that they need.
+        writes: Variables that are needed after them.
+        drops: Variables that nobody needs after them.
+    """
+
+    run: Callable[..., Sequence[Array]]
+    reads: tuple[Any, ...]
+    writes: tuple[Any, ...]
+    drops: tuple[Any, ...]
+
+
+def in_pieces(closed: Any, inputs: Sequence[Array], options: Mapping[str, Any]) -> Function:
+    """Compiles a function for inputs like these.
+
+    Args:
+        closed: The function's jaxpr.
+        inputs: What it will be given. Where they are spread over several devices the function
+            stays in one piece, for only XLA knows how what lies between pieces would be spread.
+        options: Compiler options.
+
+    Returns:
+        A function from inputs to outputs.
+    """
+    devices = {device for array in inputs for device in getattr(array, "devices", set)()}
+    if len(devices) > 1 or closed.effects:
+        whole = jax.jit(core.jaxpr_as_fun(closed), compiler_options=dict(options))
+        return lambda given: whole(*given)
+    device = next(iter(devices), jax.devices()[0])
+    return _Chain(closed, _Compiler(jax.sharding.SingleDeviceSharding(device), options))
+
+
+class _Chain:
+    """Compiled pieces that are run one after the other."""
+
+    def __init__(self, closed: Any, compiler: _Compiler) -> None:
+        self._consts = dict(zip(closed.jaxpr.constvars, closed.consts, strict=True))
+        self._inputs, self._outputs = closed.jaxpr.invars, closed.jaxpr.outvars
+        self._pieces = compiler.compile(_bordered(closed.jaxpr))
+
+    def __call__(self, inputs: Sequence[Array]) -> list[Array]:
+        values = self._consts | dict(zip(self._inputs, inputs, strict=True))
+        for piece in self._pieces:
+            results = piece.run(*(values[variable] for variable in piece.reads))
+            values.update(zip(piece.writes, results, strict=True))
+            for variable in piece.drops:
+                del values[variable]
+        return [_value_of(atom, values) for atom in self._outputs]
+
+
+class _Fork:
+    """A branch: the function that is chosen runs in pieces of its own.
+
+    Args:
+        equation: The operation; the number of the function comes first among its operands.
+        border: The piece that it is.
+        functions: One for each number.
+    """
+
+    def __init__(self, equation: Any, border: _Border, functions: Sequence[Function]) -> None:
+        self._equation, self._border, self._functions = equation, border, functions
+
+    def __call__(self, *arrays: Array) -> list[Array]:
+        values = dict(zip(self._border.reads, arrays, strict=True))
+        number, *operands = (_value_of(atom, values) for atom in self._equation.invars)
+        results = self._functions[int(number)](operands)
+        made = dict(zip(self._equation.outvars, results, strict=True))
+        return [made[variable] for variable in self._border.writes]
+
+
+def _value_of(atom: Any, values: Mapping[Any, Array]) -> Array:
+    return values[atom] if is_variable(atom) else np.asarray(atom.val, atom.aval.dtype)
+
+
+class _Border(NamedTuple):
+    """A piece before it is compiled: its operations, and what crosses its border."""
+
+    equations: Sequence[Any]
+    reads: tuple[Any, ...]
+    writes: tuple[Any, ...]
+    drops: tuple[Any, ...]
+
+
+def cut(equations: Sequence[Any]) -> Iterator[list[Any]]:
+    """Groups consecutive operations of one name scope; a branch is a piece of its own.
+
+    Example:
+
+    >>> import jax.numpy as jnp
+    >>> def function(x):
+    ...     for number in range(2):
+    ...         with jax.named_scope(f"piece{number}"):
+    ...             x = jnp.exp(x) + 1.0
+    ...     return x
+    >>> [len(group) for group in cut(jax.make_jaxpr(function)(1.0).jaxpr.eqns)]
+    [2, 2]
+    """
+    scope: str | None = None
+    group: list[Any] = []
+    for equation in equations:
+        here = scopes(equation)
+        forks = equation.primitive.name == BRANCH
+        if group and (forks or here != scope):
+            yield group
+            group = []
+        scope = None if forks else here
+        group.append(equation)
+    if group:
+        yield group
+
+
+def _bordered(jaxpr: Any) -> list[_Border]:
+    """The pieces of a jaxpr. What is needed of one is known from the end only."""
+    needed = set(filter(is_variable, jaxpr.outvars))
+    found = []
+    for group in reversed(list(cut(_alive(jaxpr)))):
+        made = {variable for equation in group for variable in equation.outvars}
+        used = dict.fromkeys(v for equation in group for v in equation.invars if is_variable(v))
+        reads = tuple(variable for variable in used if variable not in made)
+        writes = tuple(v for equation in group for v in equation.outvars if v in needed)
+        drops = tuple(variable for variable in reads if variable not in needed)
+        found.append(_Border(group, reads, writes, drops))
+        needed = (needed - made) | set(reads)
+    return found[::-1]
+
+
+def _alive(jaxpr: Any) -> list[Any]:
+    """The operations of a jaxpr that its results depend on."""
+    needed = set(filter(is_variable, jaxpr.outvars))
+    kept = []
+    for equation in reversed(jaxpr.eqns):
+        if not needed.isdisjoint(equation.outvars):
+            kept.append(equation)
+            needed.update(filter(is_variable, equation.invars))
+    return kept[::-1]
+
+
+class _Compiler:
+    """Compiles pieces for one device, those that are alike once.
+
+    Args:
+        sharding: Where their inputs are.
+        options: Compiler options.
+    """
+
+    def __init__(self, sharding: Any, options: Mapping[str, Any]) -> None:
+        self._sharding, self._options = sharding, dict(options)
+        self._texts: dict[int, Hashable] = {}
+        self._known: dict[Hashable, Callable[..., Sequence[Array]]] = {}
+
+    def compile(self, borders: Sequence[_Border]) -> list[Piece]:
+        """Compiles as many pieces at a time as there are processors."""
+        forks = {n: fork for n, border in enumerate(borders) if (fork := self._fork(border))}
+        keys = {n: self._identity(b) for n, b in enumerate(borders) if n not in forks}
+        fresh = {key: borders[n] for n, key in keys.items() if key not in self._known}
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
+            waiting = {
+                key: threads.submit(self._lowered(border).compile, self._options_for(border))
+                for key, border in fresh.items()
+            }
+            self._known |= {key: future.result() for key, future in waiting.items()}
+        runs = forks | {n: self._known[key] for n, key in keys.items()}
+        return [
+            Piece(runs[n], border.reads, border.writes, border.drops)
+            for n, border in enumerate(borders)
+        ]
+
+    def _fork(self, border: _Border) -> _Fork | None:
+        equation = border.equations[0]
+        if equation.primitive.name != BRANCH:
+            return None
+        functions = [_Chain(branch, self) for branch in equation.params["branches"]]
+        return _Fork(equation, border, functions)
+
+    def _options_for(self, border: _Border) -> dict[str, Any]:
+        """What measures is run for every array, and compiled for few sizes: that may take long.
+
+        So may the choice of an algorithm for a convolution: without it, it may take a hundred times
+        as long to run.
+        """
+        measures = scopes(border.equations[0]).endswith(MEASURE_SCOPE)
+        convolves = any(e.primitive.name == "conv_general_dilated" for e in border.equations)
+        return {} if measures or convolves else self._options
+
+    def _lowered(self, border: _Border) -> Any:
+        def run(*arrays: Array) -> list[Array]:
+            values = dict(zip(border.reads, arrays, strict=True))
+            for equation in border.equations:
+                operands = [_value_of(atom, values) for atom in equation.invars]
+                values.update(zip(equation.outvars, bind(equation, operands), strict=True))
+            return [values[variable] for variable in border.writes]
+
+        shapes = [
+            jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype, sharding=self._sharding)
+            for v in border.reads
+        ]
+        return jax.jit(run).lower(*shapes)
+
+    def _identity(self, border: _Border) -> Hashable:
+        """What is equal for two pieces exactly if one program can stand for both."""
+        numbers: dict[Any, int] = {}
+
+        def named(atom: Any) -> Hashable:
+            name = numbers.setdefault(atom, len(numbers)) if is_variable(atom) else repr(atom.val)
+            return name, str(atom.aval)
+
+        reads = tuple(map(named, border.reads))
+        equations = tuple(
+            (
+                equation.primitive.name,
+                tuple((name, self._text(value)) for name, value in equation.params.items()),
+                tuple(map(named, equation.invars)),
+                tuple(map(named, equation.outvars)),
+            )
+            for equation in border.equations
+        )
+        return reads, equations, tuple(map(named, border.writes))
+
+    def _text(self, parameter: Any) -> Hashable:
+        """A parameter as something to compare: its text, and which arrays it has closed over."""
+        if isinstance(parameter, (str, int, float, bool, type(None))):
+            return parameter
+        # A function that was compiled on its own is the same object wherever it is called.
+        if id(parameter) not in self._texts:
+            consts = tuple(map(id, closed_over(parameter)))
+            self._texts[id(parameter)] = (repr(parameter), consts)
+        return self._texts[id(parameter)]
