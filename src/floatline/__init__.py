@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from floatline.precision.enabling import enable as enable
     from floatline.precision.inspecting import inspect as inspect
     from floatline.precision.plan import Plan as Plan
+    from floatline.report.files import load as load
     from floatline.scaling.calibrated import CalibratedScale as CalibratedScale
     from floatline.scaling.monitor import ScaleMonitor as ScaleMonitor
     from floatline.scaling.optimizer import LossScaleOptimizer as LossScaleOptimizer
@@ -36,6 +37,7 @@ __all__ = [
     "diagnose",
     "enable",
     "inspect",
+    "load",
     "trace",
     "training_step",
 ]
@@ -53,6 +55,7 @@ _HOMES = MappingProxyType(
         "diagnose": "floatline.pipeline",
         "enable": "floatline.precision.enabling",
         "inspect": "floatline.precision.inspecting",
+        "load": "floatline.report.files",
         "trace": "floatline.pipeline",
     }
 )

@@ -12,6 +12,7 @@ from typing import Any
 from floatline.backends.interface import Backend
 from floatline.capture.capture import Budget, Capture
 from floatline.capture.script import capture_script
+from floatline.capture.texts import source_texts
 from floatline.errors import BackendError, InputError
 from floatline.findings.judge import judge, needs_reference
 from floatline.progress import Progress, silent
@@ -198,6 +199,7 @@ def examine(
         environment=environment(backend),
         notes=tuple(dict.fromkeys([*capture.notes, *(n for t in traces for n in t.notes)])),
         script=script,
+        sources=source_texts(capture.configuration, traces, judgement.findings),
     )
     if trials is None:
         return diagnosis

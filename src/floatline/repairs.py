@@ -58,6 +58,9 @@ class Trial:
         loss: Median loss at the end; None when it was never finite.
         float32_loss: The same of the training in float32.
         seconds: How long it took, compilation included.
+        losses: The loss of each step.
+        float32_losses: The same in float32, where the trial has a reference of its own; empty
+            where it is that of the diagnosis.
     """
 
     remedies: tuple[str, ...]
@@ -69,6 +72,8 @@ class Trial:
     loss: float | None = None
     float32_loss: float | None = None
     seconds: float = 0.0
+    losses: tuple[float | None, ...] = ()
+    float32_losses: tuple[float | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

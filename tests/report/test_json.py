@@ -12,9 +12,10 @@ import pytest
 from floatline import records
 from floatline.report import json as report_json
 from floatline.report import sites
+from floatline.report.portable import MAX_SITES, smaller
 from tests.report import samples
 
-SCHEMA_FILE = Path(report_json.__file__).with_name("schema") / "diagnosis-1.json"
+SCHEMA_FILE = Path(report_json.__file__).with_name("schema") / "diagnosis-2.json"
 DOCUMENT = Path(__file__).parents[2] / "docs" / "json.md"
 EVERY_SAMPLE = [
     samples.precision(),
@@ -56,7 +57,7 @@ def test_the_schema_is_itself_valid() -> None:
     ("path", "value"),
     [
         (("verdict",), "ill"),
-        (("schema_version",), 2),
+        (("schema_version",), 1),
         (("findings", 0, "rule"), "X1"),
         (("history", "steps", 0, "loss"), "nan"),
         (("unheard_of",), 1),
@@ -106,27 +107,19 @@ def test_every_finding_field_of_the_contract_is_there() -> None:
     assert found["propagation"] == 37
 
 
-def test_a_quiet_site_is_not_listed_and_an_origin_is_marked() -> None:
+def test_every_site_of_a_small_trace_is_listed_and_an_origin_is_marked() -> None:
     (trace,) = report_json.to_json(samples.precision())["traces"]
     assert [(site["index"], site["origin"]) for site in trace["sites"]] == [
+        (0, False),
         (1, True),
         (2, False),
         (3, False),
+        (4, False),
     ]
     assert trace["operations_measured"] == 5
     assert trace["sites_left_out"] == 0
-    assert trace["sites"][0]["statistics"]["exponents"] == {"15": 1000, "16": 24}
-
-
-def test_when_room_is_short_origins_stay() -> None:
-    passing = records.Statistics(count=4, inf=1, saturated=1)
-    beginning = records.Statistics(count=4, inf=1, saturated=1, local_saturated=1)
-    rows = tuple(
-        samples.value(index, beginning if index in (7, 9) else passing) for index in range(10)
-    )
-    chosen, left_out = sites.chosen_sites(records.Trace(0, "first", rows), limit=3)
-    assert [site.index for site in chosen] == [0, 7, 9]
-    assert left_out == 7
+    assert trace["summaries"] == []
+    assert trace["sites"][1]["statistics"]["exponents"] == {"15": 1000, "16": 24}
 
 
 def test_a_large_trace_stays_below_a_megabyte() -> None:
@@ -138,6 +131,18 @@ def test_a_large_trace_stays_below_a_megabyte() -> None:
     evidence = dataclasses.replace(samples.precision().evidence, traces=(trace,))
     text = report_json.dumps(dataclasses.replace(samples.precision(), evidence=evidence))
     assert len(text) < 1_000_000
+    (found,) = json.loads(text)["traces"]
+    assert (len(found["sites"]), found["sites_left_out"]) == (MAX_SITES, 15_000 - MAX_SITES)
+    assert found["operations_measured"] == 15_000
+
+
+def test_a_smaller_trace_is_valid_and_holds_no_undocumented_key() -> None:
+    trace = smaller(samples.traced(), limit=2)
+    evidence = dataclasses.replace(samples.precision().evidence, traces=(trace,))
+    diagnosis = dataclasses.replace(samples.precision(), evidence=evidence)
+    document = json.loads(report_json.dumps(diagnosis))
+    assert document["traces"][0]["summaries"]
+    jsonschema.Draft202012Validator(closed(schema())).validate(document)
 
 
 @pytest.mark.parametrize("values", [records.Verdict, records.Moment, records.Role])

@@ -12,18 +12,18 @@ from pathlib import Path
 import click
 
 from floatline.capture.capture import Budget
+from floatline.cli import forms
 from floatline.cli.environment import quieten_tensorflow
 from floatline.cli.exit_codes import BY_VERDICT, HELP
 from floatline.cli.failures import debug_option
 from floatline.cli.output import checked_target, stdout_on_stderr, write_atomically
 from floatline.records import Diagnosis
 from floatline.repairs import TrialBudget
-from floatline.report import json, progress, terminal
+from floatline.report import progress, terminal
 
 _PRECISIONS = ("mixed_float16", "mixed_bfloat16", "float16", "bfloat16", "float32")
 _DEFAULT = Budget()
 _TRIALS = TrialBudget()
-_STDOUT = "-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Request:
     arguments: tuple[str, ...]
     precision: str | None
     budget: Budget
-    json: str | None
+    forms: forms.Forms
     repair: str | None
     trials: TrialBudget | None
     quiet: bool
@@ -45,8 +45,8 @@ class Request:
 
         Example:
 
-        >>> budget = Budget(steps=20)
-        >>> asked = Request("my train.py", ("-v",), None, budget, "-", "p.json", None, True, True)
+        >>> limits = (Budget(steps=20), forms.Forms(to_stdout=True))
+        >>> asked = Request("my train.py", ("-v",), None, *limits, "p.json", None, True, True)
         >>> asked.command()
         "floatline diagnose --steps 20 --repair p.json 'my train.py' -v"
         """
@@ -86,12 +86,7 @@ class Request:
     show_default=True,
     help="Watch training for at most this long; the limit reached first counts.",
 )
-@click.option(
-    "--json",
-    "json_file",
-    metavar="FILE",
-    help="Also write the diagnosis to FILE; with - only that, to standard output.",
-)
+@forms.form_options
 @click.option(
     "--repair",
     "plan_file",
@@ -120,6 +115,8 @@ def diagnose(
     steps: int,
     seconds: float,
     json_file: str | None,
+    html_file: str | None,
+    tensorboard_folder: str | None,
     plan_file: str | None,
     trial_seconds: float,
     no_trials: bool,
@@ -136,8 +133,9 @@ def diagnose(
     if plan_file is not None:
         count = 0 if no_trials else _TRIALS.trials
         trials = TrialBudget(trials=count, seconds=trial_seconds)
+    written = forms.checked(json_file, html_file, tensorboard_folder)
     request = Request(
-        script, arguments, precision, budget, json_file, plan_file, trials, quiet, not no_color
+        script, arguments, precision, budget, written, plan_file, trials, quiet, not no_color
     )
     diagnosis = _answer(request)
     ctx.exit(BY_VERDICT[diagnosis.verdict])
@@ -146,19 +144,12 @@ def diagnose(
 def _answer(request: Request) -> Diagnosis:
     """Diagnoses and reports; the working folder is noted first, for the script may change it."""
     base = Path.cwd()
-    to_stdout = request.json == _STDOUT
-    target = None if request.json is None or to_stdout else checked_target(request.json)
-    plan_target = None if request.repair is None else checked_target(request.repair)
-    diagnosis = _diagnosis(request, divert=to_stdout)
+    plan_target = None if request.repair is None else checked_target(request.repair, "--repair")
+    diagnosis = _diagnosis(request, divert=request.forms.to_stdout)
     if plan_target is not None and diagnosis.repair is not None and diagnosis.repair.plan:
         write_atomically(plan_target, diagnosis.repair.plan.to_json())
-    if request.json is not None:
-        text = json.dumps(diagnosis, base)
-        if target is None:
-            click.echo(text, nl=False)
-        else:
-            write_atomically(target, text)
-    if not to_stdout:
+    forms.write(diagnosis, request.forms, base)
+    if not request.forms.to_stdout:
         _show(diagnosis, request, base)
     return diagnosis
 

@@ -10,6 +10,7 @@ from floatline.cli.diagnose import diagnose
 from floatline.cli.exit_codes import HELP
 from floatline.cli.failures import Commands
 from floatline.cli.inspect import inspect
+from floatline.cli.report import report
 from floatline.cli.rules import explain, rules
 from floatline.cli.run import run
 
@@ -35,6 +36,7 @@ def cli() -> None:
 cli.add_command(diagnose)
 cli.add_command(explain)
 cli.add_command(inspect)
+cli.add_command(report)
 cli.add_command(rules)
 cli.add_command(run)
 

@@ -9,13 +9,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from floatline.errors import InputError
+from floatline.report.files import write as write_atomically
+
+__all__ = ["checked_target", "stdout_on_stderr", "write_atomically"]
 
 
-def checked_target(name: str) -> Path:
-    """The file that `--json` names, found writable before anything has run.
+def checked_target(name: str, option: str = "--json") -> Path:
+    """The file that an option names, found writable before anything has run.
 
     Args:
         name: As given on the command line, relative to the present working folder.
+        option: The option, for the complaint.
 
     Raises:
         InputError: The folder is missing, or the file cannot be written.
@@ -23,33 +27,17 @@ def checked_target(name: str) -> Path:
     path = Path(os.path.realpath(name))
     folder = path.parent
     if path.is_dir():
-        raise InputError(f"--json {name}: this is a folder.", "Name a file inside it.")
+        raise InputError(f"{option} {name}: this is a folder.", "Name a file inside it.")
     if not folder.is_dir():
         raise InputError(
-            f"--json {name}: the folder {folder} does not exist.",
+            f"{option} {name}: the folder {folder} does not exist.",
             "Create it first, or name a file in an existing folder.",
         )
     if not os.access(path if path.exists() else folder, os.W_OK):
         raise InputError(
-            f"--json {name}: no permission to write it.", "Name a file that you may write."
+            f"{option} {name}: no permission to write it.", "Name a file that you may write."
         )
     return path
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Writes a whole file or leaves what was there, whatever happens meanwhile.
-
-    A device such as /dev/null is written to, not replaced.
-    """
-    if path.exists() and not path.is_file():
-        path.write_text(text, encoding="utf-8")
-        return
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
-    try:
-        unfinished.write_text(text, encoding="utf-8")
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -78,3 +66,21 @@ def _descriptor_on_stderr() -> Iterator[None]:
         stdout.flush()
         os.dup2(kept, descriptor)
         os.close(kept)
+
+
+def checked_folder(name: str, option: str) -> Path:
+    """The folder that an option names; it is made when it is needed.
+
+    Raises:
+        InputError: There is a file of that name, or no permission.
+    """
+    path = Path(os.path.realpath(name))
+    existing = next(folder for folder in (path, *path.parents) if folder.exists())
+    if not existing.is_dir():
+        raise InputError(f"{option} {name}: {existing} is a file.", "Name a folder.")
+    if not os.access(existing, os.W_OK):
+        raise InputError(
+            f"{option} {name}: no permission to write in {existing}.",
+            "Name a folder that you may write to.",
+        )
+    return path

@@ -147,6 +147,12 @@ class Inspection:
         """`to_dict` as JSON text with a newline at its end."""
         return json.dumps(self.to_dict(), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
 
+    def _repr_html_(self) -> str:
+        """The headline and a table of the layers, for a notebook."""
+        from floatline.report.html.cards import inspection_card
+
+        return inspection_card(self)
+
     def to_dataframe(self) -> pandas.DataFrame:
         """A pandas DataFrame with a row per layer.
 

@@ -10,15 +10,19 @@ from rich.text import Text
 from floatline.precision.inspection import Inspection, LayerInspection, PolicyBytes
 from floatline.report import layout, numbers
 
-_LAYER_HEADER = ("layer", "kept in", "computes in", "is given", "returns", "parameters", "casts")
+LAYER_HEADER = ("layer", "kept in", "computes in", "is given", "returns", "parameters", "casts")
+"""What is told of each layer."""
+
 _BYTES_HEADER = ("policy", "weights kept", "cast per step", "layer outputs")
 
 
 def render(inspection: Inspection) -> Group:
     """Everything a person is told about a model, the truth about its weights first."""
-    parts: list[RenderableType] = [_headline(inspection)]
-    rows = [_layer_row(layer) for layer in inspection.layers]
-    parts.append(layout.section("Layers", [layout.columns(_LAYER_HEADER, rows)]))
+    first, *others = headline(inspection)
+    top = Group(Text(first, style="bold"), *(Text(line) for line in others))
+    parts: list[RenderableType] = [top]
+    rows = [layer_row(layer) for layer in inspection.layers]
+    parts.append(layout.section("Layers", [layout.columns(LAYER_HEADER, rows)]))
     parts.append(_bytes(inspection))
     parts += _stays_float32(inspection.layers)
     parts += _misfits(inspection.layers)
@@ -40,16 +44,17 @@ def in_bytes(count: int) -> str:
     return f"{count / 1024**power:.1f} {('KiB', 'MiB', 'GiB')[power - 1]}"
 
 
-def _headline(inspection: Inspection) -> Group:
+def headline(inspection: Inspection) -> tuple[str, ...]:
+    """The model, the truth about its weights, and its optimizer, a line each."""
     kept = sorted({layer.variable_dtype for layer in inspection.layers if layer.variable_dtype})
     weights = f"Its weights are kept in {' and '.join(kept)}" if kept else "It has no weights"
     copies = inspection.copy_bytes
     cast = f"; each step casts copies of them, {in_bytes(copies)} in all" if copies else ""
     scaling = inspection.loss_scaling or "none"
-    return Group(
-        Text(f"Model {inspection.model!r}", style="bold"),
-        Text(f"{weights}{cast}. One forward pass makes {_counted(inspection.casts)}."),
-        Text(f"Optimizer: {inspection.optimizer or 'not compiled'}. Loss scaling: {scaling}."),
+    return (
+        f"Model {inspection.model!r}",
+        f"{weights}{cast}. One forward pass makes {_counted(inspection.casts)}.",
+        f"Optimizer: {inspection.optimizer or 'not compiled'}. Loss scaling: {scaling}.",
     )
 
 
@@ -57,7 +62,8 @@ def _counted(casts: int) -> str:
     return numbers.counted(casts, "cast") if casts else "no casts"
 
 
-def _layer_row(layer: LayerInspection) -> tuple[str, ...]:
+def layer_row(layer: LayerInspection) -> tuple[str, ...]:
+    """The cells under `LAYER_HEADER`."""
     casts = layer.input_casts + layer.weight_casts
     return (
         layer.path,

@@ -1,4 +1,4 @@
-"""The diagnosis as JSON: the contract that docs/json.md describes, version 1."""
+"""The diagnosis as JSON: the contract that docs/json.md describes, version 2."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ from floatline.records import (
     History,
     LayerRecord,
     Reference,
-    SourceLine,
+    SourceText,
     StepRecord,
 )
 from floatline.report.places import shown
+from floatline.report.portable import portable
 from floatline.report.repair import repair_row
-from floatline.report.sites import trace_rows
+from floatline.report.sites import position, trace_rows
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Grows when a key goes or changes its meaning; new keys may come without."""
 
 
@@ -39,6 +40,7 @@ def to_json(diagnosis: Diagnosis, base: Path | None = None) -> dict[str, Any]:
         base: Files below this folder are named relative to it; the working folder if None.
     """
     base = base or Path.cwd()
+    diagnosis = portable(diagnosis, base)
     evidence = diagnosis.evidence
     document = {
         "schema_version": SCHEMA_VERSION,
@@ -56,6 +58,7 @@ def to_json(diagnosis: Diagnosis, base: Path | None = None) -> dict[str, Any]:
         "reference": _reference(evidence.reference),
         "traces": [trace_rows(trace, base) for trace in evidence.traces],
         "repair": repair_row(diagnosis.repair),
+        "sources": [_source(source) for source in diagnosis.sources],
     }
     strict: dict[str, Any] = strictly(document)
     return strict
@@ -63,8 +66,29 @@ def to_json(diagnosis: Diagnosis, base: Path | None = None) -> dict[str, Any]:
 
 def dumps(diagnosis: Diagnosis, base: Path | None = None) -> str:
     """The diagnosis as JSON text with a newline at its end."""
-    text = json.dumps(to_json(diagnosis, base), indent=1, allow_nan=False, ensure_ascii=False)
-    return f"{text}\n"
+    return f"{_written(to_json(diagnosis, base), 0)}\n"
+
+
+_OPEN_LEVELS = 3
+"""Depth from which a value is written on one line: a site or a step takes one, not forty."""
+
+
+def _written(value: Any, level: int) -> str:
+    """JSON text, one line per entry on the outer levels."""
+    inside = "\n" + " " * (level + 1)
+    outside = "\n" + " " * level
+    if isinstance(value, dict) and value and level < _OPEN_LEVELS:
+        entries = [f"{_line(key)}: {_written(item, level + 1)}" for key, item in value.items()]
+        return f"{{{inside}{f',{inside}'.join(entries)}{outside}}}"
+    if isinstance(value, list) and any(isinstance(item, dict | list) for item in value):
+        entries = [_written(item, level + 1) for item in value]
+        if level <= _OPEN_LEVELS:
+            return f"[{inside}{f',{inside}'.join(entries)}{outside}]"
+    return _line(value)
+
+
+def _line(value: Any) -> str:
+    return json.dumps(value, allow_nan=False, ensure_ascii=False)
 
 
 def strictly(value: Any) -> Any:
@@ -96,13 +120,6 @@ def _finite(value: float) -> float | str:
     return "Infinity" if value > 0 else "-Infinity"
 
 
-def _position(source: SourceLine | None, base: Path, prefix: str = "") -> dict[str, Any]:
-    return {
-        f"{prefix}file": None if source is None else shown(source.file, base),
-        f"{prefix}line": None if source is None else source.line,
-    }
-
-
 def _finding(finding: Finding, base: Path) -> dict[str, Any]:
     place = finding.place
     return {
@@ -115,13 +132,17 @@ def _finding(finding: Finding, base: Path) -> dict[str, Any]:
         "layer_class": place.layer_class if place else None,
         "operation": place.operation if place else None,
         "operation_name": place.name if place else None,
-        **_position(place.source if place else None, base),
-        **_position(place.library if place else None, base, "library_"),
+        **position(place.source if place else None, base),
+        **position(place.library if place else None, base, "library_"),
         "summary": finding.summary,
         "evidence": finding.evidence,
         "remedies": finding.remedies,
         "propagation": finding.propagation,
     }
+
+
+def _source(source: SourceText) -> dict[str, Any]:
+    return {"file": source.file, "lines": source.lines}
 
 
 def _check(check: Check) -> dict[str, Any]:
@@ -159,7 +180,7 @@ def _configuration(configuration: Configuration, base: Path) -> dict[str, Any]:
         "loss_scaling": configuration.loss_scaling,
         "initial_scale": configuration.initial_scale,
         "entry": configuration.entry,
-        **_position(configuration.source, base),
+        **position(configuration.source, base),
         "epochs": configuration.epochs,
         "compiled": configuration.compiled,
         "layers": [_layer(layer, base) for layer in configuration.layers],
@@ -172,7 +193,7 @@ def _layer(layer: LayerRecord, base: Path) -> dict[str, Any]:
         "layer_class": layer.layer_class,
         "compute_dtype": layer.compute_dtype,
         "variable_dtype": layer.variable_dtype,
-        **_position(layer.source, base),
+        **position(layer.source, base),
     }
 
 

@@ -68,6 +68,17 @@ def power(value: float) -> str:
     return f"{plain(value)} ({sign}2^{int(exponent) if exact else f'{exponent:.1f}'})"
 
 
+def exponent(value: float | None) -> float | None:
+    """The power of two of a magnitude; None for what has none.
+
+    Example:
+
+    >>> exponent(8.0), exponent(0.0), exponent(float("nan")), exponent(None)
+    (3.0, None, None, None)
+    """
+    return math.log2(value) if value is not None and 0 < value < math.inf else None
+
+
 def evidence(name: str, value: Number) -> str:
     """A number of a finding's evidence; its name tells the unit.
 

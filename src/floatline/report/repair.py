@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import RenderableType
 from rich.text import Text
 
+from floatline.precision.plan import Plan
 from floatline.repairs import Repair, Trial
 from floatline.report import layout, numbers
 
@@ -36,13 +37,23 @@ def repair_row(repair: Repair | None) -> dict[str, Any] | None:
         "explanation": repair.explanation,
         "minimal": repair.minimal,
         "lasting": repair.lasting,
-        "plan": None if repair.plan is None else json.loads(repair.plan.to_json()),
+        "plan": None if repair.plan is None else _plan(repair.plan),
         "remedies": [
-            {"name": r.name, "summary": r.summary, "cost": r.cost, "rule": r.rule}
-            for r in repair.remedies
+            {
+                "name": remedy.name,
+                "summary": remedy.summary,
+                "cost": remedy.cost,
+                "rule": remedy.rule,
+                "plan": _plan(remedy.plan),
+            }
+            for remedy in repair.remedies
         ],
         "trials": [_trial(trial) for trial in repair.trials],
     }
+
+
+def _plan(plan: Plan) -> Any:
+    return json.loads(plan.to_json())
 
 
 def _trial(trial: Trial) -> dict[str, Any]:
@@ -55,6 +66,9 @@ def _trial(trial: Trial) -> dict[str, Any]:
         "loss": trial.loss,
         "float32_loss": trial.float32_loss,
         "seconds": trial.seconds,
+        "plan": _plan(trial.plan),
+        "losses": trial.losses,
+        "float32_losses": trial.float32_losses,
     }
 
 

@@ -1,47 +1,36 @@
-"""A trace as rows for JSON: every gradient, and the sites that have something to tell."""
+"""A trace as rows for JSON: every gradient, its sites, and what they come to in groups."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from floatline.records import GradientSite, Site, Statistics, Trace
+from floatline.records import GradientSite, NotTraced, Site, SourceLine, Statistics, Summary, Trace
 from floatline.report.places import shown
-
-MAX_SITES = 400
-"""Sites listed per trace. One takes about 600 bytes; a deep transformer has 15,000 of them."""
 
 TELLING_ERROR = 2.0**-7
 """Local error from which a site is listed: 16 roundings of float16, two of bfloat16."""
 
 
 def trace_rows(trace: Trace, base: Path) -> dict[str, Any]:
-    """The trace with the sites worth reading, and how many of those had no room."""
-    chosen, left_out = chosen_sites(trace)
+    """The trace as it is; `portable` bounds how many sites it has."""
     return {
         "step": trace.step,
         "moment": trace.moment,
         "loss_scale": trace.loss_scale,
         "agrees": trace.agrees,
         "disagreement": trace.disagreement,
-        "operations_measured": len(trace.sites),
+        "operations_measured": len(trace.sites) + trace.left_out,
         "operations_moved": trace.moved,
         "operations_not_traced": sum(entry.count for entry in trace.not_traced),
+        "not_traced": [_not_traced(entry) for entry in trace.not_traced],
+        "notes": trace.notes,
+        "losses": trace.losses,
         "gradients": [_gradient(gradient, trace) for gradient in trace.gradients],
-        "sites": [_site(site, base) for site in chosen],
-        "sites_left_out": left_out,
+        "sites": [_site(site, base) for site in trace.sites],
+        "sites_left_out": trace.left_out,
+        "summaries": [_summary(summary, base) for summary in trace.summaries],
     }
-
-
-def chosen_sites(trace: Trace, limit: int = MAX_SITES) -> tuple[tuple[Site, ...], int]:
-    """The sites to list, in execution order, and how many were left out for want of room.
-
-    Where a fault begins comes before where it only passes through.
-    """
-    telling = [site for site in trace.sites if is_telling(site.statistics)]
-    ranked = sorted(telling, key=lambda site: (not is_origin(site.statistics), site.index))
-    chosen = sorted(ranked[:limit], key=lambda site: site.index)
-    return tuple(chosen), len(telling) - len(chosen)
 
 
 def is_origin(statistics: Statistics) -> bool:
@@ -84,18 +73,42 @@ def _gradient(gradient: GradientSite, trace: Trace) -> dict[str, Any]:
     }
 
 
+def _not_traced(entry: NotTraced) -> dict[str, Any]:
+    return {"operation": entry.operation, "count": entry.count, "reason": entry.reason}
+
+
+def _summary(summary: Summary, base: Path) -> dict[str, Any]:
+    return {
+        "layer": summary.layer,
+        "layer_class": summary.layer_class,
+        "phase": summary.phase,
+        "role": summary.role,
+        "dtype": summary.dtype,
+        **position(summary.source, base),
+        "sites": summary.sites,
+        "statistics": _statistics(summary.statistics),
+    }
+
+
+def position(source: SourceLine | None, base: Path, prefix: str = "") -> dict[str, Any]:
+    """A line as the keys `file` and `line`."""
+    return {
+        f"{prefix}file": None if source is None else shown(source.file, base),
+        f"{prefix}line": None if source is None else source.line,
+    }
+
+
 def _site(site: Site, base: Path) -> dict[str, Any]:
-    place, source, library = site.place, site.place.source, site.place.library
+    place = site.place
     return {
         "index": site.index,
         "layer": place.layer,
+        "layer_class": place.layer_class,
         "operation": place.operation,
         "operation_name": place.name,
         "phase": place.phase,
-        "file": None if source is None else shown(source.file, base),
-        "line": None if source is None else source.line,
-        "library_file": None if library is None else shown(library.file, base),
-        "library_line": None if library is None else library.line,
+        **position(place.source, base),
+        **position(place.library, base, "library_"),
         "role": site.role,
         "dtype": site.dtype,
         "shape": site.shape,

@@ -28,15 +28,20 @@ _AGREEMENT: dict[bool | None, str] = {
 def sections(diagnosis: Diagnosis, base: Path) -> Iterator[RenderableType]:
     """The training, the traced steps, and what could not be traced."""
     evidence = diagnosis.evidence
-    reference = evidence.reference.steps if evidence.reference else ()
-    rows = _setup(evidence.configuration, base) + _watched(evidence.history, reference)
-    yield layout.section("Training under watch", [layout.pairs(rows)])
+    yield layout.section("Training under watch", [layout.pairs(facts(diagnosis, base))])
     if evidence.traces:
-        steps = [row for trace in evidence.traces for row in _traced(trace)]
+        steps = [row for trace in evidence.traces for row in traced(trace)]
         yield layout.section("Traced steps", [layout.pairs(steps)])
-    missed = _not_traced(evidence.traces)
+    missed = not_traced(evidence.traces)
     if missed:
-        yield layout.section("Not traced", missed)
+        yield layout.section("Not traced", [layout.bullet(line) for line in missed])
+
+
+def facts(diagnosis: Diagnosis, base: Path) -> list[tuple[str, str]]:
+    """The training in names and values, as it is set up and as it went."""
+    evidence = diagnosis.evidence
+    reference = evidence.reference.steps if evidence.reference else ()
+    return _setup(evidence.configuration, base) + _watched(evidence.history, reference)
 
 
 def _setup(configuration: Configuration, base: Path) -> list[tuple[str, str]]:
@@ -69,9 +74,10 @@ def _watched(history: History, reference: Sequence[StepRecord]) -> list[tuple[st
     return rows
 
 
-def _traced(trace: Trace) -> Iterator[tuple[str, str]]:
+def traced(trace: Trace) -> Iterator[tuple[str, str]]:
+    """What was traced of one step, and whether the untraced step agrees."""
     scale = "" if trace.loss_scale is None else f", loss scale {numbers.power(trace.loss_scale)}"
-    measured = numbers.counted(len(trace.sites), "value")
+    measured = numbers.counted(len(trace.sites) + trace.left_out, "value")
     yield (
         f"step {trace.step} ({trace.moment})",
         f"{measured} measured{scale}; {_AGREEMENT[trace.agrees]}",
@@ -80,17 +86,14 @@ def _traced(trace: Trace) -> Iterator[tuple[str, str]]:
         yield ("", trace.disagreement)
 
 
-def _not_traced(traces: Sequence[Trace]) -> list[RenderableType]:
+def not_traced(traces: Sequence[Trace]) -> list[str]:
     """One line for each operation type and reason; every traced step would only repeat it."""
     counts: dict[tuple[str, str], int] = {}
     for trace in traces:
         for entry in trace.not_traced:
             key = (entry.operation, entry.reason)
             counts[key] = max(entry.count, counts.get(key, 0))
-    return [
-        layout.bullet(f"{count} x {operation}: {reason}")
-        for (operation, reason), count in counts.items()
-    ]
+    return [f"{count} x {operation}: {reason}" for (operation, reason), count in counts.items()]
 
 
 def _scales(steps: Sequence[StepRecord]) -> list[float]:

@@ -156,7 +156,13 @@ class _Arms:
             loss=final_loss(run.steps),
             float32_loss=final_loss(reference.steps[: len(run.steps)]),
             seconds=run.seconds,
+            losses=tuple(step.loss for step in run.steps),
+            float32_losses=() if reference is self._reference else _losses(reference),
         )
+
+
+def _losses(reference: Reference) -> tuple[float | None, ...]:
+    return tuple(step.loss for step in reference.steps)
 
 
 def with_evidence(plan: Plan, trials: Sequence[Trial], chosen: Names) -> Plan:

@@ -1,0 +1,1 @@
+"""The diagnosis as one page that opens anywhere: records in, text out."""
