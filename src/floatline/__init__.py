@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from floatline.scaling.scales import DynamicScale as DynamicScale
     from floatline.scaling.scales import FixedScale as FixedScale
     from floatline.scaling.scales import NoScale as NoScale
+    from floatline.watch.callback import Watch as Watch
+    from floatline.watch.diagnosing import diagnose_failure as diagnose_failure
 
 __all__ = [
     "Budget",
@@ -33,7 +35,9 @@ __all__ = [
     "NoScale",
     "Plan",
     "ScaleMonitor",
+    "Watch",
     "diagnose",
+    "diagnose_failure",
     "enable",
     "inspect",
     "trace",
@@ -50,7 +54,9 @@ _HOMES = MappingProxyType(
         "NoScale": "floatline.scaling.scales",
         "Plan": "floatline.precision.plan",
         "ScaleMonitor": "floatline.scaling.monitor",
+        "Watch": "floatline.watch.callback",
         "diagnose": "floatline.pipeline",
+        "diagnose_failure": "floatline.watch.diagnosing",
         "enable": "floatline.precision.enabling",
         "inspect": "floatline.precision.inspecting",
         "trace": "floatline.pipeline",

@@ -16,14 +16,14 @@ from floatline.records import Diagnosis
 from floatline.scaling import checks
 from floatline.watch import summary
 from floatline.watch.journal import journal
-from floatline.watch.keeping import Bounds, Source, check_directory, keep_failure
+from floatline.watch.keeping import Bounds, check_directory, keep_failure
 from floatline.watch.kernels import load_watch
 from floatline.watch.past import Origin
 from floatline.watch.records import Drift, Mode, Reading, Sample, Symptom
 from floatline.watch.session import Cadence, Listeners, Session
+from floatline.watch.settings import DIRECTORY, Source
 
 MODES: tuple[Mode, ...] = ("stop", "continue")
-DIRECTORY = "floatline-watch"
 
 
 class TrainingFailedError(FloatlineError):
@@ -107,6 +107,11 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]  # (Keras carries n
         self._armed = False
         self._undiagnosed: list[Path] = []
         self._last: Symptom | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether a training has failed under this watch."""
+        return self._last is not None
 
     # What Keras calls. -------------------------------------------------------------------------
 
@@ -295,7 +300,9 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]  # (Keras carries n
 
     def _announcement(self, found: Symptom) -> str:
         kept = f" Kept in {self.failures[-1]}." if self.failures else ""
-        return f"Training has failed ({found.kind}), seen at step {found.step}. {found.message}{kept}"
+        return (
+            f"Training has failed ({found.kind}), seen at step {found.step}. {found.message}{kept}"
+        )
 
     def _settle(self, model: Any) -> None:
         """Diagnoses what was kept, now that the model is free."""
@@ -330,9 +337,7 @@ def _built(model: Any) -> bool:
 def _verdict(diagnosis: Diagnosis, path: Path) -> str:
     failures = [finding for finding in diagnosis.findings if finding.severity == "failure"]
     first = f" {failures[0].rule} {failures[0].cause}: {failures[0].summary}." if failures else ""
-    return (
-        f"{diagnosis.explanation}{first} The whole diagnosis: floatline diagnose --from {path}"
-    )
+    return f"{diagnosis.explanation}{first} The whole diagnosis: floatline diagnose --from {path}"
 
 
 def _warn(message: str) -> None:

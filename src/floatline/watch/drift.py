@@ -81,5 +81,3 @@ def rising(points: Sequence[Point]) -> float:
     """
     pairs = list(combinations(points, 2))
     return sum(b > a for (_, a), (_, b) in pairs) / len(pairs)
-
-

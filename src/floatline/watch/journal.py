@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -78,7 +78,7 @@ class Table:
             writer.writerow(record)
 
 
-_KINDS = {".jsonl": JsonLines, ".csv": Table}
+_KINDS: dict[str, Callable[[Path], Journal]] = {".jsonl": JsonLines, ".csv": Table}
 
 
 def journal(path: str | Path | None) -> Journal:

@@ -19,17 +19,10 @@ from floatline.layers import computes_on_floats, walk
 from floatline.watch import arrays, folder
 from floatline.watch.past import Origin, groups
 from floatline.watch.records import Reading, Symptom
+from floatline.watch.settings import Source
 
 STATE, BATCHES, MODEL = "state.npz", "batches.npz", "model.json"
 MOST_READINGS = 100
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """What the model came from, as far as it is known."""
-
-    script: str | None = None
-    arguments: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

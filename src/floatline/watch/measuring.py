@@ -23,9 +23,13 @@ MARGIN = 2
 """Powers of two between the largest gradient and the end of float16 at the larger loss scale:
 gradients of activations may be larger than those of weights."""
 
-LARGEST_BOOST = 15
-"""float16's normal numbers end 14 powers of two below 1; a boost of 15 brings back what would be
-looked for at all."""
+BOOSTS = (4.0, 15.0)
+"""Powers of two by which the loss scale is raised. Less than 4 shows little; float16's normal
+numbers begin 14 below 1, so that nothing is looked for beyond 15."""
+
+
+UNKNOWN = -1.0
+"""A count that could not be made."""
 
 
 @dataclass
@@ -35,6 +39,13 @@ class Caught:
     variables: list[Any] = field(default_factory=list)
     gradients: list[Tensor] = field(default_factory=list)
     scaled: bool = False
+
+    def note(self, gradients: Sequence[Tensor], variables: Sequence[Any]) -> None:
+        """Adds the gradients of one call, each with its variable."""
+        for gradient, variable in zip(gradients, variables, strict=True):
+            if gradient is not None:
+                self.gradients.append(gradient)
+                self.variables.append(variable)
 
 
 class Measuring:
@@ -48,7 +59,6 @@ class Measuring:
     def __init__(self, model: Any, kernels: WatchKernels) -> None:
         self.variables: list[Any] = []
         self.layers: list[tuple[str, str]] = []
-        self.knows_flushed = False
         self._model = model
         self._kernels = kernels
         self._magnitudes = load_kernels().magnitudes
@@ -72,12 +82,12 @@ class Measuring:
         dense = [ops.convert_to_tensor(gradient) for gradient in plain.gradients]
         live = [ops.not_equal(gradient, 0) for gradient in dense]
         nonzero = ops.stack([_count(alive) for alive in live])
-        boost, flushed = ops.ones(()), ops.zeros_like(nonzero)
+        boost, flushed = ops.ones(()), ops.full_like(nonzero, UNKNOWN)
         if self._halves:
             boost = _boost(largest)
             boosted = _caught(train, boost)
-            self.knows_flushed = boosted.scaled
-            flushed = _flushed(dense, boosted.gradients)
+            if boosted.scaled:  # Otherwise nothing was raised: a loop that scales by itself.
+                flushed = _flushed(dense, boosted.gradients)
         outputs = self._forward(scope, batch)
         return {
             "largest": largest,
@@ -125,18 +135,24 @@ def _count(flags: Tensor) -> Tensor:
 
 
 def _boost(largest: Tensor) -> Tensor:
-    """The power of two by which a loss scale can grow and all gradients of weights still fit."""
+    """The power of two by which a loss scale can grow and all gradients of weights still fit.
+
+    Where they do not, the gradients that overflow are left out.
+    """
     top = ops.max(ops.where(ops.isfinite(largest), largest, HALF.max_finite))
     room = HALF.max_exponent - MARGIN - ops.ceil(ops.log2(ops.maximum(top, 1e-30)))
-    return ops.power(2.0, ops.clip(room, 0.0, float(LARGEST_BOOST)))
+    return ops.power(2.0, ops.clip(room, *BOOSTS))
 
 
 def _flushed(plain: Sequence[Tensor], boosted: Sequence[Tensor]) -> Tensor:
-    """Of each gradient: elements that are 0, and are not when the loss scale is larger."""
+    """Of each gradient: elements that are 0, and are not when the loss scale is larger.
+
+    UNKNOWN for a gradient that overflows at the larger scale: what is not finite spreads.
+    """
     counts = []
     for gradient, larger in zip(plain, map(ops.convert_to_tensor, boosted), strict=True):
-        seen = ops.logical_and(ops.isfinite(larger), ops.not_equal(larger, 0))
-        counts.append(_count(ops.logical_and(ops.equal(gradient, 0), seen)))
+        flushed = _count(ops.logical_and(ops.equal(gradient, 0), ops.not_equal(larger, 0)))
+        counts.append(ops.where(ops.all(ops.isfinite(larger)), flushed, UNKNOWN))
     return ops.stack(counts)
 
 
@@ -148,34 +164,33 @@ def _caught(train: Callable[[], Any], boost: Tensor | None) -> Caught:
         boost: What the scaled loss is multiplied by.
     """
     caught = Caught()
-    deep = False
 
     def apply(_original: Callable[..., Any]) -> Callable[..., Any]:
         def noted(optimizer: Any, grads: Any, trainable_variables: Any = None) -> None:
-            variables = trainable_variables or optimizer._trainable_variables  # noqa: SLF001 (what `apply` itself takes)
-            for gradient, variable in zip(list(grads), list(variables), strict=True):
-                if gradient is not None:
-                    caught.gradients.append(gradient)
-                    caught.variables.append(variable)
+            caught.note(grads, trainable_variables or optimizer._trainable_variables)  # noqa: SLF001 (what `apply` itself takes)
+
+        return noted
+
+    def stateless_apply(_original: Callable[..., Any]) -> Callable[..., Any]:
+        def noted(optimizer: Any, state: Any, grads: Any, weights: Any) -> tuple[Any, Any]:
+            caught.note(grads, optimizer._trainable_variables)  # noqa: SLF001 (as above)
+            return list(weights), list(state)
 
         return noted
 
     def scale_loss(original: Callable[..., Any]) -> Callable[..., Any]:
         def scaled(optimizer: Any, loss: Any, *args: Any, **kwargs: Any) -> Any:
-            nonlocal deep
-            if deep:
-                return original(optimizer, loss, *args, **kwargs)
-            caught.scaled = deep = True
-            try:
-                loss = original(optimizer, loss, *args, **kwargs)
-            finally:
-                deep = False
+            loss = original(optimizer, loss, *args, **kwargs)
+            if caught.scaled:  # An optimizer around an optimizer may ask that one, too.
+                return loss
+            caught.scaled = True
             return loss if boost is None else loss * ops.cast(boost, loss.dtype)
 
         return scaled
 
+    replacements = {"apply": apply, "stateless_apply": stateless_apply, "scale_loss": scale_loss}
     with contextlib.ExitStack() as stack:
-        for name, wrapper in (("apply", apply), ("scale_loss", scale_loss)):
+        for name, wrapper in replacements.items():
             for owner in definers(keras.optimizers.Optimizer, name):
                 stack.enter_context(replaced(owner, name, wrapper))
         train()

@@ -1,4 +1,4 @@
-"""What the watch sees, as frozen records of plain numbers: readings, samples, symptoms, warnings."""
+"""What the watch sees, as frozen records of plain numbers."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class VariableSample:
         largest: Largest magnitude of the gradient, without the loss scale.
         nonzero: Elements of the gradient that are not 0.
         flushed: Elements that are 0, but not at a larger loss scale; None where that cannot be
-            known.
+            known: in formats with float32's exponents, or where that scale overflows.
         update: Sum of the magnitudes of the step's update.
         weight: Sum of the magnitudes of the weights before it.
         lost: Elements that did not move although their gradient is not 0.

@@ -18,13 +18,13 @@ from floatline.capture.recording import Recording, build
 from floatline.errors import InputError
 from floatline.progress import Progress, silent
 from floatline.records import SourceLine
+
+# Keras makes a model with this optimizer only if the class is known by then.
+from floatline.scaling import optimizer as _registered  # noqa: F401
 from floatline.scaling.guard import guard, scales_loss
 from floatline.watch import arrays, folder
 from floatline.watch.keeping import BATCHES, MODEL, STATE, policies
 from floatline.watch.past import groups
-
-# Keras makes a model with this optimizer only if the class is known by then.
-from floatline.scaling import optimizer as _registered  # noqa: F401, I001
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,9 +139,7 @@ def capture(
         notes = _put(kept, model)
         for batch in kept.batches:
             recording.advance(batch)
-    described = configuration.of_model(
-        model, entry="fit", source=source, layer_source=layer_source
-    )
+    described = configuration.of_model(model, entry="fit", source=source, layer_source=layer_source)
     return recording.capture(described, (_told(kept), *notes))
 
 

@@ -61,7 +61,6 @@ class Sampler:
         largest, nonzero, flushed = (
             _numbers(measured[name]) for name in ("largest", "nonzero", "flushed")
         )
-        knows = self._measuring.knows_flushed
         applied = bool(update.any())
         return Sample(
             step,
@@ -73,7 +72,7 @@ class Sampler:
                     self._layers.get(id(variable), variable.path.rpartition("/")[0]),
                     float(largest[n]) / half.scale,
                     float(nonzero[n]),
-                    float(flushed[n]) if knows else None,
+                    float(flushed[n]) if flushed[n] >= 0 else None,
                     float(update[n]),
                     float(weight[n]),
                     float(lost[n]) if applied else 0.0,

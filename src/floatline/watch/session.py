@@ -166,8 +166,7 @@ class Session:
     def _fail(self, found: Symptom, training: Training) -> None:
         origin = self._ours("find the failing step", lambda: self._origin(found, training))
         if origin is not None and origin.culprit is not None:
-            message = f"{found.message} First not finite: {origin.culprit}."
-            found = replace(found, message=message)
+            found = replace(found, message=f"{found.message} {_blamed(origin)}")
         self._past.forget()
         self._listeners.fails(found, origin)
 
@@ -202,3 +201,6 @@ class Session:
         for warning in self._trends.after(sample):
             self._listeners.drifts(warning)
 
+
+def _blamed(origin: Origin) -> str:
+    return f"Step {origin.step} (from 0) is the first after which {origin.culprit} is not finite."

@@ -32,13 +32,16 @@ def of_sample(sample: Sample) -> dict[str, float]:
     """
     numbers: dict[str, float] = {}
     entries = sample.variables
-    if any(entry.flushed is not None for entry in entries):
-        lost = sum(entry.flushed or 0.0 for entry in entries)
-        numbers["flushed"] = _share(lost, lost + sum(entry.nonzero for entry in entries))
+    known = [(entry.flushed, entry.nonzero) for entry in entries if entry.flushed is not None]
+    if known:
+        lost = sum(flushed for flushed, _ in known)
+        numbers["flushed"] = _share(lost, lost + sum(nonzero for _, nonzero in known))
     if sample.applied:
         update, weight = sum(e.update for e in entries), sum(e.weight for e in entries)
         numbers["update_ratio"] = _share(update, weight)
-        numbers["lost_updates"] = _share(sum(e.lost for e in entries), sum(e.nonzero for e in entries))
+        numbers["lost_updates"] = _share(
+            sum(e.lost for e in entries), sum(e.nonzero for e in entries)
+        )
     rooms = [headroom(entry.largest, entry.dtype) for entry in sample.activations]
     if rooms:
         numbers["headroom"] = min(rooms)

@@ -29,7 +29,7 @@ def symptom(readings: Sequence[Reading]) -> Symptom | None:
 
 def _not_finite(latest: Reading) -> Symptom | None:
     if latest.bad_weight is not None:
-        message = f"The weights are not finite, first {latest.bad_weight}."
+        message = "The weights are not finite."
         return Symptom("non-finite", latest.step, message)
     # A loss scale skips what is not finite; such a loss then spoils a mean and nothing else.
     if latest.scaling is None and latest.loss is not None and not math.isfinite(latest.loss):

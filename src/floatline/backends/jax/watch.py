@@ -94,7 +94,8 @@ class JaxWatch:
 
     def copied(self, values: Sequence[Tensor]) -> list[Tensor]:
         """Copies, in one call."""
-        return _copies(list(values))
+        copies: list[Tensor] = _copies(list(values))
+        return copies
 
     def measuring(
         self, model: Any, measure: Measure
@@ -103,7 +104,7 @@ class JaxWatch:
         variables = ModelVariables(model)
         step = getattr(model.train_step, "guards", model.train_step)
 
-        @jax.jit
+        @jax.jit  # type: ignore[untyped-decorator]  # (JAX carries no types)
         def compute(values: list[Tensor], batch: Batch) -> Any:
             known = variables.all()
 
@@ -122,7 +123,7 @@ class JaxWatch:
         return get_opaque_trace_state(convention="flax")
 
 
-@jax.jit
+@jax.jit  # type: ignore[untyped-decorator]  # (as above)
 def _copies(values: list[Tensor]) -> list[Tensor]:
     return [jnp.copy(value) for value in values]
 
