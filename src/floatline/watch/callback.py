@@ -262,8 +262,8 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]  # (Keras carries n
         self.drifts = (*self.drifts, found)
         message = (
             f"{found.quantity[0].upper()}{found.quantity[1:]} doubles every "
-            f"{1 / found.per_step:.0f} steps. It is {found.value:.3g} and reaches {found.limit:.3g} "
-            f"in about {found.steps_left} steps."
+            f"{1 / found.per_step:.0f} steps. It is {found.value:.3g} and reaches "
+            f"{found.limit:.3g} in about {found.steps_left} steps."
         )
         self._write({**summary.record("warning", found), "message": message})
         self.tell(f"At step {found.step}: {message}")
