@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import click
@@ -74,4 +75,6 @@ def watch_asked_for(
     if not watch:
         return None
     journal(watch_log)
-    return WatchSettings(watch_dir, watch_log, watch_every, on_failure, diagnose)
+    # A script may change its working folder.
+    log = None if watch_log is None else os.path.abspath(watch_log)
+    return WatchSettings(os.path.abspath(watch_dir), log, watch_every, on_failure, diagnose)

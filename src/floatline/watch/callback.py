@@ -14,6 +14,7 @@ from floatline.backends.watch_interface import Logs, Training
 from floatline.errors import EXIT_FOUND, FloatlineError, InputError
 from floatline.records import Diagnosis
 from floatline.scaling import checks
+from floatline.scaling.guard import scales_loss
 from floatline.watch import summary
 from floatline.watch.journal import journal
 from floatline.watch.keeping import Bounds, check_directory, keep_failure
@@ -144,8 +145,10 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]  # (Keras carries n
         if session is not None:
             # The model's own values are back in it by now.
             shown = session.read_scale(lambda variables: [v.value for v in variables])
+            # The monitor of Floatline's own optimizer has counted the epoch already.
+            counted = ("loss_scale", "skipped_steps") if scales_loss(self._watched) else ()
             if logs is not None:
-                logs.update({name: value for name, value in shown.items() if name not in logs})
+                logs.update({n: v for n, v in shown.items() if n not in counted or n not in logs})
         self._settle(self._watched)
 
     def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
@@ -216,9 +219,9 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]  # (Keras carries n
         if self._session is None:
             if not _built(model):
                 return
-            self._session = self._made_session(model)
-        tapped = load_watch().tapped(model, getattr(function, "tapped", function), self._advance)
-        tapped.tapped = getattr(function, "tapped", function)
+            self._session = self._made_session(model, _compiled_for(_own(function)))
+        tapped = load_watch().tapped(model, _own(function), self._advance)
+        tapped.tapped = _own(function)
         self._tap = model.train_function = tapped
 
     def _leave(self, model: Any) -> None:
@@ -228,11 +231,16 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]  # (Keras carries n
 
     def _advance(self, training: Training) -> Logs:
         armed, self._armed = self._armed, False
-        if self._session is None or not armed:  # Left behind by a training that was broken off.
+        session = self._session
+        if session is None or not armed:  # Left behind by a training that was broken off.
             return training.step()
-        return self._session.advance(training)
+        logs = session.advance(training)
+        # What `train_on_batch` returns is the user's own affair; only `fit` has these parameters.
+        if "epochs" in (self.params or {}) and isinstance(logs, dict):
+            return {**logs, **session.shown}
+        return logs
 
-    def _made_session(self, model: Any) -> Session:
+    def _made_session(self, model: Any, compiled: dict[str, Any]) -> Session:
         def breaks(what: str, error: Exception) -> None:
             text = f"{type(error).__name__}: {error}".splitlines()[0]
             self.tell(f"The watch could not {what}, and does not try again: {text}")
@@ -244,7 +252,7 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]  # (Keras carries n
             lambda found, origin: self._fails(model, found, origin),
             breaks,
         )
-        return Session(model, load_watch(), self._cadence, listeners)
+        return Session(model, load_watch(), self._cadence, listeners, compiled)
 
     # What it does with what it sees. -----------------------------------------------------------
 
@@ -322,6 +330,20 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]  # (Keras carries n
 
     def _write(self, record: Mapping[str, Any]) -> None:
         self._journal.write(record)
+
+
+def _own(function: Any) -> Any:
+    """Keras' train function, below what a watch has put in front of it."""
+    return getattr(function, "tapped", function)
+
+
+def _compiled_for(function: Any) -> dict[str, Any]:
+    """What was compiled to watch this train function; Keras makes a new one when the model changes.
+
+    Without it every call of `fit` would compile anew.
+    """
+    compiled: dict[str, Any] = vars(function).setdefault("compiled_to_watch", {})
+    return compiled
 
 
 def _built(model: Any) -> bool:

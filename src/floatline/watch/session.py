@@ -55,10 +55,16 @@ class Session:
         kernels: The framework.
         cadence: How often it looks.
         listeners: Who is told.
+        compiled: What was compiled for this train function before, and will be used again.
     """
 
     def __init__(
-        self, model: Any, kernels: WatchKernels, cadence: Cadence, listeners: Listeners
+        self,
+        model: Any,
+        kernels: WatchKernels,
+        cadence: Cadence,
+        listeners: Listeners,
+        compiled: dict[str, Any],
     ) -> None:
         self.steps = 0
         self.epoch = 0
@@ -70,13 +76,14 @@ class Session:
         self._listeners = listeners
         self._past = Past(model, kernels, cadence.most_bytes)
         self._scaling = ScaleReader(model.optimizer)
-        self._weights = Weights(model, kernels)
+        self._compiled = compiled
+        self._weights: Weights = compiled.setdefault("weights", Weights(model, kernels))
         self._losses = Losses()
         self._trends = Trends()
-        self._sampler: Sampler | None = None
         self._last_step: int | None = None
         self._broken: set[str] = set()
         self._failed = False
+        self._looks_at_weights = True
         self._next_read = cadence.read
         self._next_sample = cadence.sample
 
@@ -99,8 +106,6 @@ class Session:
             self._ours("read the training", lambda: self._look(training, logs))
         if half is not None:
             self._ours("measure a step", lambda: self._sampled(half, training))
-        if self.shown and isinstance(logs, dict):
-            return {**logs, **self.shown}
         return logs
 
     def begin_epoch(self, epoch: int, last_step: int | None = None) -> None:
@@ -133,10 +138,10 @@ class Session:
 
     def _begin(self, training: Training) -> None:
         self._scaling.read(training.values, 0)
-        if self._weights.first_bad(training) is None:
+        # Weights that are not finite from the beginning may be meant to be.
+        self._looks_at_weights = self._weights.first_bad(training) is None
+        if self._looks_at_weights:
             self._past.begin(training, 0)
-        else:  # They may be meant to be: nothing is to be learned from them.
-            self._weights.ignore()
 
     # Readings. ---------------------------------------------------------------------------------
 
@@ -149,7 +154,7 @@ class Session:
         )
         begins = self._past.full
         suspicious = symptom([*self.readings, reading]) is not None
-        if begins or suspicious:
+        if self._looks_at_weights and (begins or suspicious):
             reading = replace(reading, bad_weight=self._weights.first_bad(training))
         self.readings.append(reading)
         self.shown |= summary.of_reading(reading)
@@ -189,13 +194,13 @@ class Session:
     def _half(self, training: Training) -> Half | None:
         if not training.taken:
             return None
-        if self._sampler is None:
-            self._sampler = Sampler(self._model, self._kernels)
-        return self._sampler.begin(training, self._scaling.scale(training.values))
+        if "sampler" not in self._compiled:
+            self._compiled["sampler"] = Sampler(self._model, self._kernels)
+        sampler: Sampler = self._compiled["sampler"]
+        return sampler.begin(training, self._scaling.scale(training.values))
 
     def _sampled(self, half: Half, training: Training) -> None:
-        assert self._sampler is not None
-        sample = self._sampler.end(half, training, self.steps)
+        sample = self._compiled["sampler"].end(half, training, self.steps)
         self.shown |= summary.of_sample(sample)
         self._listeners.sampled(sample)
         for warning in self._trends.after(sample):

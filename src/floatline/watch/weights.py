@@ -30,7 +30,3 @@ class Weights:
         values = training.values(self._variables)
         finite = np.isfinite(ops.convert_to_numpy(self._magnitudes(values)))
         return None if finite.all() else str(self._variables[int(finite.argmin())].path)
-
-    def ignore(self) -> None:
-        """From now on finds nothing: the weights are not finite from the beginning."""
-        self._variables = []

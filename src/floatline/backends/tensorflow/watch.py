@@ -122,7 +122,8 @@ class TensorFlowWatch:
 
     def tapped(self, model: Any, function: Any, advance: Advance) -> Any:
         """Stands in for the train function."""
-        tap = Tap(model, function)
+        # Kept with what it is made for, so that a later `fit` does not trace the step again.
+        tap = vars(function).setdefault("tap", Tap(model, function))
         return lambda iterator: advance(TensorFlowTraining(tap, iterator))
 
     def compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
