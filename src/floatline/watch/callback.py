@@ -16,7 +16,7 @@ from floatline.records import Diagnosis
 from floatline.scaling import checks
 from floatline.scaling.guard import scales_loss
 from floatline.watch import summary
-from floatline.watch.journal import journal
+from floatline.watch.journal import Nowhere, journal
 from floatline.watch.keeping import Bounds, check_directory, keep_failure
 from floatline.watch.kernels import load_watch
 from floatline.watch.past import Origin
@@ -103,6 +103,7 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]  # (Keras carries n
         self._cadence = Cadence(read_every, every, batch_bytes)
         self._bounds = Bounds(most_failures, most_bytes)
         self._journal = journal(log)
+        self._given_up = False
         self._session: Session | None = None
         self._tap: Any = None
         self._armed = False
@@ -119,7 +120,8 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]  # (Keras carries n
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
         """Begins to watch."""
         del logs
-        self._session = None
+        self._leave(self._watched)  # Of a training that was broken off.
+        self._given_up = False
         self._enter(self._watched)
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
@@ -143,8 +145,7 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]  # (Keras carries n
         del epoch
         session = self._session
         if session is not None:
-            # The model's own values are back in it by now.
-            shown = session.read_scale(lambda variables: [v.value for v in variables])
+            shown = session.read_scale()
             # The monitor of Floatline's own optimizer has counted the epoch already.
             counted = ("loss_scale", "skipped_steps") if scales_loss(self._watched) else ()
             if logs is not None:
@@ -214,8 +215,15 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]  # (Keras carries n
     def _enter(self, model: Any) -> None:
         """Stands in front of the train function as soon as the model has its variables."""
         function = model.train_function
-        if function is None or function is self._tap:
+        if function is None or function is self._tap or self._given_up:
             return
+        try:
+            self._stand_in(model, function)
+        except Exception as error:  # noqa: BLE001 (a watch never breaks a training)
+            self._given_up = True
+            self._breaks("begin", error)
+
+    def _stand_in(self, model: Any, function: Any) -> None:
         if self._session is None:
             if not _built(model):
                 return
@@ -241,18 +249,18 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]  # (Keras carries n
         return logs
 
     def _made_session(self, model: Any, compiled: dict[str, Any]) -> Session:
-        def breaks(what: str, error: Exception) -> None:
-            text = f"{type(error).__name__}: {error}".splitlines()[0]
-            self.tell(f"The watch could not {what}, and does not try again: {text}")
-
         listeners = Listeners(
             self._read,
             self._sampled,
             self._drifts,
             lambda found, origin: self._fails(model, found, origin),
-            breaks,
+            self._breaks,
         )
         return Session(model, load_watch(), self._cadence, listeners, compiled)
+
+    def _breaks(self, what: str, error: Exception) -> None:
+        text = f"{type(error).__name__}: {error}".splitlines()[0]
+        self.tell(f"The watch could not {what}, and does not try again: {text}")
 
     # What it does with what it sees. -----------------------------------------------------------
 
@@ -329,7 +337,11 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]  # (Keras carries n
             self.tell(_verdict(diagnosis, path))
 
     def _write(self, record: Mapping[str, Any]) -> None:
-        self._journal.write(record)
+        try:
+            self._journal.write(record)
+        except OSError as error:
+            self._journal = Nowhere()
+            self._breaks("write its log", error)
 
 
 def _own(function: Any) -> Any:

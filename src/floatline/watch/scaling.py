@@ -68,8 +68,9 @@ class ScaleReader:
         if self._start is None:
             self._start = applied
         applied -= self._start
-        idle = applied == self._applied and steps > self._steps
-        self._idle = self._idle + steps - self._steps if idle else 0
+        if steps > self._steps:
+            idle = applied == self._applied
+            self._idle = self._idle + steps - self._steps if idle else 0
         self._steps, self._applied = steps, applied
         return ScaleReading(scale, max(0, steps - applied), self._idle)
 

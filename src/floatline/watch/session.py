@@ -120,11 +120,14 @@ class Session:
         if last_step is not None:
             self._last_step = self.steps + last_step
 
-    def read_scale(self, values: Callable[[Any], list[Any]]) -> dict[str, float]:
-        """Loss scale and skipped steps for the logs, from values of the moment."""
-        scaling = self._scaling.read(values, self.steps)
-        self.shown |= summary.of_reading(Reading(self.steps, self.epoch, None, scaling))
+    def read_scale(self) -> dict[str, float]:
+        """The numbers for the logs of an epoch; the model's own values are back in it by then."""
+        self._ours("read the loss scale", self._read_scale)
         return self.shown
+
+    def _read_scale(self) -> None:
+        scaling = self._scaling.read(lambda variables: [v.value for v in variables], self.steps)
+        self.shown |= summary.of_reading(Reading(self.steps, self.epoch, None, scaling))
 
     def _ours(self, what: str, act: Callable[[], Any]) -> Any:
         if what in self._broken:
