@@ -181,11 +181,12 @@ def test_a_loop_that_fails_is_ended_unless_it_shall_go_on(run: Run) -> None:
 
 
 def test_the_log_of_the_watch_is_where_it_was_asked_for(run: Run) -> None:
+    log = Path("w.jsonl").absolute()
     elsewhere = "import os\nos.makedirs('there', exist_ok=True)\nos.chdir('there')\n"
     text = elsewhere + "model.fit(x, y, verbose=0, batch_size=1)"
     result = run("run", "--watch-log", "w.jsonl", "--watch-every", "5", write(text))
     assert result.exit_code == 0, result.stderr
-    assert '"sample"' in Path("w.jsonl").read_text()
+    assert '"sample"' in log.read_text()
 
 
 def test_a_log_of_another_name_costs_no_run(run: Run) -> None:

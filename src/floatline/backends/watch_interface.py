@@ -85,6 +85,14 @@ class WatchKernels(Protocol):
         """
         ...
 
+    def random_state(self) -> list[Tensor]:
+        """The state of random generators that a step draws from and that no variable holds."""
+        ...
+
+    def put_random_state(self, state: Sequence[Tensor]) -> None:
+        """Puts such a state back, as far as this machine has the same generators."""
+        ...
+
     def frame(self) -> Any:
         """What is the same at two places of one traced function, and another one in a loop's body.
 

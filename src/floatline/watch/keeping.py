@@ -21,7 +21,7 @@ from floatline.watch.past import Origin, groups
 from floatline.watch.records import Reading, Symptom
 from floatline.watch.settings import Source
 
-STATE, BATCHES, MODEL = "state.npz", "batches.npz", "model.json"
+STATE, BATCHES, RANDOM, MODEL = "state.npz", "batches.npz", "random.npz", "model.json"
 MOST_READINGS = 100
 
 
@@ -74,6 +74,7 @@ def keep_failure(
             "readings": [_finite(asdict(reading)) for reading in readings[-MOST_READINGS:]],
             "variables": _write_state(target, model, origin),
             "batches": _write_batches(target, origin),
+            "random": arrays.save(target / RANDOM, origin.random),
             "model": _write_model(target, model, origin),
             "policies": policies(model),
             "global_policy": keras.config.dtype_policy().name,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from floatline.backends.interface import Batch
@@ -29,6 +29,7 @@ class Origin:
         batches: The batches of the steps from there on.
         found: Whether the first of these batches is the one that fails, because it was seen to.
         culprit: Path of the first variable that was not finite after it, if any.
+        random: The state of generators that no variable holds.
     """
 
     step: int
@@ -37,6 +38,7 @@ class Origin:
     batches: tuple[Batch, ...]
     found: bool
     culprit: str | None = None
+    random: tuple[Tensor, ...] = ()
 
 
 class Past:
@@ -72,7 +74,8 @@ class Past:
         """Begins at the present state, which is known to be good."""
         variables = tuple(all_variables(self._model))
         values = tuple(self._kernels.copied(training.values(variables)))
-        self._origin = Origin(step, variables, values, (), found=False)
+        random = tuple(self._kernels.random_state())
+        self._origin = Origin(step, variables, values, (), found=False, random=random)
         self._batches, self._bytes = [], 0
 
     def forget(self) -> None:
@@ -94,7 +97,7 @@ class Past:
         kept = self._origin
         if kept is None or not self._batches:
             return None
-        return Origin(kept.step, kept.variables, kept.values, tuple(self._batches), found=False)
+        return replace(kept, batches=tuple(self._batches))
 
     def present(self, training: Training, step: int) -> Origin | None:
         """The state now, with the latest batches, which did not change it."""
@@ -103,7 +106,8 @@ class Past:
             return None
         variables = tuple(all_variables(self._model))
         values = tuple(self._kernels.copied(training.values(variables)))
-        return Origin(step, variables, values, latest, found=True)
+        random = tuple(self._kernels.random_state())
+        return Origin(step, variables, values, latest, found=True, random=random)
 
 
 def locate(
@@ -123,11 +127,13 @@ def locate(
     Returns:
         The failing step's origin; `origin` itself when no step fails this time.
     """
-    now = kernels.copied(training.values(origin.variables))
+    now, random_now = kernels.copied(training.values(origin.variables)), kernels.random_state()
     training.put(origin.variables, origin.values)
+    kernels.put_random_state(origin.random)
     try:
         for number, batch in enumerate(origin.batches):
             before = kernels.copied(training.values(origin.variables))
+            random = tuple(kernels.random_state())
             found = loss(training.again(batch))
             culprit = bad(training)
             if culprit is not None or (found is not None and not _finite(found)):
@@ -138,9 +144,11 @@ def locate(
                     origin.batches[number:][:MOST_BATCHES],
                     True,
                     culprit,
+                    random,
                 )
     finally:
         training.put(origin.variables, now)
+        kernels.put_random_state(random_now)
     return origin
 
 

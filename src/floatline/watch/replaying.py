@@ -23,7 +23,8 @@ from floatline.records import SourceLine
 from floatline.scaling import optimizer as _registered  # noqa: F401
 from floatline.scaling.guard import guard, scales_loss
 from floatline.watch import arrays, folder
-from floatline.watch.keeping import BATCHES, MODEL, STATE, policies
+from floatline.watch.keeping import BATCHES, MODEL, RANDOM, STATE, policies
+from floatline.watch.kernels import load_watch
 from floatline.watch.past import groups
 
 
@@ -36,12 +37,14 @@ class Kept:
         record: Its record.
         state: The values of variables, by group, in Keras' order.
         batches: The batches from the state on.
+        random: The state of generators that no variable holds.
     """
 
     folder: Path
     record: dict[str, Any]
     state: dict[str, list[Any]]
     batches: tuple[Any, ...]
+    random: tuple[Any, ...]
 
 
 def load(path: str | Path) -> Kept:
@@ -67,7 +70,8 @@ def load(path: str | Path) -> Kept:
     leaves = arrays.load(place / BATCHES, record["batches"]["dtypes"])
     leaves = [keras.ops.convert_to_tensor(leaf) for leaf in leaves]
     batches = tuple(arrays.restored(form, leaves) for form in record["batches"]["forms"])
-    return Kept(place, record, state, batches)
+    random = tuple(arrays.load(place / RANDOM, record["random"]))
+    return Kept(place, record, state, batches, random)
 
 
 def rebuilt(kept: Kept) -> Any:
@@ -137,6 +141,7 @@ def capture(
         if scales_loss(model):
             guard(model)
         notes = _put(kept, model)
+        load_watch().put_random_state(kept.random)
         for batch in kept.batches:
             recording.advance(batch)
     described = configuration.of_model(model, entry="fit", source=source, layer_source=layer_source)

@@ -118,6 +118,13 @@ class JaxWatch:
 
         return run
 
+    def random_state(self) -> list[Tensor]:
+        """None: JAX has no hidden state."""
+        return []
+
+    def put_random_state(self, state: Sequence[Tensor]) -> None:
+        """Nothing is to be put back."""
+
     def frame(self) -> Any:
         """The trace that operations are recorded in at present."""
         return get_opaque_trace_state(convention="flax")

@@ -169,6 +169,13 @@ class TensorFlowWatch:
 
         return run
 
+    def random_state(self) -> list[Tensor]:
+        """None: Keras keeps its seeds in variables, and TensorFlow's own cannot be read."""
+        return []
+
+    def put_random_state(self, state: Sequence[Tensor]) -> None:
+        """Nothing is to be put back."""
+
     def frame(self) -> Any:
         """The graph that is being built."""
         return tf.compat.v1.get_default_graph()

@@ -89,6 +89,18 @@ class TorchWatch:
 
         return run
 
+    def random_state(self) -> list[Tensor]:
+        """PyTorch's own generators, from which Keras draws for an unseeded Dropout."""
+        devices = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+        return [torch.get_rng_state(), *devices]
+
+    def put_random_state(self, state: Sequence[Tensor]) -> None:
+        """Puts the generators of the host and of the devices that are here back."""
+        host, *devices = (torch.as_tensor(value, device="cpu") for value in state)
+        torch.set_rng_state(host)
+        if torch.cuda.is_initialized():
+            torch.cuda.set_rng_state_all(devices[: torch.cuda.device_count()])
+
     def frame(self) -> Any:
         """Always the same: nothing is traced."""
         return None
