@@ -177,13 +177,15 @@ def table(name: str, times: dict[str, list[float]]) -> str:
 
 def summary(size: Size, times: dict[str, list[float]]) -> str:
     """What the watch costs at its default cadence: readings as they are, samples spread out."""
-    plain, without, often = (statistics.median(times[title]) for title in list(times)[:3])
+    plain, without, often = list(times.values())[:3]
     taken = (size.steps - 1) // OFTEN
-    sample = max(0.0, often - without) * size.steps / taken
-    share = (without - plain + sample / DEFAULT.sample) / plain
+    rounds = list(zip(plain, without, often, strict=True))
+    # In steps, from rounds of one turn: what drifts between turns cancels.
+    sample = statistics.median((o - w) / p for p, w, o in rounds) * size.steps / taken
+    readings = statistics.median(w / p - 1 for p, w, _ in rounds)
     return (
-        f"A sample costs {sample:.1f} ms, {sample / plain:.1f} steps. At one in {DEFAULT.sample} "
-        f"steps the watch costs {100 * share:+.2f} %."
+        f"A sample costs {sample:.1f} steps. At one in {DEFAULT.sample} steps the watch costs "
+        f"{100 * (readings + sample / DEFAULT.sample):+.2f} %."
     )
 
 
