@@ -52,7 +52,7 @@ def test_a_drift_is_told_before_it_becomes_an_overflow(tmp_path: Path) -> None:
         "rate = keras.optimizers.schedules.ExponentialDecay(0.001, 40, 2.0)\n"
         "model.compile(keras.optimizers.SGD(rate), lambda y, p: -keras.ops.mean(p),\n"
         "              auto_scale_loss=False)\n"
-        "x = np.ones((3000, 4), 'float32')\n"
+        "x = np.ones((6000, 4), 'float32')\n"
         "model.fit(x, x[:, :1], batch_size=10, shuffle=False, verbose=0)\n"
     )
     _, told = run(script, tmp_path)
