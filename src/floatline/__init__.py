@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from floatline.scaling.scales import DynamicScale as DynamicScale
     from floatline.scaling.scales import FixedScale as FixedScale
     from floatline.scaling.scales import NoScale as NoScale
+    from floatline.watch.callback import Watch as Watch
+    from floatline.watch.diagnosing import diagnose_failure as diagnose_failure
 
 __all__ = [
     "Budget",
@@ -34,7 +36,9 @@ __all__ = [
     "NoScale",
     "Plan",
     "ScaleMonitor",
+    "Watch",
     "diagnose",
+    "diagnose_failure",
     "enable",
     "inspect",
     "load",
@@ -52,7 +56,9 @@ _HOMES = MappingProxyType(
         "NoScale": "floatline.scaling.scales",
         "Plan": "floatline.precision.plan",
         "ScaleMonitor": "floatline.scaling.monitor",
+        "Watch": "floatline.watch.callback",
         "diagnose": "floatline.pipeline",
+        "diagnose_failure": "floatline.watch.diagnosing",
         "enable": "floatline.precision.enabling",
         "inspect": "floatline.precision.inspecting",
         "load": "floatline.report.files",

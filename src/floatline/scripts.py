@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import traceback
+import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from floatline.capture.execution import compiled, execute, main_module
 from floatline.capture.imports import after_keras
 from floatline.capture.script_errors import from_script, script_error
-from floatline.errors import FloatlineError
+from floatline.errors import EXIT_FOUND, FloatlineError
 from floatline.precision.changes import Changes
 from floatline.precision.inspection import Inspection
 from floatline.precision.plan import Plan
+from floatline.watch.settings import Source, WatchSettings
 
 if TYPE_CHECKING:
     from floatline.precision.enabled import Enabled
     from floatline.precision.takeover import InspectionTakeover
+    from floatline.watch.attached import Attached
 
 Listener = Callable[[str, Changes], None]
 """Told the name of a model and what was changed in it."""
@@ -41,7 +44,12 @@ class Ended:
 
 
 def run_script(
-    script: str, arguments: Sequence[str], precision: str | Plan | None, listener: Listener
+    script: str,
+    arguments: Sequence[str],
+    precision: str | Plan | None,
+    listener: Listener,
+    watch: WatchSettings | None = None,
+    tell: Callable[[str], None] = warnings.warn,
 ) -> Ended:
     """Runs a script as `python script arguments...` would, with a precision turned on.
 
@@ -50,32 +58,45 @@ def run_script(
         arguments: What follows the script's name in its `sys.argv`.
         precision: A dtype policy, a plan, or None to change nothing.
         listener: Told of every model that was changed.
+        watch: How its trainings are watched; None does not watch them.
+        tell: Told in words of failures and warnings.
 
     Raises:
         ScriptError: The script is missing or is no Python.
         InputError: The plan does not fit the script's model.
+        TrainingFailedError: A training by `train_on_batch` has failed and was stopped.
         KeyboardInterrupt: The script ended so.
     """
     path = Path(script)
     code = compiled(path)
     begun: list[Enabled] = []
+    attached: list[Attached] = []
+    source = Source(str(path.absolute()), tuple(arguments))
 
     def begin() -> None:
-        if precision is None:
-            return
-        from floatline.precision.enabled import enabled
+        if precision is not None:
+            from floatline.precision.enabled import enabled
 
-        begun.append(enabled(precision, lambda model, changes: listener(model.name, changes)))
+            begun.append(enabled(precision, lambda model, changes: listener(model.name, changes)))
+        if watch is not None:
+            from floatline.watch.attached import Attached
+
+            attached.append(Attached(watch, source, tell))
+            watched.enter_context(attached[0].installed())
 
     with contextlib.ExitStack() as stack:
         main = stack.enter_context(main_module(path, arguments))
+        watched = stack.enter_context(contextlib.ExitStack())
         error = execute(code, main, after_keras(begin))
         notes = _notes(begun, precision)
         for one in begun:
             stack.callback(one.undo)
     if begun and begun[0].failure is not None:
         raise begun[0].failure
-    return _ended(path, error, notes)
+    ended = _ended(path, error, notes)
+    if ended.status == 0 and any(one.failed for one in attached):
+        return replace(ended, status=EXIT_FOUND)
+    return ended
 
 
 def inspect_script(

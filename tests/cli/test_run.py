@@ -143,3 +143,69 @@ def test_a_script_that_is_none(run: Run, name: str) -> None:
     result = run("run", name)
     assert result.exit_code == 2
     assert repr(name) in result.stderr
+
+
+FAILS = """
+x[5] = np.inf
+model.fit(x, y, verbose=0, batch_size=1, shuffle=False)
+print("went on")
+"""
+
+
+def test_a_training_that_fails_is_stopped_kept_and_told(run: Run) -> None:
+    result = run("run", "--no-diagnose", "--watch-dir", "kept", write(FAILS))
+    assert (result.exit_code, result.stdout) == (1, "went on\n")
+    assert "floatline: Training has failed (non-finite)" in result.stderr
+    (kept,) = Path("kept").iterdir()
+    assert json.loads((kept / "failure.json").read_text())["source"]["script"].endswith("train.py")
+
+
+def test_without_a_watch_nobody_looks(run: Run) -> None:
+    result = run("run", "--no-watch", write(FAILS))
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "went on\n", "")
+
+
+def test_a_loop_that_fails_is_ended_unless_it_shall_go_on(run: Run) -> None:
+    loop = """
+    x[5] = np.inf
+    for n in range(40):
+        model.train_on_batch(x[n % 20 : n % 20 + 1], y[:1])
+    print("went on")
+    """
+    options = ("run", "--no-diagnose", "--watch-dir", "kept")
+    ended = run(*options, write(loop))
+    assert (ended.exit_code, ended.stdout) == (1, "")
+    assert "Training has failed (non-finite)" in ended.stderr
+    went_on = run(*options, "--on-failure", "continue", write(loop))
+    assert (went_on.exit_code, went_on.stdout) == (1, "went on\n")
+
+
+def test_the_log_of_the_watch_is_where_it_was_asked_for(run: Run) -> None:
+    log = Path("w.jsonl").absolute()
+    elsewhere = "import os\nos.makedirs('there', exist_ok=True)\nos.chdir('there')\n"
+    text = elsewhere + "model.fit(x, y, verbose=0, batch_size=1)"
+    result = run("run", "--watch-log", "w.jsonl", "--watch-every", "5", write(text))
+    assert result.exit_code == 0, result.stderr
+    assert '"sample"' in log.read_text()
+
+
+def test_a_log_of_another_name_costs_no_run(run: Run) -> None:
+    result = run("run", "--watch-log", "w.txt", write("print('ran')"))
+    assert (result.exit_code, result.stdout) == (2, "")
+
+
+def test_a_kept_failure_is_replayed(run: Run) -> None:
+    run("run", "--no-diagnose", "--watch-dir", "kept", write(FAILS))
+    (kept,) = Path("kept").iterdir()
+    result = run("diagnose", "--json", "-", "--from", str(kept))
+    assert result.exit_code == 1, result.stderr
+    diagnosis = json.loads(result.stdout)
+    assert diagnosis["verdict"] == "not-precision"
+    assert diagnosis["findings"][0]["rule"] == "FL601"
+
+
+@pytest.mark.parametrize("words", [("--from", "nowhere"), ()])
+def test_nothing_to_diagnose(run: Run, words: tuple[str, ...]) -> None:
+    result = run("diagnose", *words)
+    assert result.exit_code == 2
+    assert "no folder of a failure" in result.stderr or "Missing argument" in result.stderr

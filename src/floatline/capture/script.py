@@ -32,6 +32,7 @@ def capture_script(
     budget: Budget,
     progress: Progress,
     examine: Callable[[Capture], T],
+    make: Callable[..., Takeover[T]] | None = None,
 ) -> T:
     """Runs a script as `python script arguments...` would, up to its first training.
 
@@ -43,6 +44,7 @@ def capture_script(
         budget: How long the script's training is watched.
         progress: Told of every step.
         examine: Looks at the capture at the training call, while the script is still alive.
+        make: Makes what takes over there; called like the class `Takeover`, which is the default.
 
     Returns:
         What `examine` returned.
@@ -63,7 +65,7 @@ def capture_script(
         # Only now: this imports Keras, which must be the script's own doing.
         from floatline.capture.takeover import Takeover
 
-        takeover = Takeover(
+        takeover = (make or Takeover)(
             load_backend=load_backend,
             budget=budget,
             progress=progress,

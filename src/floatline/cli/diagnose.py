@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import shlex
 import sys
 from dataclasses import dataclass
@@ -17,9 +18,11 @@ from floatline.cli.environment import quieten_tensorflow
 from floatline.cli.exit_codes import BY_VERDICT, HELP
 from floatline.cli.failures import debug_option
 from floatline.cli.output import checked_target, stdout_on_stderr, write_atomically
+from floatline.progress import Progress
 from floatline.records import Diagnosis
 from floatline.repairs import TrialBudget
 from floatline.report import progress, terminal
+from floatline.watch import folder
 
 _PRECISIONS = ("mixed_float16", "mixed_bfloat16", "float16", "bfloat16", "float32")
 _DEFAULT = Budget()
@@ -30,7 +33,7 @@ _TRIALS = TrialBudget()
 class Request:
     """What was asked on the command line."""
 
-    script: str
+    script: str | None
     arguments: tuple[str, ...]
     precision: str | None
     budget: Budget
@@ -39,6 +42,7 @@ class Request:
     trials: TrialBudget | None
     quiet: bool
     colour: bool
+    failure: str | None = None
 
     def command(self) -> str:
         """The command that asks the same diagnosis again.
@@ -59,7 +63,10 @@ class Request:
             words += ["--seconds", f"{self.budget.seconds:g}"]
         if self.repair:
             words += ["--repair", self.repair]
-        return shlex.join([*words, self.script, *self.arguments])
+        if self.failure:
+            words += ["--from", self.failure]
+        script = [] if self.script is None else [self.script]
+        return shlex.join([*words, *script, *self.arguments])
 
 
 @click.command(
@@ -100,16 +107,23 @@ class Request:
     show_default=True,
     help="With --repair: time for all trials together.",
 )
+@click.option(
+    "--from",
+    "failure",
+    metavar="FOLDER",
+    help="Diagnose a failure that a watch has kept. SCRIPT is only needed for a model with "
+    "classes of its own.",
+)
 @click.option("--no-trials", is_flag=True, help="With --repair: propose a plan without trying it.")
 @click.option("--quiet", is_flag=True, help="Show no progress, and only the verdict.")
 @click.option("--no-color", is_flag=True, help="Use no colour (as the variable NO_COLOR does).")
 @debug_option
-@click.argument("script")
+@click.argument("script", required=False)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[ARGS]...")
 @click.pass_context
 def diagnose(
     ctx: click.Context,
-    script: str,
+    script: str | None,
     arguments: tuple[str, ...],
     precision: str | None,
     steps: int,
@@ -119,6 +133,7 @@ def diagnose(
     tensorboard_folder: str | None,
     plan_file: str | None,
     trial_seconds: float,
+    failure: str | None,
     no_trials: bool,
     quiet: bool,
     no_color: bool,
@@ -128,6 +143,8 @@ def diagnose(
     The script is not changed. Options of Floatline's come before SCRIPT; everything after it is
     the script's own.
     """
+    if script is None and failure is None:
+        raise click.UsageError("Missing argument 'SCRIPT'.", ctx)
     budget = Budget(steps, seconds)
     trials = None
     if plan_file is not None:
@@ -135,7 +152,16 @@ def diagnose(
         trials = TrialBudget(trials=count, seconds=trial_seconds)
     written = forms.checked(json_file, html_file, tensorboard_folder)
     request = Request(
-        script, arguments, precision, budget, written, plan_file, trials, quiet, not no_color
+        script,
+        arguments,
+        precision,
+        budget,
+        written,
+        plan_file,
+        trials,
+        quiet,
+        not no_color,
+        failure,
     )
     diagnosis = _answer(request)
     ctx.exit(BY_VERDICT[diagnosis.verdict])
@@ -162,21 +188,50 @@ def _diagnosis(request: Request, *, divert: bool) -> Diagnosis:
             stack.enter_context(stdout_on_stderr())
         errors = terminal.console(sys.stderr, colour=request.colour)
         listener = stack.enter_context(progress.shown_on(errors, quiet=request.quiet))
-        listener("running the script")
-        # Keras and its backend take seconds to load, and read the environment while they do.
-        from floatline.pipeline import diagnose_script
-
-        diagnosis = diagnose_script(
-            request.script,
-            request.arguments,
-            precision=request.precision,
-            budget=request.budget,
-            progress=listener,
-            trials=request.trials,
-        )
+        diagnosis = _run(request, listener)
     if diagnosis.command is None:
         diagnosis = dataclasses.replace(diagnosis, command=request.command())
     return diagnosis
+
+
+def _run(request: Request, listener: Progress) -> Diagnosis:
+    """Calls the diagnosis that is asked for.
+
+    Keras and its backend take seconds to load, and read the environment while they do.
+    """
+    if request.failure is not None:
+        listener("replaying the failure")
+        return _replayed(request, request.failure, listener)
+    assert request.script is not None
+    listener("running the script")
+    from floatline.pipeline import diagnose_script
+
+    return diagnose_script(
+        request.script,
+        request.arguments,
+        precision=request.precision,
+        budget=request.budget,
+        progress=listener,
+        trials=request.trials,
+    )
+
+
+def _replayed(request: Request, failure: str, listener: Progress) -> Diagnosis:
+    backend = folder.read(Path(failure))["environment"]["backend"]
+    if "keras" not in sys.modules:
+        os.environ["KERAS_BACKEND"] = backend
+    from floatline.watch.diagnosing import diagnose_failed_script, diagnose_failure
+
+    if request.script is None:
+        return diagnose_failure(failure, progress=listener, trials=request.trials)
+    return diagnose_failed_script(
+        failure,
+        request.script,
+        request.arguments,
+        precision=request.precision,
+        progress=listener,
+        trials=request.trials,
+    )
 
 
 def _show(diagnosis: Diagnosis, request: Request, base: Path) -> None:

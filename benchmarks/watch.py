@@ -1,0 +1,221 @@
+"""Cost of a watch per step, beside the hooks that look into every operation.
+
+All arms train the same model from the same weights on the same data, in turns in one process, so
+that what else the machine does meets all of them; the median of the rounds' ratios is the cost. A
+sample is rare, so its cost is measured by itself, in an arm that takes many, and spread over the
+default cadence. Prints Markdown.
+
+    KERAS_BACKEND=jax python benchmarks/watch.py              sizes for the device that is there
+    python benchmarks/watch.py --small                        sizes for a CPU
+    python benchmarks/watch.py --model resnet                 only one of the models
+    python benchmarks/watch.py --no-peers                     only the watch
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import keras
+import loss_scaling
+import numpy as np
+from keras import ops
+
+import floatline
+from floatline.watch.session import Cadence
+
+BACKEND = keras.backend.backend()
+DEFAULT = Cadence()
+OFTEN = 10
+"""Steps between two samples in the arm that measures what a sample costs."""
+
+
+class Size(NamedTuple):
+    """How large the models are, and how long each arm runs in a round."""
+
+    transformer: loss_scaling.Size
+    image: int
+    images: int
+    steps: int
+    rounds: int
+
+
+SMALL = Size(loss_scaling.SMALL._replace(steps=100, width=128, tokens=64), 64, 8, 100, 5)
+LARGE = Size(loss_scaling.LARGE._replace(steps=100), 224, 128, 100, 7)
+
+
+class Arm(NamedTuple):
+    """A way to train.
+
+    Attributes:
+        callbacks: Makes the callbacks.
+        hook: Is active while the arm trains, and while its step is compiled.
+        eager: Whether the step is not compiled.
+    """
+
+    callbacks: Callable[[str], list[Any]] = lambda _folder: []
+    hook: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext
+    eager: bool = False
+
+
+def watches(every: int) -> Arm:
+    """Training under watch, with a sample every so many steps."""
+    return Arm(lambda folder: [floatline.Watch(folder, every=every)])
+
+
+@contextlib.contextmanager
+def check_numerics() -> Iterator[None]:
+    """TensorFlow's check of every operation."""
+    import tensorflow as tf
+
+    tf.debugging.enable_check_numerics()
+    try:
+        yield
+    finally:
+        tf.debugging.disable_check_numerics()
+
+
+def detect_anomaly() -> contextlib.AbstractContextManager[Any]:
+    """PyTorch's check of every gradient."""
+    import torch
+
+    return torch.autograd.detect_anomaly()
+
+
+def debug_nans() -> contextlib.AbstractContextManager[Any]:
+    """JAX' check of every compiled call."""
+    import jax
+
+    return jax.debug_nans(True)
+
+
+PEERS = {
+    "tensorflow": {
+        "tf.debugging.enable_check_numerics": Arm(hook=check_numerics),
+        "run_eagerly": Arm(eager=True),
+    },
+    "jax": {"jax_debug_nans": Arm(hook=debug_nans), "run_eagerly": Arm(eager=True)},
+    "torch": {"torch.autograd.detect_anomaly": Arm(hook=detect_anomaly)},
+}
+
+
+def transformer(size: Size) -> tuple[keras.Model, Any, Any, int]:
+    """The transformer of the other benchmarks, its data, and the batch size."""
+    return (*loss_scaling.transformer(size.transformer), size.transformer.batch)
+
+
+def resnet(size: Size) -> tuple[keras.Model, Any, Any, int]:
+    """ResNet-50 with data for one batch, which every step repeats."""
+    shape = (size.image, size.image, 3)
+    model = keras.applications.ResNet50(weights=None, input_shape=shape, classes=10)
+    random = np.random.default_rng(0)
+    x = np.tile(random.normal(size=(size.images, *shape)).astype("float32"), (size.steps, 1, 1, 1))
+    return model, x, random.integers(0, 10, len(x)), size.images
+
+
+MODELS = {"transformer": transformer, "resnet": resnet}
+
+
+def optimizer(size: Size) -> Any:
+    """Adam, with loss scaling where it is due."""
+    inner = keras.optimizers.Adam(1e-4)
+    half = size.transformer.policy == "mixed_float16"
+    return floatline.LossScaleOptimizer(inner) if half else inner
+
+
+def step_times_ms(name: str, size: Size, arms: dict[str, Arm]) -> dict[str, list[float]]:
+    """Milliseconds per step of each arm in each round."""
+    keras.utils.set_random_seed(0)
+    keras.config.set_dtype_policy(size.transformer.policy)
+    models, weights = {}, None
+    for title, arm in arms.items():
+        model, x, y, batch = MODELS[name](size)
+        weights = weights or model.get_weights()
+        model.set_weights(weights)
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=name == "transformer")
+        model.compile(optimizer(size), loss, auto_scale_loss=False, run_eagerly=arm.eager)
+        models[title] = model
+    times: dict[str, list[float]] = {title: [] for title in arms}
+    with tempfile.TemporaryDirectory() as folder:
+        for turn in range(size.rounds + 1):
+            for title, arm in arms.items():
+                with arm.hook():
+                    begin = time.perf_counter()
+                    models[title].fit(
+                        x,
+                        y,
+                        batch_size=batch,
+                        shuffle=False,
+                        verbose=0,
+                        callbacks=arm.callbacks(folder),
+                    )
+                    spent = time.perf_counter() - begin
+                if turn:  # The first one compiles.
+                    times[title].append(1000 * spent / size.steps)
+    return times
+
+
+def table(name: str, times: dict[str, list[float]]) -> str:
+    """Medians, and their ratio to plain training."""
+    lines = ["| model | training | ms per step | fastest round | cost |", "|---|---|---|---|---|"]
+    for title, values in times.items():
+        ratios = [value / plain for value, plain in zip(values, times["plain"], strict=True)]
+        lines.append(
+            f"| {name} | {title} | {statistics.median(values):.2f} | {min(values):.2f} "
+            f"| {100 * (statistics.median(ratios) - 1):+.1f} % |"
+        )
+    return "\n".join(lines)
+
+
+def summary(size: Size, times: dict[str, list[float]]) -> str:
+    """What the watch costs at its default cadence: readings as they are, samples spread out."""
+    plain, without, often = list(times.values())[:3]
+    taken = (size.steps - 1) // OFTEN
+    rounds = list(zip(plain, without, often, strict=True))
+    # In steps, from rounds of one turn: what drifts between turns cancels.
+    sample = statistics.median((o - w) / p for p, w, o in rounds) * size.steps / taken
+    readings = statistics.median(w / p - 1 for p, w, _ in rounds)
+    return (
+        f"A sample costs {sample:.1f} steps. At one in {DEFAULT.sample} steps the watch costs "
+        f"{100 * (readings + sample / DEFAULT.sample):+.2f} %."
+    )
+
+
+def main() -> None:
+    """Prints the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--small", action="store_true", help="sizes for a CPU")
+    parser.add_argument("--model", choices=list(MODELS), help="only this model")
+    parser.add_argument("--rounds", type=int, help="rounds of all arms")
+    parser.add_argument("--steps", type=int, help="steps of each arm in a round")
+    parser.add_argument("--no-peers", action="store_true", help="only the watch")
+    options = parser.parse_args()
+    size = SMALL if options.small or not loss_scaling.has_gpu() else LARGE
+    steps = options.steps or size.steps
+    size = size._replace(
+        rounds=options.rounds or size.rounds,
+        steps=steps,
+        transformer=size.transformer._replace(steps=steps),
+    )
+    arms = {
+        "plain": Arm(),
+        "Watch, readings only": watches(0),
+        f"Watch, a sample every {OFTEN}": watches(OFTEN),
+    }
+    arms |= {} if options.no_peers else PEERS[BACKEND]
+    print(f"Backend {BACKEND}, Keras {keras.__version__}, device {ops.zeros(1).device}, {size}\n")
+    for name in [options.model] if options.model else MODELS:
+        times = step_times_ms(name, size, arms)
+        print(table(name, times), "\n\n", summary(size, times), "\n", sep="", flush=True)
+
+
+if __name__ == "__main__":
+    main()

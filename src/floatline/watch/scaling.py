@@ -1,0 +1,79 @@
+"""Reads the state of loss scaling from whatever optimizer keeps it, without disturbing a step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+
+from floatline.watch.records import ScaleReading
+
+Values = Callable[[Sequence[Any]], list[Any]]
+"""The values of variables at this moment."""
+
+
+class ScaleReader:
+    """Reads a model's loss-scale optimizer, Floatline's or Keras'.
+
+    Keras' optimizer does not count what it skips: a skipped step is one in which its inner
+    optimizer did not count.
+
+    Args:
+        optimizer: The model's optimizer, built.
+    """
+
+    def __init__(self, optimizer: Any) -> None:
+        self._optimizer = optimizer
+        self._scalars = [v for v in optimizer.variables if len(v.shape) == 0]
+        self._start: int | None = None
+        self._steps = 0
+        self._applied = 0
+        self._idle = 0
+
+    def read(self, values: Values, steps: int) -> ScaleReading | None:
+        """The state now; None when nothing is scaled.
+
+        What was skipped before the first reading does not count.
+
+        Args:
+            values: Gives the values of variables.
+            steps: Steps since the training began.
+        """
+        if not isinstance(self._optimizer, keras.optimizers.LossScaleOptimizer):
+            return None
+        held = list(zip(self._scalars, values(self._scalars), strict=True))
+        with keras.StatelessScope(held):
+            if hasattr(self._optimizer, "report"):
+                return self._reported(self._optimizer.report())
+            return self._counted(steps)
+
+    def scale(self, values: Values) -> float:
+        """The loss scale now; 1 when nothing is scaled."""
+        variable = getattr(self._optimizer, "dynamic_scale", None)
+        if variable is None:
+            return 1.0
+        return float(keras.ops.convert_to_numpy(values([variable])[0]))
+
+    def _reported(self, report: Any) -> ScaleReading:
+        if self._start is None:
+            self._start = report.skipped
+        skipped = report.skipped - self._start
+        return ScaleReading(report.scale, skipped, report.consecutive, report.culprit)
+
+    def _counted(self, steps: int) -> ScaleReading:
+        scale = _number(self._optimizer.dynamic_scale)
+        # The count itself: `iterations` is a quotient of it when gradients are accumulated.
+        applied = int(_number(self._optimizer.inner_optimizer._iterations))  # noqa: SLF001
+        if self._start is None:
+            self._start = applied
+        applied -= self._start
+        if steps > self._steps:
+            idle = applied == self._applied
+            self._idle = self._idle + steps - self._steps if idle else 0
+        self._steps, self._applied = steps, applied
+        return ScaleReading(scale, max(0, steps - applied), self._idle)
+
+
+def _number(variable: Any) -> float:
+    return float(keras.ops.convert_to_numpy(variable.value))

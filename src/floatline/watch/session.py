@@ -1,0 +1,214 @@
+"""One training under watch, step by step: what is read, measured, kept and judged, and when."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from floatline.backends.watch_interface import Logs, Training, WatchKernels
+from floatline.watch import summary
+from floatline.watch.losses import Losses, loss_of
+from floatline.watch.past import Origin, Past, locate
+from floatline.watch.records import Drift, Reading, Sample, Symptom
+from floatline.watch.sampling import Half, Sampler
+from floatline.watch.scaling import ScaleReader
+from floatline.watch.symptoms import symptom
+from floatline.watch.trends import Trends
+from floatline.watch.weights import Weights
+
+
+@dataclass(frozen=True, slots=True)
+class Cadence:
+    """How often the watch looks, in steps.
+
+    Attributes:
+        read: Steps between two readings of loss and loss scale.
+        sample: Steps between two measured steps; 0 measures none.
+        most_bytes: Bytes of batches to keep in memory.
+    """
+
+    read: int = 25
+    sample: int = 500
+    most_bytes: int = 512 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Listeners:
+    """Who is told of what."""
+
+    read: Callable[[Reading], None]
+    sampled: Callable[[Sample], None]
+    drifts: Callable[[Drift], None]
+    fails: Callable[[Symptom, Origin | None], None]
+    breaks: Callable[[str, Exception], None]
+
+
+class Session:
+    """Watches one training of a model.
+
+    An error in what the watch does by itself is told once, and ends that part of it; the training
+    never notices.
+
+    Args:
+        model: The model, built and compiled.
+        kernels: The framework.
+        cadence: How often it looks.
+        listeners: Who is told.
+        compiled: What was compiled for this train function before, and will be used again.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        kernels: WatchKernels,
+        cadence: Cadence,
+        listeners: Listeners,
+        compiled: dict[str, Any],
+    ) -> None:
+        self.steps = 0
+        self.epoch = 0
+        self.shown: dict[str, float] = {}
+        self.readings: list[Reading] = []
+        self._model = model
+        self._kernels = kernels
+        self._cadence = cadence
+        self._listeners = listeners
+        self._past = Past(model, kernels, cadence.most_bytes)
+        self._scaling = ScaleReader(model.optimizer)
+        self._compiled = compiled
+        self._weights: Weights = compiled.setdefault("weights", Weights(model, kernels))
+        self._losses = Losses()
+        self._trends = Trends()
+        self._last_step: int | None = None
+        self._broken: set[str] = set()
+        self._failed = False
+        self._looks_at_weights = True
+        self._next_read = cadence.read
+        self._next_sample = cadence.sample
+
+    def advance(self, training: Training) -> Logs:
+        """Takes the next step, and looks at it when it is time to."""
+        half = None
+        if self.steps == 0:
+            self._ours("keep the state", lambda: self._begin(training))
+        if self._samples_now():
+            training.take()
+            half = self._ours("measure a step", lambda: self._half(training))
+        logs = training.step()
+        taken = len(training.taken) or int(self._model.steps_per_execution)
+        self.steps += taken
+        self._losses.count(taken)
+        self._ours("keep batches", lambda: self._past.add(training.taken))
+        due = self.steps >= self._next_read or self.steps == self._last_step
+        if due or self._past.crowded:
+            self._next_read = self.steps + self._cadence.read
+            self._ours("read the training", lambda: self._look(training, logs))
+        if half is not None:
+            self._ours("measure a step", lambda: self._sampled(half, training))
+        return logs
+
+    def begin_epoch(self, epoch: int, last_step: int | None = None) -> None:
+        """Says that the means in the logs begin anew.
+
+        Args:
+            epoch: From 0.
+            last_step: Steps until the training ends, where that is known to be in this epoch.
+        """
+        self.epoch = epoch
+        self._losses.begin()
+        if last_step is not None:
+            self._last_step = self.steps + last_step
+
+    def read_scale(self) -> dict[str, float]:
+        """The numbers for the logs of an epoch; the model's own values are back in it by then."""
+        self._ours("read the loss scale", self._read_scale)
+        return self.shown
+
+    def _read_scale(self) -> None:
+        scaling = self._scaling.read(lambda variables: [v.value for v in variables], self.steps)
+        self.shown |= summary.of_reading(Reading(self.steps, self.epoch, None, scaling))
+
+    def _ours(self, what: str, act: Callable[[], Any]) -> Any:
+        if what in self._broken:
+            return None
+        try:
+            return act()
+        except Exception as error:  # noqa: BLE001 (a watch never breaks a training)
+            self._broken.add(what)
+            self._listeners.breaks(what, error)
+            return None
+
+    def _begin(self, training: Training) -> None:
+        self._scaling.read(training.values, 0)
+        # Weights that are not finite from the beginning may be meant to be.
+        self._looks_at_weights = self._weights.first_bad(training) is None
+        if self._looks_at_weights:
+            self._past.begin(training, 0)
+
+    # Readings. ---------------------------------------------------------------------------------
+
+    def _look(self, training: Training, logs: Logs) -> None:
+        reading = Reading(
+            self.steps,
+            self.epoch,
+            self._losses.since(loss_of(logs)),
+            self._scaling.read(training.values, self.steps),
+        )
+        begins = self._past.full
+        suspicious = symptom([*self.readings, reading]) is not None
+        if self._looks_at_weights and (begins or suspicious):
+            reading = replace(reading, bad_weight=self._weights.first_bad(training))
+        self.readings.append(reading)
+        self.shown |= summary.of_reading(reading)
+        self._listeners.read(reading)
+        found = symptom(self.readings)
+        if found is None:
+            self._failed = False
+            if begins:
+                self._past.begin(training, self.steps)
+        elif not self._failed:
+            self._failed = True  # Told once, until it is over.
+            self._fail(found, training)
+
+    def _fail(self, found: Symptom, training: Training) -> None:
+        origin = self._ours("find the failing step", lambda: self._origin(found, training))
+        if origin is not None and origin.culprit is not None:
+            found = replace(found, message=f"{found.message} {_blamed(origin)}")
+        self._past.forget()
+        self._listeners.fails(found, origin)
+
+    def _origin(self, found: Symptom, training: Training) -> Origin | None:
+        if found.kind == "stalled-scale":
+            return self._past.present(training, self.steps)
+        origin = self._past.origin()
+        if origin is None or found.kind == "divergence":
+            return origin
+        return locate(origin, training, self._kernels, self._weights.first_bad, loss_of)
+
+    # Samples. ----------------------------------------------------------------------------------
+
+    def _samples_now(self) -> bool:
+        if not self._cadence.sample or self._failed or self.steps < self._next_sample:
+            return False
+        self._next_sample = self.steps + self._cadence.sample
+        return True
+
+    def _half(self, training: Training) -> Half | None:
+        if not training.taken:
+            return None
+        if "sampler" not in self._compiled:
+            self._compiled["sampler"] = Sampler(self._model, self._kernels)
+        sampler: Sampler = self._compiled["sampler"]
+        return sampler.begin(training, self._scaling.scale(training.values))
+
+    def _sampled(self, half: Half, training: Training) -> None:
+        sample = self._compiled["sampler"].end(half, training, self.steps)
+        self.shown |= summary.of_sample(sample)
+        self._listeners.sampled(sample)
+        for warning in self._trends.after(sample):
+            self._listeners.drifts(warning)
+
+
+def _blamed(origin: Origin) -> str:
+    return f"Step {origin.step} (from 0) is the first after which {origin.culprit} is not finite."
