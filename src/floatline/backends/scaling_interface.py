@@ -9,6 +9,9 @@ Tensor = Any
 Gradient = Any
 """A dense or a sparse gradient, in the form in which the framework hands it out."""
 
+SKIPPED = 0
+"""Place of the count of skipped steps in the last of an optimizer's `scale_variables`."""
+
 
 class ScalingKernels(Protocol):
     """The few operations of loss scaling that a framework has its own fast or safe way for."""
@@ -52,11 +55,10 @@ class ScalingKernels(Protocol):
     def guarded_step(self, model: Any, step: Callable[..., Any]) -> Callable[..., Any]:
         """A train step that leaves no trace in `model` when its optimizer skips.
 
-        A step counts as skipped when the optimizer's `skipped` rose. Then variables that are not
+        A step counts as skipped when the optimizer's count of them rose. Then variables that are not
         trained and metrics are what they were before, and so are the logs, where they are the
         metrics' results. Where the loss of a skipped step was non-finite before it was scaled, no
-        scale is to blame: it is added to the optimizer's `broken_losses`, and the optimizer's
-        `scale_variables` stay as they were.
+        scale is to blame, and the optimizer's `scale_variables` become what its `cleared` says.
 
         Args:
             model: A Keras model. As long as its optimizer counts no skipped steps, the step is

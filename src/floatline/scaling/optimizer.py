@@ -10,7 +10,7 @@ import keras
 from keras import ops
 
 from floatline.errors import InputError
-from floatline.scaling.counters import Counters, ScaleReport
+from floatline.scaling.counters import ScaleReport, cleared
 from floatline.scaling.gradients import Gradients
 from floatline.scaling.guard import guard_training
 from floatline.scaling.kernels import load_kernels
@@ -21,12 +21,14 @@ from floatline.scaling.state import Scale, Tensor
 from floatline.scaling.variables import (
     KERAS_PLACES,
     LOSS_SCALE_OPTIMIZER,
-    OWN_FIELDS,
+    OWN_NAMES,
+    Snapshot,
     law_of,
     read_counters,
     read_report,
     read_state,
-    state_names,
+    snapshot,
+    start_values,
     write,
 )
 
@@ -94,23 +96,36 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):  # type: ignore[m
         """Creates the variables of scale, counters and inner optimizer."""
         if self.built:
             return
-        start, counters = self.scale.initial_state(), Counters()
-        for names, values in ((state_names(start), start), (Counters._fields, counters)):
-            for name, value in zip(names, values, strict=True):
-                setattr(self, name, self._add_scalar(name, value))
+        for name, value in zip(OWN_NAMES, start_values(self.scale), strict=True):
+            setattr(self, name, self._add_own(name, value))
         self.inner_optimizer.build(var_list)
         super(LOSS_SCALE_OPTIMIZER, self).build(var_list)
 
     @property
     def scale_variables(self) -> list[keras.Variable]:
-        """The variables that change when the scale does; known once the optimizer is built."""
-        names = (*state_names(self.scale.initial_state()), "growths", "backoffs")
-        return [getattr(self, name) for name in names]
+        """Scale, its state and the counters, these last; known once the optimizer is built."""
+        return [getattr(self, name) for name in OWN_NAMES]
 
-    def _add_scalar(self, name: str, value: float) -> keras.Variable:
+    def cleared(
+        self, before: Sequence[Tensor], after: Sequence[Tensor], fails: Tensor
+    ) -> list[Tensor]:
+        """The values of `scale_variables` after a step of which no scale is to blame if it `fails`.
+
+        Args:
+            before: Their values before the step.
+            after: Their values after it.
+            fails: Whether the loss was non-finite before it was scaled.
+        """
+        *old, old_counters = before
+        *new, new_counters = after
+        kept = [ops.where(fails, o, n) for o, n in zip(old, new, strict=True)]
+        return [*kept, cleared(old_counters, new_counters, fails)]
+
+    def _add_own(self, name: str, value: float | tuple[float, ...]) -> keras.Variable:
+        values = value if isinstance(value, tuple) else (value,)
         return self.add_variable(
-            shape=(),
-            dtype="float32" if isinstance(value, float) else "int32",
+            shape=(len(values),) if isinstance(value, tuple) else (),
+            dtype="float32" if isinstance(values[0], float) else "int32",
             initializer=keras.initializers.Constant(value),
             aggregation="only_first_replica",
             name=name,
@@ -118,9 +133,9 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):  # type: ignore[m
 
     def _take_over(self, taken: keras.optimizers.LossScaleOptimizer) -> None:
         self.build(taken._trainable_variables)  # noqa: SLF001 (Keras' own field of the base class)
-        for variable in taken._variables:  # noqa: SLF001
-            if variable.name in OWN_FIELDS and hasattr(self, variable.name):
-                getattr(self, variable.name).assign(variable)
+        same_law = getattr(taken, "scale", None) == self.scale
+        for name in OWN_NAMES if same_law else OWN_NAMES[:2]:
+            getattr(self, name).assign(getattr(taken, name))
 
     # A step. -----------------------------------------------------------------------------------
 
@@ -234,7 +249,15 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):  # type: ignore[m
 
     def report(self) -> ScaleReport:
         """Scale and counters as plain numbers; waits for the device."""
-        return read_report(self)
+        return read_report(self, self.snapshot())
+
+    def snapshot(self) -> Snapshot:
+        """What a report is made of, on the device; waits for nothing."""
+        return snapshot(self)
+
+    def report_of(self, taken: Snapshot) -> ScaleReport:
+        """The report of a moment that has passed; waits only if that is not yet computed."""
+        return read_report(self, taken)
 
     def set_weights(self, weights: Sequence[Any]) -> None:
         """Sets all of `variables`, those of the inner optimizer among them."""
@@ -243,16 +266,16 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):  # type: ignore[m
 
     def save_own_variables(self, store: Any) -> None:
         """Stores scale and counters; the inner optimizer stores its own state itself."""
-        for name in OWN_FIELDS:
-            if hasattr(self, name):
-                store[name] = getattr(self, name).numpy()
+        for name in OWN_NAMES:
+            store[name] = getattr(self, name).numpy()
 
     def load_own_variables(self, store: Any) -> None:
         """Loads scale and counters, from a file of Keras' own class, too."""
-        for name in OWN_FIELDS:
+        for name in OWN_NAMES:
             key = name if name in store else KERAS_PLACES.get(name, name)
-            if key in store and hasattr(self, name):
-                getattr(self, name).assign(store[key])
+            variable = getattr(self, name)
+            if key in store and tuple(store[key].shape) == tuple(variable.shape):
+                variable.assign(store[key])
 
     def get_config(self) -> dict[str, Any]:
         """The settings: Keras' four keys if it was made with Keras' arguments, else `scale`."""

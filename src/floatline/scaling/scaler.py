@@ -138,7 +138,7 @@ class LossScaler:
             state: The state.
             names: Names of the gradients, for `ScaleReport.culprit`.
         """
-        return report_of(self._law, state.scale, state.counters, names)
+        return report_of(self._law, state.scale.scale, state.counters, names)
 
 
 def _tensor(value: float) -> Tensor:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
+from operator import mul
 from typing import Any, final
 
 import jax
@@ -10,7 +12,10 @@ import jax.numpy as jnp
 from jax.experimental import sparse
 from keras import StatelessScope, ops
 
-from floatline.backends.scaling_interface import Gradient, Tensor
+from floatline.backends.scaling_interface import SKIPPED, Gradient, Tensor
+
+LONGEST_TABLE = 4096
+"""Values of one gradient that are reduced together with those of all others."""
 
 
 @final
@@ -19,7 +24,10 @@ class JaxKernels:
 
     def magnitudes(self, gradients: Sequence[Gradient]) -> Tensor:
         """Each gradient's largest magnitude; inf for a gradient with any non-finite value."""
-        return jnp.stack([_largest(_values(gradient)) for gradient in gradients])
+        rows = [_largest_of_rows(_values(gradient)) for gradient in gradients]
+        longest = max(values.size for values in rows)
+        table = jnp.stack([jnp.pad(values, (0, longest - values.size)) for values in rows])
+        return jnp.max(table, axis=1, initial=0)
 
     def unscale(self, gradients: Sequence[Gradient], scale: Tensor) -> list[Gradient]:
         """New gradients, divided by `scale`."""
@@ -47,10 +55,9 @@ class JaxKernels:
 
         def train_step(state: Any, data: Any) -> Any:
             logs, new_state = step(state, data)
-            names = [variable.name for variable in model.optimizer.variables]
-            if "skipped" not in names:
+            if not hasattr(model.optimizer, "counters"):
                 return logs, new_state
-            return _kept_if_applied(model, names, state, logs, new_state)
+            return _kept_if_applied(model, state, logs, new_state)
 
         return train_step
 
@@ -61,25 +68,26 @@ class JaxKernels:
 
 
 def _kept_if_applied(
-    model: Any, names: Sequence[str], state: Any, logs: dict[str, Tensor], new_state: Any
+    model: Any, state: Any, logs: dict[str, Tensor], new_state: Any
 ) -> Any:
     trainable, others, optimizer, metrics = new_state
-    place = names.index("skipped")
-    applied = optimizer[place] == state[2][place]
+    paths = [variable.path for variable in model.optimizer.variables]
+    places = [paths.index(variable.path) for variable in model.optimizer.scale_variables]
+    before, after = ([values[place] for place in places] for values in (state[2], optimizer))
+    applied = after[-1][SKIPPED] == before[-1][SKIPPED]
 
     def kept(new: Tensor, old: Tensor) -> Tensor:
         return jnp.where(applied, new, old)
 
-    with StatelessScope(list(zip(model.metrics_variables, state[3], strict=True))):
-        before = model.get_metrics_result()
     if "loss" in logs:
         fails = jnp.logical_not(applied | jnp.isfinite(logs["loss"]))
-        broken = names.index("broken_losses")
-        optimizer[broken] = optimizer[broken] + fails.astype(jnp.int32)
-        for place in [names.index(variable.name) for variable in model.optimizer.scale_variables]:
-            optimizer[place] = jnp.where(fails, state[2][place], optimizer[place])
-    if before.keys() == logs.keys():
-        logs = jax.tree.map(kept, logs, before)
+        values = model.optimizer.cleared(before, after, fails)
+        for place, value in zip(places, values, strict=True):
+            optimizer[place] = value
+    with StatelessScope(list(zip(model.metrics_variables, state[3], strict=True))):
+        results = model.get_metrics_result()
+    if results.keys() == logs.keys():
+        logs = jax.tree.map(kept, logs, results)
     others, metrics = jax.tree.map(kept, (others, metrics), (state[1], state[3]))
     return logs, (trainable, others, optimizer, metrics)
 
@@ -88,9 +96,12 @@ def _values(gradient: Gradient) -> Tensor:
     return gradient.data if isinstance(gradient, sparse.JAXSparse) else gradient
 
 
-def _largest(values: Tensor) -> Tensor:
-    magnitudes = jnp.where(jnp.isfinite(values), jnp.abs(values), jnp.inf)
-    return jnp.max(magnitudes, initial=0).astype(jnp.float32)
+def _largest_of_rows(values: Tensor) -> Tensor:
+    """The largest magnitudes of parts of a gradient: one kernel, where all of it would take two."""
+    magnitudes = jnp.where(jnp.isfinite(values), jnp.abs(values), jnp.inf).astype(jnp.float32)
+    leading = itertools.takewhile(LONGEST_TABLE.__ge__, itertools.accumulate(values.shape, mul))
+    rest = tuple(range(len(list(leading)), values.ndim))
+    return jnp.max(magnitudes, axis=rest, initial=0).reshape(-1)
 
 
 KERNELS = JaxKernels()

@@ -8,7 +8,7 @@ from typing import Any, final
 
 import tensorflow as tf
 
-from floatline.backends.scaling_interface import Gradient, Tensor
+from floatline.backends.scaling_interface import SKIPPED, Gradient, Tensor
 
 
 @final
@@ -62,10 +62,10 @@ class TensorFlowKernels:
                 return step(data)
             variables = [*model.non_trainable_variables, *model.metrics_variables]
             before = [tf.identity(variable.value) for variable in variables]
-            skipped = tf.identity(optimizer.skipped.value)
             scale = [tf.identity(variable.value) for variable in optimizer.scale_variables]
             logs = step(data)
-            applied = tf.equal(optimizer.skipped.value, skipped)
+            counters = optimizer.scale_variables[-1].value
+            applied = tf.equal(counters[SKIPPED], scale[-1][SKIPPED])
             _put_back_unless(applied, variables, before)
             _exonerate(optimizer, scale, applied, logs)
             results: dict[str, Tensor] = model.get_metrics_result()
@@ -98,8 +98,10 @@ def _exonerate(
     if "loss" in logs:
         broken = tf.logical_not(tf.logical_or(applied, tf.math.is_finite(logs["loss"])))
         fails = _summed(tf.cast(broken, tf.float32)) > 0.0
-        optimizer.broken_losses.assign_add(tf.cast(fails, tf.int32))
-        _put_back_unless(tf.logical_not(fails), optimizer.scale_variables, scale)
+        now = [variable.value for variable in optimizer.scale_variables]
+        values = optimizer.cleared(scale, now, fails)
+        for variable, value in zip(optimizer.scale_variables, values, strict=True):
+            variable.assign(value)
 
 
 def _summed(values: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Any, final
 
 import torch
 
-from floatline.backends.scaling_interface import Gradient, Tensor
+from floatline.backends.scaling_interface import SKIPPED, Gradient, Tensor
 from floatline.backends.torch.undo import Backup
 
 
@@ -49,16 +49,16 @@ class TorchKernels:
 
         def train_step(data: Any) -> Any:
             optimizer = model.optimizer
-            if not hasattr(optimizer, "skipped"):
+            if not hasattr(optimizer, "counters"):
                 return step(data)
             variables = [*model.non_trainable_variables, *model.metrics_variables]
             with torch.no_grad():
                 before = [variable.value.clone() for variable in variables]
-                skipped = optimizer.skipped.value.clone()
                 scale = [variable.value.clone() for variable in optimizer.scale_variables]
             logs = step(data)
             with torch.no_grad():
-                applied = optimizer.skipped.value == skipped
+                counters = optimizer.scale_variables[-1].value
+                applied = counters[SKIPPED] == scale[-1][SKIPPED]
                 _put_back_unless(applied, variables, before)
                 _exonerate(optimizer, scale, applied, logs)
             results: dict[str, Tensor] = model.get_metrics_result()
@@ -84,8 +84,10 @@ def _exonerate(
     if "loss" in logs:
         loss = torch.as_tensor(logs["loss"], device=applied.device)
         fails = torch.logical_not(applied | torch.isfinite(loss))
-        optimizer.broken_losses.assign_add(fails.to(torch.int32))
-        _put_back_unless(~fails, optimizer.scale_variables, scale)
+        now = [variable.value for variable in optimizer.scale_variables]
+        values = optimizer.cleared(scale, now, fails)
+        for variable, value in zip(optimizer.scale_variables, values, strict=True):
+            variable.assign(value)
 
 
 def _tensors(variables: Sequence[Any]) -> list[Tensor]:
