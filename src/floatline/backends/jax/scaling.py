@@ -67,9 +67,7 @@ class JaxKernels:
         return compiling and not isinstance(value, jax.core.Tracer)
 
 
-def _kept_if_applied(
-    model: Any, state: Any, logs: dict[str, Tensor], new_state: Any
-) -> Any:
+def _kept_if_applied(model: Any, state: Any, logs: dict[str, Tensor], new_state: Any) -> Any:
     trainable, others, optimizer, metrics = new_state
     paths = [variable.path for variable in model.optimizer.variables]
     places = [paths.index(variable.path) for variable in model.optimizer.scale_variables]
