@@ -1,13 +1,14 @@
 """Cost of loss scaling per step, and steps skipped until the scale is right.
 
-The arms (no loss scaling, Keras', Floatline's calibrated and dynamic) train the same model from the
-same weights on the same data, in turns in one process, so that what else the machine does meets all
-of them; the ratio of the medians is the cost. Prints Markdown.
+The arms (no loss scaling, Keras', Floatline's) train the same model from the same weights on the
+same data, in turns in one process, so that what else the machine does meets all of them; the median
+of the ratios of neighbours in time is the cost. Prints Markdown.
 
-    KERAS_BACKEND=jax python benchmarks/loss_scaling.py    sizes for the device that is there
-    python benchmarks/loss_scaling.py --small              sizes for a CPU, in bfloat16, because
-                                                           not every CPU kernel knows float16
-    python benchmarks/loss_scaling.py --skips              only the skipped steps
+    python benchmarks/loss_scaling.py --backend jax    sizes for the device that is there
+    python benchmarks/loss_scaling.py --small          sizes for a CPU, in bfloat16, because not
+                                                       every CPU kernel knows float16
+    python benchmarks/loss_scaling.py --costs          only the costs
+    python benchmarks/loss_scaling.py --skips          only the skipped steps
 """
 
 from __future__ import annotations
@@ -15,11 +16,14 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+if "--backend" in sys.argv:  # Keras chooses when it is imported.
+    os.environ["KERAS_BACKEND"] = sys.argv[sys.argv.index("--backend") + 1]
 
 import keras
 import numpy as np
@@ -43,7 +47,7 @@ class Size(NamedTuple):
 
 
 SMALL = Size(1, 32, 16, 4, 32, 32, steps=10, rounds=5, policy="mixed_bfloat16")
-LARGE = Size(12, 1024, 512, 16, 2048, 2048, steps=20, rounds=9)
+LARGE = Size(12, 1024, 512, 16, 2048, 2048, steps=30, rounds=7)
 VOCABULARY, MLP_LAYERS, SEEDS = 1000, 24, (11, 1, 2, 3, 4)
 
 Make = Callable[[], keras.optimizers.Optimizer]
@@ -51,9 +55,6 @@ ARMS: dict[str, Make] = {
     "none": lambda: keras.optimizers.Adam(1e-4),
     "Keras": lambda: keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(1e-4)),
     "Floatline": lambda: floatline.LossScaleOptimizer(keras.optimizers.Adam(1e-4)),
-    "Floatline, dynamic": lambda: floatline.LossScaleOptimizer(
-        keras.optimizers.Adam(1e-4), scale=floatline.DynamicScale()
-    ),
 }
 
 
@@ -186,14 +187,17 @@ def has_gpu() -> bool:
 def main() -> None:
     """Prints the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--backend", choices=("tensorflow", "jax", "torch"))
     parser.add_argument("--small", action="store_true", help="sizes for a CPU")
+    parser.add_argument("--costs", action="store_true", help="only the costs")
     parser.add_argument("--skips", action="store_true", help="only the skipped steps")
     options = parser.parse_args()
     size = SMALL if options.small or not has_gpu() else LARGE
     print(f"Backend {keras.backend.backend()}, Keras {keras.__version__}, {size}\n")
     if not options.skips:
         print(cost_table(size), "\n", flush=True)
-    print(skip_table())
+    if not options.costs:
+        print(skip_table())
 
 
 if __name__ == "__main__":

@@ -22,7 +22,8 @@ class ScaleMonitor(keras.callbacks.Callback):  # type: ignore[misc]  # (Keras ca
 
     `fit` brings one along when it trains with a `floatline.LossScaleOptimizer`; pass your own to
     choose other numbers. The counters stay on the device; once in `check_every` steps they are
-    copied there and read a few steps later, and after each epoch. The mean loss of an epoch in which every step was skipped is NaN.
+    copied there and read a few steps later, and after each epoch. The mean loss of an epoch in
+    which every step was skipped is NaN.
 
     Args:
         warn_after: Consecutive skipped steps after which it warns, once per stall.

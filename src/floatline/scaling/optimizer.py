@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -13,9 +14,9 @@ from floatline.errors import InputError
 from floatline.scaling.counters import ScaleReport, cleared
 from floatline.scaling.gradients import Gradients
 from floatline.scaling.guard import guard_training
+from floatline.scaling.judge import Judge, loss_factor
 from floatline.scaling.kernels import load_kernels
 from floatline.scaling.laws import chosen_law, scale_to_config
-from floatline.scaling.measure import observe
 from floatline.scaling.scales import FixedScale, NoScale
 from floatline.scaling.state import Scale, Tensor
 from floatline.scaling.variables import (
@@ -24,12 +25,9 @@ from floatline.scaling.variables import (
     OWN_NAMES,
     Snapshot,
     law_of,
-    read_counters,
     read_report,
-    read_state,
     snapshot,
     start_values,
-    write,
 )
 
 FORGOTTEN = (
@@ -85,6 +83,10 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):  # type: ignore[m
         self.scale = law
         self._in_words_of_keras = initial_scale is not None or dynamic_growth_steps is not None
         self._kernels = load_kernels()
+        self._update_where = self._kernels.updater()
+        self._judge = functools.lru_cache(maxsize=4)(
+            lambda scaled, indices: self._kernels.recorded(Judge(law, scaled, indices))
+        )
         self._scaled_a_loss = False
         guard_training()
         if taken is not None and taken.built:
@@ -157,7 +159,7 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):  # type: ignore[m
         """
         self._scaled_a_loss = True
         scale = self._scale_now(optimizer_variables)
-        return ops.multiply(loss, ops.where(ops.isnan(loss), float("nan"), scale))
+        return ops.multiply(loss, loss_factor(loss, scale))
 
     def _scale_now(self, optimizer_variables: Sequence[Tensor] | None) -> Tensor:
         if not self.built:
@@ -198,19 +200,17 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):  # type: ignore[m
         variables = list(trainable_variables or self._trainable_variables)
         self._check_variables_are_known(variables)
         gradients = Gradients.of(grads, variables, self._get_variable_index)
-        state = read_state(self)
         magnitudes = self._kernels.magnitudes(gradients.present)
-        seen = observe(magnitudes, state.scale, gradients.scaled)
-        self._kernels.update_where(
-            seen.finite,
+        judge = self._judge(gradients.scaled, gradients.indices)
+        finite, *after = judge(magnitudes, *(v.value for v in self.scale_variables))
+        self._update_where(
+            finite,
             lambda unscaled: self.inner_optimizer.apply(unscaled, trainable_variables),
-            gradients.unscaled(self._kernels, state.scale),
+            gradients.unscaled(self._kernels, self.dynamic_scale.value),
             [*self.inner_optimizer.variables, *self._trainable_variables],
         )
-        next_state = self.scale.next_state(state, seen)
-        culprit = gradients.first_nonfinite(magnitudes)
-        counters = read_counters(self).after(seen.finite, culprit, state.scale, next_state.scale)
-        write(self, next_state, counters)
+        for variable, value in zip(self.scale_variables, after, strict=True):
+            variable.assign(value)
 
     def stateless_apply(
         self,

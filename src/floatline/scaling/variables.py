@@ -10,7 +10,7 @@ from keras import ops
 
 from floatline.scaling.counters import Counters, ScaleReport
 from floatline.scaling.scales import DynamicScale
-from floatline.scaling.state import AnyState, Scale, Tensor
+from floatline.scaling.state import Scale, Tensor
 
 LOSS_SCALE_OPTIMIZER = keras.optimizers.LossScaleOptimizer
 
@@ -28,29 +28,8 @@ def start_values(law: Scale[Any]) -> tuple[Any, ...]:
     return scale, good_steps, tuple(map(float, memory)), tuple(Counters())
 
 
-def read_state(optimizer: Any) -> Any:
-    """The state of the scale, as tensors."""
-    memory = ops.unstack(optimizer.scale_memory.value)
-    scale, good_steps = optimizer.dynamic_scale.value, optimizer.step_counter.value
-    return type(optimizer.scale.initial_state())(scale, good_steps, *memory)
-
-
-def read_counters(optimizer: Any) -> Counters:
-    """The counters, as tensors."""
-    return Counters(*ops.unstack(optimizer.counters.value))
-
-
-def write(optimizer: Any, state: AnyState, counters: Counters) -> None:
-    """Assigns state and counters to the variables."""
-    scale, good_steps, *memory = state  # type: ignore[misc]  # (every state is a named tuple)
-    optimizer.dynamic_scale.assign(scale)
-    optimizer.step_counter.assign(good_steps)
-    optimizer.scale_memory.assign(ops.stack([ops.cast(value, "float32") for value in memory]))
-    optimizer.counters.assign(ops.stack(counters))
-
-
 class Snapshot(NamedTuple):
-    """Scale, counters and the number of applied steps at one moment, as tensors that no later step overwrites."""
+    """Scale, counters and applied steps at one moment; no later step overwrites these tensors."""
 
     scale: Tensor
     counters: Tensor

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax.experimental import sparse
 from keras import StatelessScope, ops
 
-from floatline.backends.scaling_interface import SKIPPED, Gradient, Tensor
+from floatline.backends.scaling_interface import SKIPPED, Function, Gradient, Tensor, Updater
 
 LONGEST_TABLE = 4096
 """Values of one gradient that are reduced together with those of all others."""
@@ -29,26 +29,17 @@ class JaxKernels:
         table = jnp.stack([jnp.pad(values, (0, longest - values.size)) for values in rows])
         return jnp.max(table, axis=1, initial=0)
 
+    def recorded(self, function: Function) -> Function:
+        """The function: it is compiled with the step that calls it."""
+        return function
+
     def unscale(self, gradients: Sequence[Gradient], scale: Tensor) -> list[Gradient]:
         """New gradients, divided by `scale`."""
         return [ops.divide(gradient, scale) for gradient in gradients]
 
-    def update_where(
-        self,
-        finite: Tensor,
-        update: Callable[[list[Gradient | None]], None],
-        gradients: list[Gradient | None],
-        variables: Sequence[Any],
-    ) -> None:
-        """Updates, and then keeps the new values only where `finite`.
-
-        A select is fused with the update that it follows; a `cond` would copy what it may write.
-        """
-        before = [variable.value for variable in variables]
-        update(gradients)
-        for variable, value in zip(variables, before, strict=True):
-            if variable.value is not value:
-                variable.assign(jnp.where(finite, variable.value, value))
+    def updater(self) -> Updater:
+        """Updates, and then keeps the new values only where the step is finite."""
+        return update_where
 
     def guarded_step(self, model: Any, step: Callable[..., Any]) -> Callable[..., Any]:
         """A train step that leaves no trace in `model` when its optimizer skips."""
@@ -100,6 +91,23 @@ def _largest_of_rows(values: Tensor) -> Tensor:
     leading = itertools.takewhile(LONGEST_TABLE.__ge__, itertools.accumulate(values.shape, mul))
     rest = tuple(range(len(list(leading)), values.ndim))
     return jnp.max(magnitudes, axis=rest, initial=0).reshape(-1)
+
+
+def update_where(
+    finite: Tensor,
+    update: Callable[[list[Gradient | None]], None],
+    gradients: list[Gradient | None],
+    variables: Sequence[Any],
+) -> None:
+    """Updates, and then keeps the new values only where `finite`.
+
+    A select is fused with the update that it follows; a `cond` would copy what it may write.
+    """
+    before = [variable.value for variable in variables]
+    update(gradients)
+    for variable, value in zip(variables, before, strict=True):
+        if variable.value is not value:
+            variable.assign(jnp.where(finite, variable.value, value))
 
 
 KERNELS = JaxKernels()

@@ -8,7 +8,7 @@ from typing import Any, final
 
 import tensorflow as tf
 
-from floatline.backends.scaling_interface import SKIPPED, Gradient, Tensor
+from floatline.backends.scaling_interface import SKIPPED, Function, Gradient, Tensor, Updater
 
 
 @final
@@ -19,39 +19,17 @@ class TensorFlowKernels:
         """Each gradient's largest magnitude, summed over replicas: a sum keeps inf and NaN."""
         return _summed(tf.stack([_largest(_values(gradient)) for gradient in gradients]))
 
+    def recorded(self, function: Function) -> Function:
+        """The function: it is a part of the graph of the step that calls it."""
+        return function
+
     def unscale(self, gradients: Sequence[Gradient], scale: Tensor) -> list[Gradient]:
         """New gradients, divided by `scale`."""
         return [_divided(gradient, tf.convert_to_tensor(scale)) for gradient in gradients]
 
-    def update_where(
-        self,
-        finite: Tensor,
-        update: Callable[[list[Gradient | None]], None],
-        gradients: list[Gradient | None],
-        variables: Sequence[Any],
-    ) -> None:
-        """Updates only if `finite`.
-
-        Raises:
-            ValueError: It is called in cross-replica context.
-        """
-        del variables
-        if tf.distribute.in_cross_replica_context():
-            raise ValueError(
-                "An update under a distribution strategy was asked for outside of its replicas. "
-                "Call it inside of `strategy.run`."
-            )
-        if tf.__internal__.distribute.strategy_supports_no_merge_call():
-            _update_if(finite, lambda: update(gradients))
-            return
-
-        def merged(strategy: Any, finite: Tensor, gradients: list[Gradient | None]) -> None:
-            # An update merges its replicas, which must not happen inside a replica's branch.
-            agreed = strategy.experimental_local_results(finite)[0]
-            each = strategy.extended.call_for_each_replica
-            _update_if(agreed, lambda: each(update, args=(gradients,)))
-
-        tf.distribute.get_replica_context().merge_call(merged, args=(finite, gradients))
+    def updater(self) -> Updater:
+        """Updates only if the step is finite."""
+        return update_where
 
     def guarded_step(self, model: Any, step: Callable[..., Any]) -> Callable[..., Any]:
         """A train step that leaves no trace in `model` when its optimizer skips."""
@@ -137,6 +115,36 @@ def _divided(gradient: Gradient, scale: Tensor) -> Gradient:
         values = gradient.values / tf.cast(scale, gradient.values.dtype)
         return tf.IndexedSlices(values, gradient.indices, gradient.dense_shape)
     return gradient / tf.cast(scale, gradient.dtype)
+
+
+def update_where(
+    finite: Tensor,
+    update: Callable[[list[Gradient | None]], None],
+    gradients: list[Gradient | None],
+    variables: Sequence[Any],
+) -> None:
+    """Updates only if `finite`.
+
+    Raises:
+        ValueError: It is called in cross-replica context.
+    """
+    del variables
+    if tf.distribute.in_cross_replica_context():
+        raise ValueError(
+            "An update under a distribution strategy was asked for outside of its replicas. "
+            "Call it inside of `strategy.run`."
+        )
+    if tf.__internal__.distribute.strategy_supports_no_merge_call():
+        _update_if(finite, lambda: update(gradients))
+        return
+
+    def merged(strategy: Any, finite: Tensor, gradients: list[Gradient | None]) -> None:
+        # An update merges its replicas, which must not happen inside a replica's branch.
+        agreed = strategy.experimental_local_results(finite)[0]
+        each = strategy.extended.call_for_each_replica
+        _update_if(agreed, lambda: each(update, args=(gradients,)))
+
+    tf.distribute.get_replica_context().merge_call(merged, args=(finite, gradients))
 
 
 KERNELS = TensorFlowKernels()
