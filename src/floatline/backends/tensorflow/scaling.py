@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Callable, Sequence
+from operator import mul
 from typing import Any, final
 
 import tensorflow as tf
 
 from floatline.backends.scaling_interface import SKIPPED, Function, Gradient, Tensor, Updater
+
+LONGEST_TABLE = 4096
+"""Values of one gradient that are reduced together with those of all others."""
 
 
 @final
@@ -17,7 +22,10 @@ class TensorFlowKernels:
 
     def magnitudes(self, gradients: Sequence[Gradient]) -> Tensor:
         """Each gradient's largest magnitude, summed over replicas: a sum keeps inf and NaN."""
-        return _summed(tf.stack([_largest(_values(gradient)) for gradient in gradients]))
+        rows = [_largest_of_rows(_values(gradient)) for gradient in gradients]
+        longest = max(1, *(values.shape[0] for values in rows))
+        table = tf.stack([tf.pad(values, [[0, longest - values.shape[0]]]) for values in rows])
+        return _summed(tf.reduce_max(table, axis=1))
 
     def recorded(self, function: Function) -> Function:
         """The function: it is a part of the graph of the step that calls it."""
@@ -90,6 +98,29 @@ def _summed(values: Tensor) -> Tensor:
     return replica.all_reduce(tf.distribute.ReduceOp.SUM, values)
 
 
+def _is_compiled_by_xla() -> bool:
+    graph = None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
+    while graph is not None:
+        context = graph._get_control_flow_context()  # noqa: SLF001 (no public way to ask)
+        if context is not None and context.IsXLAContext():
+            return True
+        graph = getattr(graph, "outer_graph", None)
+    return False
+
+
+def _update_and_select(
+    finite: Tensor,
+    update: Callable[[list[Gradient | None]], None],
+    gradients: list[Gradient | None],
+    variables: Sequence[Any],
+) -> None:
+    """XLA fuses a select with the update, but copies what a branch may write."""
+    before = [tf.convert_to_tensor(variable.value) for variable in variables]
+    update(gradients)
+    for variable, value in zip(variables, before, strict=True):
+        variable.assign(tf.where(finite, variable.value, value))
+
+
 def _update_if(finite: Tensor, update: Callable[[], None]) -> None:
     def applied() -> Tensor:
         update()
@@ -102,12 +133,18 @@ def _values(gradient: Gradient) -> Tensor:
     return gradient.values if isinstance(gradient, tf.IndexedSlices) else gradient
 
 
-def _largest(values: Tensor) -> Tensor:
-    largest = tf.cast(tf.reduce_max(tf.abs(values)), tf.float32)
-    if values.shape.num_elements() in (None, 0):
-        largest = tf.maximum(largest, 0.0)  # The maximum of nothing is -inf.
+def _largest_of_rows(values: Tensor) -> Tensor:
+    """The largest magnitudes of parts of a gradient: one kernel, where all of it would take two."""
     # A maximum that XLA compiles for a CPU loses NaN.
-    return tf.where(tf.reduce_all(tf.math.is_finite(values)), largest, tf.constant(float("inf")))
+    infinite = tf.constant(float("inf"), values.dtype)
+    magnitudes = tf.where(tf.math.is_finite(values), tf.abs(values), infinite)
+    if not values.shape.is_fully_defined():
+        largest = tf.reshape(tf.reduce_max(magnitudes), (1,))
+        return tf.cast(tf.maximum(largest, 0), tf.float32)  # The maximum of nothing is -inf.
+    leading = itertools.takewhile(LONGEST_TABLE.__ge__, itertools.accumulate(values.shape, mul))
+    rest = list(range(len(list(leading)), len(values.shape)))
+    rows = tf.reduce_max(magnitudes, axis=rest) if rest else magnitudes
+    return tf.cast(tf.reshape(rows, (-1,)), tf.float32)
 
 
 def _divided(gradient: Gradient, scale: Tensor) -> Gradient:
@@ -128,7 +165,9 @@ def update_where(
     Raises:
         ValueError: It is called in cross-replica context.
     """
-    del variables
+    if _is_compiled_by_xla():
+        _update_and_select(finite, update, gradients, variables)
+        return
     if tf.distribute.in_cross_replica_context():
         raise ValueError(
             "An update under a distribution strategy was asked for outside of its replicas. "

@@ -15,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 Tensor = Any
 
 
-class Constants(TorchFunctionMode):
+class Constants(TorchFunctionMode):  # type: ignore[misc]  # (PyTorch carries no type for it)
     """Makes each tensor of plain numbers once: a graph cannot hold copies from the host."""
 
     def __init__(self) -> None:
