@@ -135,9 +135,11 @@ def _values(gradient: Gradient) -> Tensor:
 
 def _largest_of_rows(values: Tensor) -> Tensor:
     """The largest magnitudes of parts of a gradient: one kernel, where all of it would take two."""
-    # A maximum that XLA compiles for a CPU loses NaN.
-    infinite = tf.constant(float("inf"), values.dtype)
-    magnitudes = tf.where(tf.math.is_finite(values), tf.abs(values), infinite)
+    # A maximum that XLA compiles for a CPU loses NaN. A constant infinity would be found by
+    # `tf.debugging.enable_check_numerics` in steps in which nothing is wrong.
+    finite = tf.math.is_finite(values)
+    magnitudes = tf.where(finite, tf.abs(values), tf.ones_like(values))
+    magnitudes /= tf.cast(finite, values.dtype)
     if not values.shape.is_fully_defined():
         largest = tf.reshape(tf.reduce_max(magnitudes), (1,))
         return tf.cast(tf.maximum(largest, 0), tf.float32)  # The maximum of nothing is -inf.
