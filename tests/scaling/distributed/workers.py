@@ -29,7 +29,7 @@ def train(strategy: Any, bad_worker: int | None, worker: int) -> dict[str, Any]:
     if worker == bad_worker:
         x[1] = 1e30
 
-    @tf.function
+    @tf.function  # type: ignore[untyped-decorator]  # (TensorFlow carries no types here)
     def step(x: Any) -> None:
         def replica(x: Any) -> None:
             with tf.GradientTape() as tape:
