@@ -1,4 +1,4 @@
-"""One bad value on each of two GPUs in turn, under DistributedDataParallel; prints JSON per process.
+"""One bad value on each of two GPUs in turn, under DistributedDataParallel; prints JSON.
 
 The step must be skipped on both, whichever overflows, and the weights must stay the same on both.
 

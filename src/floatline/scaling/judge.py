@@ -66,4 +66,4 @@ class Judge:
 
 def loss_factor(loss: Tensor, scale: Tensor) -> Tensor:
     """What the loss is multiplied by: the scale, or NaN for a loss that is NaN."""
-    return ops.where(ops.isnan(loss), ops.stop_gradient(loss), scale)
+    return ops.where(ops.isnan(loss), loss, scale)  # No constant: that is a copy on PyTorch.

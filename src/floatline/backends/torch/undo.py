@@ -29,6 +29,7 @@ class Backup:
         self._others: list[Tensor] = []
         self._values: list[Tensor] = []
 
+    @torch.compiler.disable  # type: ignore[untyped-decorator]  # (PyTorch carries no types here); it compiles no fused SGD
     def save(self, tensors: Sequence[Tensor], finite: Tensor) -> None:
         """Saves the tensors unless `finite`.
 
@@ -44,6 +45,7 @@ class Backup:
         for group in self._groups:
             group.save_unless(flag)
 
+    @torch.compiler.disable  # type: ignore[untyped-decorator]  # (as above)
     def restore(self, finite: Tensor) -> None:
         """Puts the saved values back unless `finite`, and gives the memory back."""
         flag = finite.float()
