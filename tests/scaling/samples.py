@@ -13,6 +13,7 @@ BACKEND = keras.backend.backend()
 only_tensorflow = pytest.mark.skipif(BACKEND != "tensorflow", reason="concerns TensorFlow")
 only_jax = pytest.mark.skipif(BACKEND != "jax", reason="concerns JAX")
 only_torch = pytest.mark.skipif(BACKEND != "torch", reason="concerns PyTorch")
+not_torch = pytest.mark.skipif(BACKEND == "torch", reason="Keras refuses it on PyTorch")
 not_jax = pytest.mark.skipif(BACKEND == "jax", reason="Keras' own class cannot run here on JAX")
 
 

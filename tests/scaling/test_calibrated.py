@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from floatline.errors import InputError
-from floatline.scaling.calibrated import CalibratedScale, CalibratedState, window
+from floatline.scaling.calibrated import UNKNOWN, CalibratedScale, CalibratedState, window
 from floatline.scaling.state import Observation
 
 FLOAT16_LARGEST = 65504.0
@@ -52,7 +52,7 @@ def test_an_empty_window_keeps_clear_of_overflow_and_is_told() -> None:
 def test_an_overflow_before_anything_is_known_drops_the_scale_at_once() -> None:
     state = after(CalibratedScale(initial=2.0**15), [(False, 0.0, 0.0)])
     assert float(state.scale) == 2.0**7
-    assert float(state.peak) == -math.inf
+    assert float(state.peak) == -UNKNOWN
 
 
 def test_after_an_overflow_the_scale_does_not_return_before_the_limit_rises() -> None:

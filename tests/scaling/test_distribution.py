@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.architecture.laws import ROOT
 from tests.scaling.samples import only_jax, only_tensorflow, only_torch
 
@@ -43,10 +45,21 @@ def test_keras_own_class_asks_the_first_replica_alone() -> None:
     assert (second["applied"], second["trainable"]) == (1, False)
 
 
+@only_tensorflow
+def test_a_bad_value_in_either_worker_skips_the_step_in_both() -> None:
+    ranks = run("workers.py")
+    assert ranks[0] == ranks[1]
+    good, first, second = ranks[0]
+    assert (good["applied"], good["scale"], good["weights"]) == (1, 8.0, True)
+    assert first == second
+    assert (first["applied"], first["scale"], first["weights"]) == (0, 4.0, True)
+
+
 @only_jax
-def test_a_bad_value_on_either_device_skips_the_step_of_the_sharded_model() -> None:
+@pytest.mark.parametrize("parallel", ["data", "model"])
+def test_a_bad_value_on_either_device_skips_the_step_of_all(parallel: str) -> None:
     flag = "--xla_force_host_platform_device_count=2"
-    good, first, second = run("sharded.py", XLA_FLAGS=flag)
+    good, first, second = run("sharded.py", parallel, XLA_FLAGS=flag)
     assert good["devices"] == 2
     assert (good["applied"], good["skipped"], good["weights"]) == (1, 0, True)
     assert first == second

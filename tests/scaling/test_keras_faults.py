@@ -23,6 +23,7 @@ from tests.scaling.samples import (
     data,
     not_jax,
     only_jax,
+    only_tensorflow,
     small_model,
     tensor,
     variable,
@@ -220,3 +221,29 @@ def test_apply_works_on_jax_outside_of_compiled_functions() -> None:
     optimizer, variables = made(OURS, initial_scale=4.0)
     apply(optimizer, [[4.0]], variables)
     assert float(array(variables[0])[0]) == 0.0
+
+
+@only_tensorflow
+def test_a_search_for_infinite_values_is_not_stopped_by_the_search_for_a_scale() -> None:
+    """Keras tries scales until one overflows no more; ours is computed from the gradients.
+
+    Where a step must be skipped, an infinite gradient exists, and any search finds it.
+    """
+    import tensorflow as tf
+
+    applied = {}
+    tf.debugging.enable_check_numerics()
+    try:
+        for name, make in (("keras", KERAS), ("floatline", OURS)):
+            dense = keras.layers.Dense(1, dtype="mixed_float16", kernel_initializer="zeros")
+            model = keras.Sequential([keras.Input((4,)), dense])
+            model.compile(make(keras.optimizers.SGD(1e-3)), lambda y, p: 16 * (p - y))
+            x = np.ones((8, 4), "float32")
+            try:
+                model.fit(x, x[:, :1], batch_size=8, epochs=2, verbose=0)
+            except tf.errors.InvalidArgumentError:
+                assert name == "keras"
+            applied[name] = int(model.optimizer.iterations)
+    finally:
+        tf.debugging.disable_check_numerics()
+    assert applied == {"keras": 0, "floatline": 2}

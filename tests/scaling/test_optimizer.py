@@ -116,7 +116,7 @@ def test_what_overwrites_its_variable_is_neither_unscaled_nor_measured() -> None
     scale = float(optimizer.dynamic_scale.value)
     apply(optimizer, [[scale], [2.0**40]], variables)
     assert [array(v)[0] for v in variables] == [0.0, 2.0**40]
-    assert float(optimizer.peak.value) == 0.0
+    assert float(optimizer.scale_memory.value[0]) == 0.0
 
 
 def test_a_loss_that_is_nan_makes_the_gradient_of_its_scaled_value_nan() -> None:

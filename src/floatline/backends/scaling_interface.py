@@ -3,34 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 Tensor = Any
+Function = TypeVar("Function", bound=Callable[..., Any])
 Gradient = Any
 """A dense or a sparse gradient, in the form in which the framework hands it out."""
 
+SKIPPED = 0
+"""Place of the count of skipped steps in the last of an optimizer's `scale_variables`."""
 
-class ScalingKernels(Protocol):
-    """The few operations of loss scaling that a framework has its own fast or safe way for."""
 
-    def magnitudes(self, gradients: Sequence[Gradient]) -> Tensor:
-        """Each gradient's largest magnitude.
+class Updater(Protocol):
+    """Makes the updates of one optimizer."""
 
-        Args:
-            gradients: At least one gradient; none of them None.
-
-        Returns:
-            float32, shape `(len(gradients),)`. An entry is non-finite if and only if its gradient
-            has a non-finite value. Where gradients differ between replicas, the entry is an upper
-            bound for all replicas, and the same on each.
-        """
-        ...
-
-    def unscale(self, gradients: Sequence[Gradient], scale: Tensor) -> list[Gradient]:
-        """New gradients, divided by `scale`; the given ones stay as they are."""
-        ...
-
-    def update_where(
+    def __call__(
         self,
         finite: Tensor,
         update: Callable[[list[Gradient | None]], None],
@@ -49,14 +36,50 @@ class ScalingKernels(Protocol):
         """
         ...
 
+
+class ScalingKernels(Protocol):
+    """The few operations of loss scaling that a framework has its own fast or safe way for."""
+
+    def magnitudes(self, gradients: Sequence[Gradient]) -> Tensor:
+        """Each gradient's largest magnitude.
+
+        Args:
+            gradients: At least one gradient; none of them None.
+
+        Returns:
+            float32, shape `(len(gradients),)`. An entry is non-finite if and only if its gradient
+            has a non-finite value. Where gradients differ between replicas, the entry is an upper
+            bound for all replicas, and the same on each.
+        """
+        ...
+
+    def recorded(self, function: Function) -> Function:
+        """`function`, made as cheap as the framework can where every step calls it.
+
+        Args:
+            function: A pure function of tensors on one device whose shapes and types do not
+                change, with a tuple of tensors as its result.
+
+        Returns:
+            The same function. The next call may overwrite the results of this one.
+        """
+        ...
+
+    def unscale(self, gradients: Sequence[Gradient], scale: Tensor) -> list[Gradient]:
+        """New gradients, divided by `scale`; the given ones stay as they are."""
+        ...
+
+    def updater(self) -> Updater:
+        """A function for the updates of one optimizer; what it needs it may keep between them."""
+        ...
+
     def guarded_step(self, model: Any, step: Callable[..., Any]) -> Callable[..., Any]:
         """A train step that leaves no trace in `model` when its optimizer skips.
 
-        A step counts as skipped when the optimizer's `skipped` rose. Then variables that are not
-        trained and metrics are what they were before, and so are the logs, where they are the
+        A step counts as skipped when the optimizer's count of them rose. Then variables that are
+        not trained and metrics are what they were before, and so are the logs, where they are the
         metrics' results. Where the loss of a skipped step was non-finite before it was scaled, no
-        scale is to blame: it is added to the optimizer's `broken_losses`, and the optimizer's
-        `scale_variables` stay as they were.
+        scale is to blame, and the optimizer's `scale_variables` become what its `cleared` says.
 
         Args:
             model: A Keras model. As long as its optimizer counts no skipped steps, the step is

@@ -10,6 +10,7 @@ import keras
 from floatline.layers import computes_on_floats, is_container, walk
 from floatline.precision.rule import LossScale
 from floatline.scaling.calibrated import CalibratedScale
+from floatline.scaling.guard import guard
 from floatline.scaling.optimizer import LossScaleOptimizer
 from floatline.scaling.scales import DynamicScale, FixedScale, NoScale
 from floatline.scaling.variables import law_of
@@ -112,6 +113,8 @@ def _install(model: Any, optimizer: Any, undoing: contextlib.ExitStack) -> None:
             _put(model, before, saved)
 
     undoing.callback(back)
+    if isinstance(optimizer, LossScaleOptimizer):
+        undoing.callback(guard(model))  # What a skipped step is must not depend on who runs it.
     config = saved and type(saved)(**{**saved.config, "optimizer": optimizer})
     _put(model, optimizer, config)
     if optimizer is not before and before.built and not optimizer.built:

@@ -25,14 +25,20 @@ LARGEST_DROP_BITS = 8.0
 """Powers of two that the limit falls after one overflow, at most."""
 
 
+UNKNOWN = 1e4
+"""An exponent that no number has. Not infinity: what searches a program for infinite values, as
+`tf.debugging.enable_check_numerics` does, would find it."""
+
+
 class CalibratedState(NamedTuple):
     """The state of a calibrated scale, as scalars on the device; a pytree.
 
     Attributes:
         scale: float32; what the loss is multiplied by; always a power of two.
         good_steps: Integer; finite steps since the limit last changed.
-        peak: float32; binary exponent of the largest gradient in memory; -inf before any.
-        trough: float32; binary exponent of the gradient with the smallest maximum; inf before any.
+        peak: float32; binary exponent of the largest gradient in memory; `-UNKNOWN` before any.
+        trough: float32; binary exponent of the gradient with the smallest maximum; `UNKNOWN` before
+            any.
         limit: float32; binary exponent that the scale must not exceed.
     """
 
@@ -94,7 +100,7 @@ class CalibratedScale:
     def initial_state(self) -> CalibratedState:
         """The initial scale; no gradient is in memory."""
         unlimited = math.log2(self.ceiling)
-        return CalibratedState(float(self.initial), 0, -math.inf, math.inf, unlimited)
+        return CalibratedState(float(self.initial), 0, -UNKNOWN, UNKNOWN, unlimited)
 
     def next_state(self, state: CalibratedState, seen: Observation) -> CalibratedState:
         """Remembers the step's magnitudes, and puts the scale where they fit best."""

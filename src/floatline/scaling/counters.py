@@ -53,6 +53,19 @@ class Counters(NamedTuple):
         )
 
 
+def cleared(before: Tensor, after: Tensor, fails: Tensor) -> Tensor:
+    """The counts, as one vector, after a skipped step of which no scale is to blame if it `fails`.
+
+    Args:
+        before: The counts before the step.
+        after: Those that blame the scale.
+        fails: Whether the loss was non-finite before it was scaled.
+    """
+    blameless = Counters(False, False, True, True, False, True)
+    broken = Counters(broken_losses=1, culprit=0)
+    return ops.where(ops.logical_and(fails, blameless), before + ops.array(broken), after)
+
+
 @dataclass(frozen=True, slots=True)
 class ScaleReport:
     """The state of loss scaling on the host, in plain numbers.

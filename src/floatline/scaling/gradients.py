@@ -66,10 +66,16 @@ class Gradients:
         flags = iter(self.scaled)
         return [None if g is None else next(divided) if next(flags) else g for g in self.given]
 
-    def first_nonfinite(self, magnitudes: Tensor) -> Tensor:
-        """Index in the optimizer of the first variable with a non-finite gradient."""
-        bad = ops.logical_not(ops.isfinite(magnitudes))
-        first = ops.argmax(ops.cast(bad, "int32"))
-        if self.indices == tuple(range(len(self.indices))):
-            return first
-        return ops.take(ops.convert_to_tensor(self.indices, "int32"), first)
+
+def first_nonfinite(magnitudes: Tensor, indices: tuple[int, ...]) -> Tensor:
+    """Index in the optimizer of the first variable with a non-finite gradient.
+
+    Args:
+        magnitudes: Largest magnitude of each gradient.
+        indices: For each gradient, the index of its variable.
+    """
+    bad = ops.logical_not(ops.isfinite(magnitudes))
+    first = ops.argmax(ops.cast(bad, "int32"))
+    if indices == tuple(range(len(indices))):
+        return first
+    return ops.take(ops.convert_to_tensor(indices, "int32"), first)

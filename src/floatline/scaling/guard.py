@@ -13,7 +13,7 @@ from floatline.scaling.kernels import load_kernels
 from floatline.scaling.monitor import ScaleMonitor
 
 
-def guard(model: keras.Model) -> None:
+def guard(model: keras.Model) -> Callable[[], None]:
     """Makes the training of `model` undo what a skipped step wrote outside of its optimizer.
 
     Without it a step that the optimizer skips has still run its forward pass: BatchNormalization
@@ -23,14 +23,28 @@ def guard(model: keras.Model) -> None:
 
     Args:
         model: A compiled model.
+
+    Returns:
+        What takes the guard away again.
     """
     if hasattr(model.train_step, "guards"):
-        return
-    step = model.train_step
+        return lambda: None
+    step, before = model.train_step, vars(model).get("train_step")
     guarded = functools.wraps(step)(load_kernels().guarded_step(model, step))
     guarded.guards = step  # type: ignore[attr-defined]  # (a function carries what it is given)
     model.train_step = guarded
     model.train_function = None  # One that was made before would run the step as it was.
+
+    def unguard() -> None:
+        if model.train_step is not guarded:
+            return
+        if before is None:
+            del model.train_step
+        else:
+            model.train_step = before
+        model.train_function = None
+
+    return unguard
 
 
 def guard_training() -> None:

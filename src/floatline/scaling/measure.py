@@ -8,6 +8,9 @@ from keras import ops
 
 from floatline.scaling.state import Observation, Tensor
 
+LARGEST_FLOAT = 2.0**127
+"""No gradient is as large. Not infinity, for which users may search the whole program."""
+
 
 def observe(magnitudes: Tensor, scale: Tensor, measured: Sequence[bool]) -> Observation:
     """Draws an observation from the gradients' largest magnitudes.
@@ -23,6 +26,6 @@ def observe(magnitudes: Tensor, scale: Tensor, measured: Sequence[bool]) -> Obse
     if len(kept) < len(measured):
         magnitudes = ops.take(magnitudes, kept) if kept else ops.zeros((1,))
     unscaled = magnitudes / scale
-    smallest = ops.min(ops.where(ops.greater(unscaled, 0.0), unscaled, float("inf")))
+    smallest = ops.min(ops.where(ops.greater(unscaled, 0.0), unscaled, LARGEST_FLOAT))
     largest = ops.max(unscaled)
-    return Observation(finite, largest, ops.where(ops.isfinite(smallest), smallest, 0.0))
+    return Observation(finite, largest, ops.where(ops.less(smallest, LARGEST_FLOAT), smallest, 0.0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -10,24 +11,23 @@ import keras
 from keras import ops
 
 from floatline.errors import InputError
-from floatline.scaling.counters import Counters, ScaleReport
+from floatline.scaling.counters import ScaleReport, cleared
 from floatline.scaling.gradients import Gradients
 from floatline.scaling.guard import guard_training
+from floatline.scaling.judge import Judge, loss_factor
 from floatline.scaling.kernels import load_kernels
 from floatline.scaling.laws import chosen_law, scale_to_config
-from floatline.scaling.measure import observe
 from floatline.scaling.scales import FixedScale, NoScale
 from floatline.scaling.state import Scale, Tensor
 from floatline.scaling.variables import (
     KERAS_PLACES,
     LOSS_SCALE_OPTIMIZER,
-    OWN_FIELDS,
+    OWN_NAMES,
+    Snapshot,
     law_of,
-    read_counters,
     read_report,
-    read_state,
-    state_names,
-    write,
+    snapshot,
+    start_values,
 )
 
 FORGOTTEN = (
@@ -83,6 +83,10 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):  # type: ignore[m
         self.scale = law
         self._in_words_of_keras = initial_scale is not None or dynamic_growth_steps is not None
         self._kernels = load_kernels()
+        self._update_where = self._kernels.updater()
+        self._judge = functools.lru_cache(maxsize=4)(
+            lambda scaled, indices: self._kernels.recorded(Judge(law, scaled, indices))
+        )
         self._scaled_a_loss = False
         guard_training()
         if taken is not None and taken.built:
@@ -94,23 +98,36 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):  # type: ignore[m
         """Creates the variables of scale, counters and inner optimizer."""
         if self.built:
             return
-        start, counters = self.scale.initial_state(), Counters()
-        for names, values in ((state_names(start), start), (Counters._fields, counters)):
-            for name, value in zip(names, values, strict=True):
-                setattr(self, name, self._add_scalar(name, value))
+        for name, value in zip(OWN_NAMES, start_values(self.scale), strict=True):
+            setattr(self, name, self._add_own(name, value))
         self.inner_optimizer.build(var_list)
         super(LOSS_SCALE_OPTIMIZER, self).build(var_list)
 
     @property
     def scale_variables(self) -> list[keras.Variable]:
-        """The variables that change when the scale does; known once the optimizer is built."""
-        names = (*state_names(self.scale.initial_state()), "growths", "backoffs")
-        return [getattr(self, name) for name in names]
+        """Scale, its state and the counters, these last; known once the optimizer is built."""
+        return [getattr(self, name) for name in OWN_NAMES]
 
-    def _add_scalar(self, name: str, value: float) -> keras.Variable:
+    def cleared(
+        self, before: Sequence[Tensor], after: Sequence[Tensor], fails: Tensor
+    ) -> list[Tensor]:
+        """The values of `scale_variables` after a step of which no scale is to blame if it `fails`.
+
+        Args:
+            before: Their values before the step.
+            after: Their values after it.
+            fails: Whether the loss was non-finite before it was scaled.
+        """
+        *old, old_counters = before
+        *new, new_counters = after
+        kept = [ops.where(fails, o, n) for o, n in zip(old, new, strict=True)]
+        return [*kept, cleared(old_counters, new_counters, fails)]
+
+    def _add_own(self, name: str, value: float | tuple[float, ...]) -> keras.Variable:
+        values = value if isinstance(value, tuple) else (value,)
         return self.add_variable(
-            shape=(),
-            dtype="float32" if isinstance(value, float) else "int32",
+            shape=(len(values),) if isinstance(value, tuple) else (),
+            dtype="float32" if isinstance(values[0], float) else "int32",
             initializer=keras.initializers.Constant(value),
             aggregation="only_first_replica",
             name=name,
@@ -118,9 +135,9 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):  # type: ignore[m
 
     def _take_over(self, taken: keras.optimizers.LossScaleOptimizer) -> None:
         self.build(taken._trainable_variables)  # noqa: SLF001 (Keras' own field of the base class)
-        for variable in taken._variables:  # noqa: SLF001
-            if variable.name in OWN_FIELDS and hasattr(self, variable.name):
-                getattr(self, variable.name).assign(variable)
+        same_law = getattr(taken, "scale", None) == self.scale
+        for name in OWN_NAMES if same_law else OWN_NAMES[:2]:
+            getattr(self, name).assign(getattr(taken, name))
 
     # A step. -----------------------------------------------------------------------------------
 
@@ -142,7 +159,7 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):  # type: ignore[m
         """
         self._scaled_a_loss = True
         scale = self._scale_now(optimizer_variables)
-        return ops.multiply(loss, ops.where(ops.isnan(loss), float("nan"), scale))
+        return ops.multiply(loss, loss_factor(loss, scale))
 
     def _scale_now(self, optimizer_variables: Sequence[Tensor] | None) -> Tensor:
         if not self.built:
@@ -183,19 +200,17 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):  # type: ignore[m
         variables = list(trainable_variables or self._trainable_variables)
         self._check_variables_are_known(variables)
         gradients = Gradients.of(grads, variables, self._get_variable_index)
-        state = read_state(self)
         magnitudes = self._kernels.magnitudes(gradients.present)
-        seen = observe(magnitudes, state.scale, gradients.scaled)
-        self._kernels.update_where(
-            seen.finite,
+        judge = self._judge(gradients.scaled, gradients.indices)
+        finite, *after = judge(magnitudes, *(v.value for v in self.scale_variables))
+        self._update_where(
+            finite,
             lambda unscaled: self.inner_optimizer.apply(unscaled, trainable_variables),
-            gradients.unscaled(self._kernels, state.scale),
+            gradients.unscaled(self._kernels, self.dynamic_scale.value),
             [*self.inner_optimizer.variables, *self._trainable_variables],
         )
-        next_state = self.scale.next_state(state, seen)
-        culprit = gradients.first_nonfinite(magnitudes)
-        counters = read_counters(self).after(seen.finite, culprit, state.scale, next_state.scale)
-        write(self, next_state, counters)
+        for variable, value in zip(self.scale_variables, after, strict=True):
+            variable.assign(value)
 
     def stateless_apply(
         self,
@@ -234,7 +249,15 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):  # type: ignore[m
 
     def report(self) -> ScaleReport:
         """Scale and counters as plain numbers; waits for the device."""
-        return read_report(self)
+        return read_report(self, self.snapshot())
+
+    def snapshot(self) -> Snapshot:
+        """What a report is made of, on the device; waits for nothing."""
+        return snapshot(self)
+
+    def report_of(self, taken: Snapshot) -> ScaleReport:
+        """The report of a moment that has passed; waits only if that is not yet computed."""
+        return read_report(self, taken)
 
     def set_weights(self, weights: Sequence[Any]) -> None:
         """Sets all of `variables`, those of the inner optimizer among them."""
@@ -243,16 +266,16 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):  # type: ignore[m
 
     def save_own_variables(self, store: Any) -> None:
         """Stores scale and counters; the inner optimizer stores its own state itself."""
-        for name in OWN_FIELDS:
-            if hasattr(self, name):
-                store[name] = getattr(self, name).numpy()
+        for name in OWN_NAMES:
+            store[name] = getattr(self, name).numpy()
 
     def load_own_variables(self, store: Any) -> None:
         """Loads scale and counters, from a file of Keras' own class, too."""
-        for name in OWN_FIELDS:
+        for name in OWN_NAMES:
             key = name if name in store else KERAS_PLACES.get(name, name)
-            if key in store and hasattr(self, name):
-                getattr(self, name).assign(store[key])
+            variable = getattr(self, name)
+            if key in store and tuple(store[key].shape) == tuple(variable.shape):
+                variable.assign(store[key])
 
     def get_config(self) -> dict[str, Any]:
         """The settings: Keras' four keys if it was made with Keras' arguments, else `scale`."""

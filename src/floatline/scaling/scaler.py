@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 from keras import ops, tree
 
 from floatline.scaling.counters import Counters, ScaleReport
-from floatline.scaling.gradients import Gradients
+from floatline.scaling.gradients import Gradients, first_nonfinite
+from floatline.scaling.judge import loss_factor
 from floatline.scaling.kernels import load_kernels
 from floatline.scaling.laws import chosen_law
 from floatline.scaling.measure import observe
@@ -74,6 +75,7 @@ class LossScaler:
     def __init__(self, scale: Scale[Any] | Mapping[str, Any] | None = None) -> None:
         self._law = chosen_law(scale, None, None)
         self._kernels = load_kernels()
+        self._update_where = self._kernels.updater()
 
     def initial_state(self) -> ScalerState:
         """The state before the first step, as tensors."""
@@ -83,8 +85,7 @@ class LossScaler:
 
     def scale(self, loss: Tensor, state: ScalerState) -> Tensor:
         """The loss times the scale; NaN in every gradient if the loss is NaN."""
-        factor = ops.where(ops.isnan(loss), float("nan"), state.scale.scale)
-        return ops.multiply(loss, factor)
+        return ops.multiply(loss, loss_factor(loss, state.scale.scale))
 
     def unscale(self, gradients: Sequence[Any], state: ScalerState) -> Unscaled:
         """Divides the gradients by the scale that is in them.
@@ -99,7 +100,7 @@ class LossScaler:
         magnitudes = self._kernels.magnitudes(given.present)
         seen = observe(magnitudes, scale, given.scaled)
         unscaled = given.unscaled(self._kernels, scale)
-        return Unscaled(unscaled, seen.finite, seen, given.first_nonfinite(magnitudes))
+        return Unscaled(unscaled, seen.finite, seen, first_nonfinite(magnitudes, given.indices))
 
     def select(self, unscaled: Unscaled, new: Any, old: Any) -> Any:
         """The nest `new` after a finite step, else `old`: the update of a pure function."""
@@ -119,7 +120,7 @@ class LossScaler:
                 framework.
             variables: Keras variables or PyTorch tensors: everything that `update` writes.
         """
-        self._kernels.update_where(unscaled.finite, update, list(unscaled.gradients), variables)
+        self._update_where(unscaled.finite, update, list(unscaled.gradients), variables)
 
     def update(self, state: ScalerState, unscaled: Unscaled) -> ScalerState:
         """The state for the next step."""
@@ -138,7 +139,7 @@ class LossScaler:
             state: The state.
             names: Names of the gradients, for `ScaleReport.culprit`.
         """
-        return report_of(self._law, state.scale, state.counters, names)
+        return report_of(self._law, state.scale.scale, state.counters, names)
 
 
 def _tensor(value: float) -> Tensor:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
+from operator import mul
 from typing import Any, final
 
 import jax
@@ -10,7 +12,10 @@ import jax.numpy as jnp
 from jax.experimental import sparse
 from keras import StatelessScope, ops
 
-from floatline.backends.scaling_interface import Gradient, Tensor
+from floatline.backends.scaling_interface import SKIPPED, Function, Gradient, Tensor, Updater
+
+LONGEST_TABLE = 4096
+"""Values of one gradient that are reduced together with those of all others."""
 
 
 @final
@@ -19,38 +24,31 @@ class JaxKernels:
 
     def magnitudes(self, gradients: Sequence[Gradient]) -> Tensor:
         """Each gradient's largest magnitude; inf for a gradient with any non-finite value."""
-        return jnp.stack([_largest(_values(gradient)) for gradient in gradients])
+        rows = [_largest_of_rows(_values(gradient)) for gradient in gradients]
+        longest = max(values.size for values in rows)
+        table = jnp.stack([jnp.pad(values, (0, longest - values.size)) for values in rows])
+        return jnp.max(table, axis=1, initial=0)
+
+    def recorded(self, function: Function) -> Function:
+        """The function: it is compiled with the step that calls it."""
+        return function
 
     def unscale(self, gradients: Sequence[Gradient], scale: Tensor) -> list[Gradient]:
         """New gradients, divided by `scale`."""
         return [ops.divide(gradient, scale) for gradient in gradients]
 
-    def update_where(
-        self,
-        finite: Tensor,
-        update: Callable[[list[Gradient | None]], None],
-        gradients: list[Gradient | None],
-        variables: Sequence[Any],
-    ) -> None:
-        """Updates, and then keeps the new values only where `finite`.
-
-        A select is fused with the update that it follows; a `cond` would copy what it may write.
-        """
-        before = [variable.value for variable in variables]
-        update(gradients)
-        for variable, value in zip(variables, before, strict=True):
-            if variable.value is not value:
-                variable.assign(jnp.where(finite, variable.value, value))
+    def updater(self) -> Updater:
+        """Updates, and then keeps the new values only where the step is finite."""
+        return update_where
 
     def guarded_step(self, model: Any, step: Callable[..., Any]) -> Callable[..., Any]:
         """A train step that leaves no trace in `model` when its optimizer skips."""
 
         def train_step(state: Any, data: Any) -> Any:
             logs, new_state = step(state, data)
-            names = [variable.name for variable in model.optimizer.variables]
-            if "skipped" not in names:
+            if not hasattr(model.optimizer, "counters"):
                 return logs, new_state
-            return _kept_if_applied(model, names, state, logs, new_state)
+            return _kept_if_applied(model, state, logs, new_state)
 
         return train_step
 
@@ -60,26 +58,25 @@ class JaxKernels:
         return compiling and not isinstance(value, jax.core.Tracer)
 
 
-def _kept_if_applied(
-    model: Any, names: Sequence[str], state: Any, logs: dict[str, Tensor], new_state: Any
-) -> Any:
+def _kept_if_applied(model: Any, state: Any, logs: dict[str, Tensor], new_state: Any) -> Any:
     trainable, others, optimizer, metrics = new_state
-    place = names.index("skipped")
-    applied = optimizer[place] == state[2][place]
+    paths = [variable.path for variable in model.optimizer.variables]
+    places = [paths.index(variable.path) for variable in model.optimizer.scale_variables]
+    before, after = ([values[place] for place in places] for values in (state[2], optimizer))
+    applied = after[-1][SKIPPED] == before[-1][SKIPPED]
 
     def kept(new: Tensor, old: Tensor) -> Tensor:
         return jnp.where(applied, new, old)
 
-    with StatelessScope(list(zip(model.metrics_variables, state[3], strict=True))):
-        before = model.get_metrics_result()
     if "loss" in logs:
         fails = jnp.logical_not(applied | jnp.isfinite(logs["loss"]))
-        broken = names.index("broken_losses")
-        optimizer[broken] = optimizer[broken] + fails.astype(jnp.int32)
-        for place in [names.index(variable.name) for variable in model.optimizer.scale_variables]:
-            optimizer[place] = jnp.where(fails, state[2][place], optimizer[place])
-    if before.keys() == logs.keys():
-        logs = jax.tree.map(kept, logs, before)
+        values = model.optimizer.cleared(before, after, fails)
+        for place, value in zip(places, values, strict=True):
+            optimizer[place] = value
+    with StatelessScope(list(zip(model.metrics_variables, state[3], strict=True))):
+        results = model.get_metrics_result()
+    if results.keys() == logs.keys():
+        logs = jax.tree.map(kept, logs, results)
     others, metrics = jax.tree.map(kept, (others, metrics), (state[1], state[3]))
     return logs, (trainable, others, optimizer, metrics)
 
@@ -88,9 +85,29 @@ def _values(gradient: Gradient) -> Tensor:
     return gradient.data if isinstance(gradient, sparse.JAXSparse) else gradient
 
 
-def _largest(values: Tensor) -> Tensor:
-    magnitudes = jnp.where(jnp.isfinite(values), jnp.abs(values), jnp.inf)
-    return jnp.max(magnitudes, initial=0).astype(jnp.float32)
+def _largest_of_rows(values: Tensor) -> Tensor:
+    """The largest magnitudes of parts of a gradient: one kernel, where all of it would take two."""
+    magnitudes = jnp.where(jnp.isfinite(values), jnp.abs(values), jnp.inf).astype(jnp.float32)
+    leading = itertools.takewhile(LONGEST_TABLE.__ge__, itertools.accumulate(values.shape, mul))
+    rest = tuple(range(len(list(leading)), values.ndim))
+    return jnp.max(magnitudes, axis=rest, initial=0).reshape(-1)
+
+
+def update_where(
+    finite: Tensor,
+    update: Callable[[list[Gradient | None]], None],
+    gradients: list[Gradient | None],
+    variables: Sequence[Any],
+) -> None:
+    """Updates, and then keeps the new values only where `finite`.
+
+    A select is fused with the update that it follows; a `cond` would copy what it may write.
+    """
+    before = [variable.value for variable in variables]
+    update(gradients)
+    for variable, value in zip(variables, before, strict=True):
+        if variable.value is not value:
+            variable.assign(jnp.where(finite, variable.value, value))
 
 
 KERNELS = JaxKernels()

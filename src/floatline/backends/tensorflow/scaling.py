@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Callable, Sequence
+from operator import mul
 from typing import Any, final
 
 import tensorflow as tf
 
-from floatline.backends.scaling_interface import Gradient, Tensor
+from floatline.backends.scaling_interface import SKIPPED, Function, Gradient, Tensor, Updater
+
+LONGEST_TABLE = 4096
+"""Values of one gradient that are reduced together with those of all others."""
 
 
 @final
@@ -17,41 +22,22 @@ class TensorFlowKernels:
 
     def magnitudes(self, gradients: Sequence[Gradient]) -> Tensor:
         """Each gradient's largest magnitude, summed over replicas: a sum keeps inf and NaN."""
-        return _summed(tf.stack([_largest(_values(gradient)) for gradient in gradients]))
+        rows = [_largest_of_rows(_values(gradient)) for gradient in gradients]
+        longest = max(1, *(values.shape[0] for values in rows))
+        table = tf.stack([tf.pad(values, [[0, longest - values.shape[0]]]) for values in rows])
+        return _summed(tf.reduce_max(table, axis=1))
+
+    def recorded(self, function: Function) -> Function:
+        """The function: it is a part of the graph of the step that calls it."""
+        return function
 
     def unscale(self, gradients: Sequence[Gradient], scale: Tensor) -> list[Gradient]:
         """New gradients, divided by `scale`."""
         return [_divided(gradient, tf.convert_to_tensor(scale)) for gradient in gradients]
 
-    def update_where(
-        self,
-        finite: Tensor,
-        update: Callable[[list[Gradient | None]], None],
-        gradients: list[Gradient | None],
-        variables: Sequence[Any],
-    ) -> None:
-        """Updates only if `finite`.
-
-        Raises:
-            ValueError: It is called in cross-replica context.
-        """
-        del variables
-        if tf.distribute.in_cross_replica_context():
-            raise ValueError(
-                "An update under a distribution strategy was asked for outside of its replicas. "
-                "Call it inside of `strategy.run`."
-            )
-        if tf.__internal__.distribute.strategy_supports_no_merge_call():
-            _update_if(finite, lambda: update(gradients))
-            return
-
-        def merged(strategy: Any, finite: Tensor, gradients: list[Gradient | None]) -> None:
-            # An update merges its replicas, which must not happen inside a replica's branch.
-            agreed = strategy.experimental_local_results(finite)[0]
-            each = strategy.extended.call_for_each_replica
-            _update_if(agreed, lambda: each(update, args=(gradients,)))
-
-        tf.distribute.get_replica_context().merge_call(merged, args=(finite, gradients))
+    def updater(self) -> Updater:
+        """Updates only if the step is finite."""
+        return update_where
 
     def guarded_step(self, model: Any, step: Callable[..., Any]) -> Callable[..., Any]:
         """A train step that leaves no trace in `model` when its optimizer skips."""
@@ -62,10 +48,10 @@ class TensorFlowKernels:
                 return step(data)
             variables = [*model.non_trainable_variables, *model.metrics_variables]
             before = [tf.identity(variable.value) for variable in variables]
-            skipped = tf.identity(optimizer.skipped.value)
             scale = [tf.identity(variable.value) for variable in optimizer.scale_variables]
             logs = step(data)
-            applied = tf.equal(optimizer.skipped.value, skipped)
+            counters = optimizer.scale_variables[-1].value
+            applied = tf.equal(counters[SKIPPED], scale[-1][SKIPPED])
             _put_back_unless(applied, variables, before)
             _exonerate(optimizer, scale, applied, logs)
             results: dict[str, Tensor] = model.get_metrics_result()
@@ -98,8 +84,10 @@ def _exonerate(
     if "loss" in logs:
         broken = tf.logical_not(tf.logical_or(applied, tf.math.is_finite(logs["loss"])))
         fails = _summed(tf.cast(broken, tf.float32)) > 0.0
-        optimizer.broken_losses.assign_add(tf.cast(fails, tf.int32))
-        _put_back_unless(tf.logical_not(fails), optimizer.scale_variables, scale)
+        now = [variable.value for variable in optimizer.scale_variables]
+        values = optimizer.cleared(scale, now, fails)
+        for variable, value in zip(optimizer.scale_variables, values, strict=True):
+            variable.assign(value)
 
 
 def _summed(values: Tensor) -> Tensor:
@@ -108,6 +96,29 @@ def _summed(values: Tensor) -> Tensor:
     if replica is None or replica.num_replicas_in_sync == 1:
         return values
     return replica.all_reduce(tf.distribute.ReduceOp.SUM, values)
+
+
+def _is_compiled_by_xla() -> bool:
+    graph = None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
+    while graph is not None:
+        context = graph._get_control_flow_context()  # noqa: SLF001 (no public way to ask)
+        if context is not None and context.IsXLAContext():
+            return True
+        graph = getattr(graph, "outer_graph", None)
+    return False
+
+
+def _update_and_select(
+    finite: Tensor,
+    update: Callable[[list[Gradient | None]], None],
+    gradients: list[Gradient | None],
+    variables: Sequence[Any],
+) -> None:
+    """XLA fuses a select with the update, but copies what a branch may write."""
+    before = [tf.convert_to_tensor(variable.value) for variable in variables]
+    update(gradients)
+    for variable, value in zip(variables, before, strict=True):
+        variable.assign(tf.where(finite, variable.value, value))
 
 
 def _update_if(finite: Tensor, update: Callable[[], None]) -> None:
@@ -122,12 +133,20 @@ def _values(gradient: Gradient) -> Tensor:
     return gradient.values if isinstance(gradient, tf.IndexedSlices) else gradient
 
 
-def _largest(values: Tensor) -> Tensor:
-    largest = tf.cast(tf.reduce_max(tf.abs(values)), tf.float32)
-    if values.shape.num_elements() in (None, 0):
-        largest = tf.maximum(largest, 0.0)  # The maximum of nothing is -inf.
-    # A maximum that XLA compiles for a CPU loses NaN.
-    return tf.where(tf.reduce_all(tf.math.is_finite(values)), largest, tf.constant(float("inf")))
+def _largest_of_rows(values: Tensor) -> Tensor:
+    """The largest magnitudes of parts of a gradient: one kernel, where all of it would take two."""
+    # A maximum that XLA compiles for a CPU loses NaN. A constant infinity would be found by
+    # `tf.debugging.enable_check_numerics` in steps in which nothing is wrong.
+    finite = tf.math.is_finite(values)
+    magnitudes = tf.where(finite, tf.abs(values), tf.ones_like(values))
+    magnitudes /= tf.cast(finite, values.dtype)
+    if not values.shape.is_fully_defined():
+        largest = tf.reshape(tf.reduce_max(magnitudes), (1,))
+        return tf.cast(tf.maximum(largest, 0), tf.float32)  # The maximum of nothing is -inf.
+    leading = itertools.takewhile(LONGEST_TABLE.__ge__, itertools.accumulate(values.shape, mul))
+    rest = list(range(len(list(leading)), len(values.shape)))
+    rows = tf.reduce_max(magnitudes, axis=rest) if rest else magnitudes
+    return tf.cast(tf.reshape(rows, (-1,)), tf.float32)
 
 
 def _divided(gradient: Gradient, scale: Tensor) -> Gradient:
@@ -135,6 +154,38 @@ def _divided(gradient: Gradient, scale: Tensor) -> Gradient:
         values = gradient.values / tf.cast(scale, gradient.values.dtype)
         return tf.IndexedSlices(values, gradient.indices, gradient.dense_shape)
     return gradient / tf.cast(scale, gradient.dtype)
+
+
+def update_where(
+    finite: Tensor,
+    update: Callable[[list[Gradient | None]], None],
+    gradients: list[Gradient | None],
+    variables: Sequence[Any],
+) -> None:
+    """Updates only if `finite`.
+
+    Raises:
+        ValueError: It is called in cross-replica context.
+    """
+    if _is_compiled_by_xla():
+        _update_and_select(finite, update, gradients, variables)
+        return
+    if tf.distribute.in_cross_replica_context():
+        raise ValueError(
+            "An update under a distribution strategy was asked for outside of its replicas. "
+            "Call it inside of `strategy.run`."
+        )
+    if tf.__internal__.distribute.strategy_supports_no_merge_call():
+        _update_if(finite, lambda: update(gradients))
+        return
+
+    def merged(strategy: Any, finite: Tensor, gradients: list[Gradient | None]) -> None:
+        # An update merges its replicas, which must not happen inside a replica's branch.
+        agreed = strategy.experimental_local_results(finite)[0]
+        each = strategy.extended.call_for_each_replica
+        _update_if(agreed, lambda: each(update, args=(gradients,)))
+
+    tf.distribute.get_replica_context().merge_call(merged, args=(finite, gradients))
 
 
 KERNELS = TensorFlowKernels()

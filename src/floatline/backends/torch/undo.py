@@ -18,33 +18,56 @@ Tensor = Any
 
 
 class Backup:
-    """The values of tensors, should a step have to be undone; empty memory if not.
+    """Saves the values of tensors, should a step have to be undone; empty memory if not.
 
-    Args:
-        tensors: What to save; anything but dense floats on one device is copied in any case.
-        finite: Boolean scalar on the device: False saves, and lets `restore` put back.
+    What it knows of the tensors is kept from step to step, and the memory is given back.
     """
 
-    def __init__(self, tensors: Sequence[Tensor], finite: Tensor) -> None:
-        self._finite = finite
-        self._flag = finite.float()
+    def __init__(self) -> None:
+        self._tensors: list[Tensor] = []
+        self._groups: list[_Group] = []
+        self._others: list[Tensor] = []
+        self._values: list[Tensor] = []
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]  # (PyTorch carries no types here); it compiles no fused SGD
+    def save(self, tensors: Sequence[Tensor], finite: Tensor) -> None:
+        """Saves the tensors unless `finite`.
+
+        Args:
+            tensors: What to save; anything but dense floats on one device is copied in any case.
+            finite: Boolean scalar on the device.
+        """
+        known = len(tensors) == len(self._tensors)
+        if not (known and all(a is b for a, b in zip(tensors, self._tensors, strict=True))):
+            self._group(tensors, finite.device)
+        self._values = [tensor.clone() for tensor in self._others]
+        flag = finite.float()
+        for group in self._groups:
+            group.save_unless(flag)
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]  # (as above)
+    def restore(self, finite: Tensor) -> None:
+        """Puts the saved values back unless `finite`, and gives the memory back."""
+        flag = finite.float()
+        for group in self._groups:
+            group.restore_unless(flag)
+        for tensor, value in zip(self._others, self._values, strict=True):
+            tensor.copy_(torch.where(finite, tensor, value))
+        self._values = []
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Backup:
+        """A copy saves other tensors."""
+        return Backup()
+
+    def _group(self, tensors: Sequence[Tensor], device: Any) -> None:
         fused: dict[Any, list[Tensor]] = {}
-        self._others = []
+        self._tensors, self._others = list(tensors), []
         for tensor in tensors:
-            if _is_fusible(tensor, finite.device):
+            if _is_fusible(tensor, device):
                 fused.setdefault(tensor.dtype, []).append(tensor)
             else:
-                self._others.append((tensor, tensor.clone()))
+                self._others.append(tensor)
         self._groups = [_Group(group) for group in fused.values()]
-        for group in self._groups:
-            group.save_unless(self._flag)
-
-    def restore(self) -> None:
-        """Puts the saved values back, unless the step was finite."""
-        for group in self._groups:
-            group.restore_unless(self._flag)
-        for tensor, value in self._others:
-            tensor.copy_(torch.where(self._finite, tensor, value))
 
 
 class _Group:
@@ -52,17 +75,20 @@ class _Group:
 
     def __init__(self, tensors: list[Tensor]) -> None:
         self._tensors = tensors
-        memory = tensors[0].new_empty(sum(tensor.numel() for tensor in tensors))
-        self._saved = torch._utils._unflatten_dense_tensors(memory, tensors)  # noqa: SLF001 (views for all of them in one call)
-        shapes = {tensor.shape: tensor for tensor in tensors}
-        scratch = {shape: torch.empty_like(tensor) for shape, tensor in shapes.items()}
-        self._scratch = [scratch[tensor.shape] for tensor in tensors]
+        sizes = [tensor.numel() for tensor in tensors]
+        self._memory = tensors[0].new_empty(sum(sizes) + max(sizes))
+        self._bytes = self._memory.untyped_storage().nbytes()
+        *self._saved, spare = self._memory.split([*sizes, max(sizes)])
+        self._saved = [s.view(t.shape) for s, t in zip(self._saved, tensors, strict=True)]
+        self._scratch = [spare[: t.numel()].view(t.shape) for t in tensors]
 
     def save_unless(self, flag: Tensor) -> None:
+        self._memory.untyped_storage().resize_(self._bytes)
         _copy_unless(flag, self._tensors, self._saved, self._scratch)
 
     def restore_unless(self, flag: Tensor) -> None:
         _copy_unless(flag, self._saved, self._tensors, self._scratch)
+        self._memory.untyped_storage().resize_(0)  # The views stay, and so do not cost a step.
 
 
 def _copy_unless(
