@@ -15,6 +15,7 @@ from floatline.capture.capture import Budget
 from floatline.cli.environment import quieten_tensorflow
 from floatline.cli.exit_codes import BY_VERDICT, HELP
 from floatline.cli.failures import debug_option
+from floatline.cli.misplaced import warn_of_misplaced
 from floatline.cli.output import checked_target, stdout_on_stderr, write_atomically
 from floatline.records import Diagnosis
 from floatline.repairs import TrialBudget
@@ -131,6 +132,7 @@ def diagnose(
     The script is not changed. Options of Floatline's come before SCRIPT; everything after it is
     the script's own.
     """
+    warn_of_misplaced(ctx, script, arguments)
     budget = Budget(steps, seconds)
     trials = None
     if plan_file is not None:

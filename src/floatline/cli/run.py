@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from floatline.cli.failures import debug_option
+from floatline.cli.misplaced import warn_of_misplaced
 from floatline.cli.precision import asked_for, precision_options
 from floatline.precision.changes import Changes
 from floatline.report.changes import summary
@@ -34,6 +35,7 @@ def run(
     models is said on standard error. Options of Floatline's come before SCRIPT; everything after
     it is the script's own.
     """
+    warn_of_misplaced(ctx, script, arguments)
     asked = asked_for(precision, plan_file)
     from floatline.scripts import run_script
 
