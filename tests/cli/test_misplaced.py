@@ -53,9 +53,7 @@ def test_of_a_script_that_cannot_be_read_nothing_is_known(stub: Stub, run: Run) 
 
 
 @pytest.mark.parametrize("command", ["run", "inspect"])
-def test_every_command_that_runs_a_script_warns(
-    run: Run, script: Path, command: str
-) -> None:
+def test_every_command_that_runs_a_script_warns(run: Run, script: Path, command: str) -> None:
     script.write_text("raise SystemExit(3)", encoding="utf-8")
     result = run(command, "train.py", "--precision", "mixed_float16")
     assert f"{command} --precision ... train.py" in result.stderr
