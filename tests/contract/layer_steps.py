@@ -99,9 +99,10 @@ def reference(group: str) -> Reference:
         model, outputs, (inputs, target) = build(cases, reference=True)
     before = values(model.variables)
     found = outputs(inputs, training=True)
+    found = found if isinstance(found, (list, tuple)) else [found]
     made = {
         case.name: np.array(ops.convert_to_numpy(ops.cast(output, "float32")))
-        for case, output in zip(cases, found if len(cases) > 1 else [found], strict=True)
+        for case, output in zip(cases, found, strict=True)
     }
     for variable in model.variables:  # Layers that draw are to draw the same again.
         variable.assign(before[variable.path])

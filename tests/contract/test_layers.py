@@ -25,6 +25,13 @@ from tests.contract.layer_models import build
 from tests.contract.layer_steps import differences, possible, reference, traced
 from tests.contract.samples import policy
 
+pytestmark = [
+    # Keras transposes a tensor without axes, of which PyTorch warns.
+    pytest.mark.filterwarnings("ignore:Tensor.T is deprecated:UserWarning"),
+    # TensorFlow warns of the 1 / epsilon in UnitNormalization, which float16 does not hold.
+    pytest.mark.filterwarnings("ignore:overflow encountered in cast:RuntimeWarning"),
+]
+
 BACKEND = keras.backend.backend()
 CASES = [
     (group, case)
@@ -57,12 +64,12 @@ def test_every_layer_class_is_examined_or_left_out_for_a_reason() -> None:
     assert sorted([*examined, *LEFT_OUT]) == sorted(layer_classes())
 
 
-@pytest.mark.parametrize("name", IMPOSSIBLE[BACKEND])
-def test_keras_itself_cannot_train_what_is_called_impossible(name: str) -> None:
+@pytest.mark.parametrize(("name", "error"), IMPOSSIBLE[BACKEND].items())
+def test_keras_itself_cannot_train_what_is_called_impossible(name: str, error: str) -> None:
     (case,) = (case for cases in GROUPS.values() for case in cases if case.name == name)
     with policy("mixed_float16"):
         model, _, batch = build([case])
-        with pytest.raises((TypeError, ValueError, NotImplementedError)):
+        with pytest.raises(Exception, match=error):
             model.train_on_batch(*batch)
 
 
