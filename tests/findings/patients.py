@@ -166,6 +166,13 @@ def underflow() -> Evidence:
     return lagging(sketch, sketch.add("Mul", sketch.add("Relu"), sketch.add("Relu"), **numbers))
 
 
+def infinite_divisor() -> Evidence:
+    sketch = Sketch()
+    million = sketch.literal(1e6, inf=1, saturated=1, computed_max_abs=0.0)
+    gone: Numbers = {"flushed": 100, "zero": 100, "error": 1.0, "max_abs": 1e-3}
+    return lagging(sketch, sketch.add("RealDiv", sketch.add("Relu"), million, **gone))
+
+
 def softmax() -> Evidence:
     sketch = Sketch()
     numbers: Numbers = {"flushed": 40, "zero": 40, "local_flushed": 40, "error": 1e-6}
@@ -358,7 +365,7 @@ PATIENTS: dict[str, tuple[Callable[[], Evidence], ...]] = {
     "FL201": (no_scaling,),
     "FL202": (low_scale,),
     "FL203": (epsilon,),
-    "FL204": (underflow,),
+    "FL204": (underflow, infinite_divisor),
     "FL205": (softmax,),
     "FL301": (position,),
     "FL302": (long_sum,),

@@ -27,6 +27,7 @@ def cause(sketch: Sketch, origin: int) -> str:
         ("aten::_softmax", "softmax"),
         ("Conv2D", "convolution"),
         ("Log1p", "log"),
+        ("min", "bound"),
         ("Relu", "other"),
     ],
 )
@@ -94,6 +95,32 @@ def test_a_break_behind_an_underflow_or_a_cancellation() -> None:
         sketch = Sketch()
         zero = sketch.add("Mul", zero=9, flushed=9, local_flushed=flushes)
         assert cause(sketch, sketch.breaks("Log", zero)) == expected
+
+
+@pytest.mark.parametrize(("operation", "expected"), [("RealDiv", "FL204"), ("Mul", "FL104")])
+def test_a_literal_that_is_infinite_gives_zeros_where_it_only_divides(
+    operation: str, expected: str
+) -> None:
+    sketch = Sketch()
+    literal = sketch.literal(1e6, saturated=1, inf=1, computed_max_abs=0.0)
+    scaled = sketch.add(operation, sketch.add("Relu"), literal, zero=9, flushed=9, error=1.0)
+    sketch.loss(scaled, error=1.0)
+    (origin,) = overflows(sketch.trace())
+    assert (origin.rule, origin.site.index) == (expected, literal)
+
+
+def test_an_infinite_literal_that_is_divided_is_no_divisor() -> None:
+    sketch = Sketch()
+    literal = sketch.literal(1e6, saturated=1, inf=1, computed_max_abs=0.0)
+    assert cause(sketch, sketch.passes("RealDiv", literal, sketch.add("Relu"))) == "FL104"
+
+
+def test_what_breaks_behind_an_infinite_divisor_breaks_on_its_zeros() -> None:
+    sketch = Sketch()
+    literal = sketch.literal(1e6, saturated=1, inf=1, computed_max_abs=0.0)
+    scaled = sketch.add("RealDiv", sketch.add("Relu"), literal, zero=9, flushed=9, error=1.0)
+    sketch.loss(sketch.breaks("Log", scaled), nan=1, poisoned=1)
+    assert {origin.rule for origin in overflows(sketch.trace())} == {"FL204"}
 
 
 def test_a_softmax_that_vanished_before_a_logarithm() -> None:

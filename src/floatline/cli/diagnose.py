@@ -17,6 +17,7 @@ from floatline.cli import forms
 from floatline.cli.environment import quieten_tensorflow
 from floatline.cli.exit_codes import BY_VERDICT, HELP
 from floatline.cli.failures import debug_option
+from floatline.cli.misplaced import warn_of_misplaced
 from floatline.cli.output import checked_target, stdout_on_stderr, write_atomically
 from floatline.progress import Progress
 from floatline.records import Diagnosis
@@ -145,6 +146,8 @@ def diagnose(
     """
     if script is None and failure is None:
         raise click.UsageError("Missing argument 'SCRIPT'.", ctx)
+    if script is not None:
+        warn_of_misplaced(ctx, script, arguments)
     budget = Budget(steps, seconds)
     trials = None
     if plan_file is not None:

@@ -10,6 +10,7 @@ import click
 
 from floatline.cli.environment import quieten_tensorflow
 from floatline.cli.failures import debug_option
+from floatline.cli.misplaced import warn_of_misplaced
 from floatline.cli.output import checked_target, stdout_on_stderr, write_atomically
 from floatline.cli.precision import asked_for, precision_options
 from floatline.report import inspection as inspection_report
@@ -40,7 +41,9 @@ _STDOUT = "-"
 @debug_option
 @click.argument("script")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[ARGS]...")
+@click.pass_context
 def inspect(
+    ctx: click.Context,
     script: str,
     arguments: tuple[str, ...],
     precision: str | None,
@@ -54,6 +57,7 @@ def inspect(
     The script is not changed. Options of Floatline's come before SCRIPT; everything after it is
     the script's own.
     """
+    warn_of_misplaced(ctx, script, arguments)
     asked = asked_for(precision, plan_file)
     to_stdout = json_file == _STDOUT
     target = None if json_file is None or to_stdout else checked_target(json_file)

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from floatline.cli.failures import debug_option
+from floatline.cli.misplaced import warn_of_misplaced
 from floatline.cli.precision import asked_for, precision_options
 from floatline.cli.watch import watch_asked_for, watch_options
 from floatline.precision.changes import Changes
@@ -40,6 +41,7 @@ def run(
     training has failed. What was changed in its models and what the watch sees is said on standard
     error. Options of Floatline's come before SCRIPT; everything after it is the script's own.
     """
+    warn_of_misplaced(ctx, script, arguments)
     asked = asked_for(precision, plan_file)
     watched = watch_asked_for(**watch)
     from floatline.scripts import run_script

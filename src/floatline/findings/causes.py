@@ -30,7 +30,7 @@ _FRAGILE = ("divide", "log", "root")
 def cause_of(graph: Graph, site: Site) -> str:
     """The id of the rule that an overflowing or breaking site belongs to."""
     if literal(site):
-        return "FL203" if infinite_bound(graph, site) else "FL104"
+        return _infinite_literal(graph, site)
     if inherits(graph.trace, site):
         return "FL106" if normalizes(graph, site) else "FL101"
     fragile = kind(site.place.operation) in _FRAGILE or site.statistics.local_nonfinite > 0
@@ -41,7 +41,8 @@ def cause_of(graph: Graph, site: Site) -> str:
         return "FL110"
     if site.statistics.local_saturated == 0:
         near = graph.ancestors(site, NEAR_HOPS)
-        return "FL204" if any(s.statistics.local_flushed for s in near) else "FL301"
+        vanished = any(s.statistics.local_flushed or infinite_divisor(graph, s) for s in near)
+        return "FL204" if vanished else "FL301"
     return _forward_overflow(graph, site)
 
 
@@ -67,6 +68,25 @@ def infinite_bound(graph: Graph, site: Site) -> bool:
     bounds = (reader for reader in readers if kind(reader.place.operation) == "bound")
     held = (other for bound in bounds for other in graph.inputs(bound) if other is not site)
     return literal(site) and any(_makes_infinity(graph, other) for other in held)
+
+
+def infinite_divisor(graph: Graph, site: Site) -> bool:
+    """Whether a literal is infinite in the format and does nothing but divide: it makes zeros."""
+    readers = [graph.trace.sites[index] for index in graph.readers[site.index]]
+    infinite = literal(site) and site.statistics.saturated > 0
+    return infinite and bool(readers) and all(_divides_by(reader, site) for reader in readers)
+
+
+def _divides_by(reader: Site, divisor: Site) -> bool:
+    *dividends, last = reader.inputs
+    by_it = last == divisor.index and divisor.index not in dividends
+    return by_it and kind(reader.place.operation) == "divide"
+
+
+def _infinite_literal(graph: Graph, site: Site) -> str:
+    if infinite_bound(graph, site):
+        return "FL203"
+    return "FL204" if infinite_divisor(graph, site) else "FL104"
 
 
 def _makes_infinity(graph: Graph, site: Site) -> bool:

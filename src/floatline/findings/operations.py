@@ -27,7 +27,7 @@ Kind = Literal[
 
 _NAMES: dict[Kind, str] = {
     "add": "add biasadd",
-    "bound": "minimum maximum clipbyvalue clamp clampmin clampmax",
+    "bound": "minimum maximum min max clipbyvalue clamp clampmin clampmax",
     "cast": "cast convertelementtype tocopy",
     "convolution": "conv conv1d conv2d conv3d convolution convgeneraldilated"
     " depthwiseconv2dnative conv2dbackpropinput conv2dbackpropfilter",

@@ -86,8 +86,9 @@ def _bounds(view: Graph, site: Site) -> Iterator[float]:
     """What a gradient is limited to: the largest magnitude left, or factor times norm."""
     what, numbers = kind(site.place.operation), site.statistics
     if what == "bound":
-        largest = max((i.statistics.max_abs for i in view.inputs(site)), default=0.0)
-        if largest > numbers.max_abs > 0:
+        held = max(view.inputs(site), key=lambda i: i.statistics.max_abs, default=site)
+        one_by_one = held.statistics.count <= numbers.count
+        if one_by_one and held.statistics.max_abs > numbers.max_abs > 0:
             yield numbers.max_abs
     if what != "multiply":
         return

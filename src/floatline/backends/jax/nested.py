@@ -205,10 +205,11 @@ def _low(value: Value) -> bool:
 
 def _scan(frame: Frame, equation: Any, inputs: Sequence[Value]) -> Sequence[Value]:
     params = equation.params
-    first, second = params["num_consts"], params["num_consts"] + params["num_carry"]
+    constants, carry = _scan_inputs(equation)
+    first, second = constants, constants + carry
     slices = [as_array(value) for value in inputs[second:]]
     body = Body(frame, equation, params["jaxpr"], inputs[:first], inputs[first:second], slices)
-    carry, stacked = lax.scan(
+    last, stacked = lax.scan(
         body.iterate,
         body.first(),
         distinct(slices, [value.shared for value in slices]),
@@ -216,7 +217,7 @@ def _scan(frame: Frame, equation: Any, inputs: Sequence[Value]) -> Sequence[Valu
         reverse=params["reverse"],
         unroll=params["unroll"],
     )
-    return body.finish(carry, stacked)
+    return body.finish(last, stacked)
 
 
 def _while(frame: Frame, equation: Any, inputs: Sequence[Value]) -> Sequence[Value]:
@@ -280,7 +281,16 @@ def carried(equation: Any) -> int:
     """How many of an operation's first outputs the next iteration reads, if it is a loop."""
     if equation.primitive.name == "while":
         return len(equation.outvars)
-    return int(equation.params["num_carry"]) if equation.primitive.name == "scan" else 0
+    return _scan_inputs(equation)[1] if equation.primitive.name == "scan" else 0
+
+
+def _scan_inputs(scan: Any) -> tuple[int, int]:
+    """How many inputs of a scan are constants, and how many are carried."""
+    params = scan.params
+    if "ft_in" in params:  # Since JAX 0.11 the inputs come as three trees.
+        constants, carry, _ = params["ft_in"].unpack()
+        return len(constants), len(carry)
+    return int(params["num_consts"]), int(params["num_carry"])
 
 
 HANDLERS: dict[str, Handler] = {"scan": _scan, "while": _while, "cond": _cond}

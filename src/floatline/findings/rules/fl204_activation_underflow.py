@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import final
 
+from floatline.findings.causes import format_of
+from floatline.findings.graph import literal
 from floatline.findings.origin_rule import OriginRule
 from floatline.findings.origins import Origin
-from floatline.findings.words import share, where
+from floatline.findings.words import number, share, where
 
 
 @final
@@ -15,12 +17,13 @@ class ActivationUnderflow(OriginRule):
 
     What it means:
         Values below 3e-8 are 0 in float16. Products of small factors, squares of small numbers
-        and powers vanish, and what divides by them or takes their logarithm breaks.
+        and powers vanish, and what divides by them or takes their logarithm breaks. A literal
+        divisor above 65504 is infinite, and everything divided by it is 0.
 
     Evidence:
         An operation of the forward pass that flushes half of its nonzero results by itself and
-        leaves the loss or the gradients decisively wrong; or a division or logarithm that breaks
-        behind one.
+        leaves the loss or the gradients decisively wrong; a division or logarithm that breaks
+        behind one; or a division by a literal that is finite as written and infinite as computed.
 
     Why it matters:
         The feature carries no information and no gradient; a loss scale does not help, for it
@@ -42,11 +45,18 @@ class ActivationUnderflow(OriginRule):
     remedies = (
         "Compute this operation in float32.",
         "Scale its inputs up first, and the result down after.",
+        "Divide large numbers before they are cast, or in steps whose divisors the format holds.",
     )
 
     def sentence(self, origin: Origin) -> str:
         """What happens at the origin."""
         statistics = origin.site.statistics
+        if literal(origin.site):
+            constant, ends = origin.site.constant or statistics.max_abs, format_of(origin.site)
+            subject = f"The constant {number(constant)} is infinite in {ends.name}"
+            if origin.spot is origin.site:
+                return f"{subject}, and what is divided by it is 0: {where(origin.spot.place)}"
+            return f"{subject}: {where(origin.spot.place)} divides by it and gives 0"
         if origin.reach != "none":
             return (
                 f"{where(origin.spot.place)} breaks on a value that underflowed to 0:"
