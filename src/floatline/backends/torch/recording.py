@@ -69,8 +69,9 @@ class _Graph:
     ) -> None:
         self._inputs = [argument.clone() for argument in arguments]
         self._graph = torch.cuda.CUDAGraph()
+        self._constants = Constants()  # Kept, because the graph reads where they lie.
         stream = torch.cuda.Stream()
-        with Constants():
+        with self._constants:
             stream.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(stream):
                 function(*self._inputs)  # What is made once is made here.
