@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from floatline.records import Statistics
-from floatline.tracing.statistics import EXTRAS, FIELDS, NOTHING, TALLIES, Pack
+from floatline.tracing.statistics import EXTRAS, FIELDS, NOTHING, Pack
+from floatline.tracing.tallies import TALLIES
 
 _NONFINITE_FIELD = 255
 _EXPONENT_BIAS = 127

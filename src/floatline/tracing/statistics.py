@@ -12,13 +12,14 @@ others: sums that step over values that are not finite, and tallies of what beca
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from keras import ops
 
 from floatline.formats import FORMATS
+from floatline.tracing.tallies import CLASSES, CODES, MEMBERS, NAN, TALLIES
 
 Tensor = Any
 """A tensor of whatever backend is running."""
@@ -32,38 +33,6 @@ TINY = FORMATS["float32"].min_normal
 FIELD_SHIFT = 23
 FIELDS = 256
 
-ZERO, SUBNORMAL, NORMAL, INF, NAN = range(5)
-CLASSES = 5
-CODES = CLASSES**3
-"""Joint classes of a special element: computed, shadow, local."""
-
-_ANY, _FINITE, _NONZERO = range(CLASSES), range(ZERO, INF), range(SUBNORMAL, INF)
-
-
-class Tally(NamedTuple):
-    """Special elements that are counted together: the classes that each lane may be of."""
-
-    computed: Sequence[int] = _ANY
-    shadow: Sequence[int] = _ANY
-    local: Sequence[int] = _ANY
-
-
-TALLIES: Mapping[str, Tally] = {
-    "zero": Tally(computed=[ZERO]),
-    "subnormal": Tally(computed=[SUBNORMAL]),
-    "inf": Tally(computed=[INF]),
-    "nan": Tally(computed=[NAN]),
-    "shadow_zero": Tally(shadow=[ZERO]),
-    "shadow_inf": Tally(shadow=[INF]),
-    "shadow_nan": Tally(shadow=[NAN]),
-    "saturated": Tally(computed=[INF], shadow=_FINITE),
-    "flushed": Tally(computed=[ZERO], shadow=_NONZERO),
-    "poisoned": Tally(computed=[NAN], shadow=_FINITE),
-    "local_saturated": Tally(computed=[INF], local=_FINITE),
-    "local_flushed": Tally(computed=[ZERO], local=_NONZERO),
-    "local_nonfinite": Tally(local=[INF, NAN]),
-}
-
 EXTRAS = 2
 """Further counts: elements, differing integers."""
 
@@ -73,22 +42,6 @@ NOTHING = -float(np.finfo(np.float32).max)
 """The largest of no numbers: finite, as the frameworks' reductions by segment have it."""
 
 NO_MAXIMA = (0.0, 0.0, NOTHING)
-
-
-def _members() -> np.ndarray:
-    """For each tally, 1 at the joint classes that it counts."""
-    computed, shadow = np.arange(CODES) % CLASSES, np.arange(CODES) // CLASSES % CLASSES
-    local = np.arange(CODES) // CLASSES**2
-    counted = [
-        np.isin(computed, tally.computed)
-        & np.isin(shadow, tally.shadow)
-        & np.isin(local, tally.local)
-        for tally in TALLIES.values()
-    ]
-    return np.array(counted, np.int32)
-
-
-_MEMBERS = _members()
 
 
 class Kernels(NamedTuple):
@@ -307,7 +260,7 @@ class _Reduction:
         """The tallies of each segment, from the joint classes of special elements."""
         flat = self._kernels.histogram(codes + CODES * segments, CODES * self.total)
         table = ops.reshape(flat, (-1, 1, CODES))
-        members = ops.convert_to_tensor(_MEMBERS)
+        members = ops.convert_to_tensor(MEMBERS)
         return ops.cast(ops.sum(table * members, axis=2), "int32")
 
 

@@ -18,18 +18,15 @@ from jax import lax
 
 from floatline.backends.jax.lanes import Array
 from floatline.tracing.statistics import (
-    CLASSES,
     FIELD_SHIFT,
     FIELDS,
-    INF,
-    NAN,
     NO_MAXIMA,
     NOTHING,
-    TALLIES,
     TINY,
     Pack,
     Segments,
 )
+from floatline.tracing.tallies import CLASSES, INF, NAN, TALLIES
 
 COPIES = 1 << 12
 """Histograms that a GPU counts into side by side: its threads wait for each other at a common bin,
