@@ -1,0 +1,180 @@
+"""Runs an unmodified script under a peer, and notes whether the peer said anything, and what.
+
+    python -m benchmarks.zoo.attach PEER SCRIPT ANSWER.json
+
+The answer says whether the peer stopped the training or reported something, its words, and the
+lines of the script that these words name, innermost last.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import re
+import runpy
+import sys
+import tempfile
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+Peer = Callable[[], "contextlib.AbstractContextManager[Callable[[], str]]"]
+"""Attaches a peer; what it hands out tells, after the script, what the peer reported."""
+
+OWN_WORDS = ("Detected Infinity or NaN", "returned nan values", "invalid value (")
+"""What an error says that a peer raised; others are failures of the script or of the peer."""
+
+
+def nothing_more() -> str:
+    """A peer that only raises errors has no more to say at the end."""
+    return ""
+
+
+@contextlib.contextmanager
+def terminate_on_nan() -> Iterator[Callable[[], str]]:
+    """Gives every `fit` the callback; loops by hand and `train_on_batch` take none."""
+    import keras
+
+    plain, said = keras.Model.fit, io.StringIO()
+
+    def fit(model: Any, *args: Any, **kwargs: Any) -> Any:
+        callbacks = [*(kwargs.pop("callbacks", None) or []), keras.callbacks.TerminateOnNaN()]
+        with contextlib.redirect_stdout(said):
+            return plain(model, *args, callbacks=callbacks, **kwargs)
+
+    keras.Model.fit = fit
+
+    def report() -> str:
+        lines = said.getvalue().splitlines()
+        return next((line for line in lines if "Invalid loss, terminating training" in line), "")
+
+    yield report
+
+
+@contextlib.contextmanager
+def check_numerics() -> Iterator[Callable[[], str]]:
+    """Raises at the first operation whose output is not finite."""
+    import tensorflow as tf
+
+    tf.debugging.enable_check_numerics()
+    yield nothing_more
+
+
+@contextlib.contextmanager
+def debugger_v2() -> Iterator[Callable[[], str]]:
+    """Writes every tensor's health, and lets TensorFlow's own monitor read it afterwards."""
+    import tensorflow as tf
+
+    folder = tempfile.mkdtemp()
+    debugging = tf.debugging.experimental
+    debugging.enable_dump_debug_info(
+        folder, tensor_debug_mode="CONCISE_HEALTH", circular_buffer_size=-1
+    )
+
+    def report() -> str:
+        from tensorflow.python.debug.lib.debug_events_monitors import InfNanMonitor
+        from tensorflow.python.debug.lib.debug_events_reader import DebugDataReader
+
+        debugging.disable_dump_debug_info()
+        with DebugDataReader(folder) as reader:
+            monitor = InfNanMonitor(reader)
+            reader.update()
+            alerts = monitor.alerts()
+            return _alert(reader, alerts[0]) if alerts else ""
+
+    yield report
+
+
+def _alert(reader: Any, alert: Any) -> str:
+    """The first alert, with the stack that the reader knows for its operation."""
+    index, name = alert.graph_execution_trace_index, ""
+    if index is None:
+        executions = reader.executions(digest=True)
+        execution = reader.read_execution(executions[alert.execution_index])
+        _, frames = reader.read_execution_stack_trace(execution)
+    else:
+        digest = reader.graph_execution_traces(digest=True)[index]
+        name = digest.op_name
+        created = reader.graph_by_id(digest.graph_id).get_op_creation_digest(name)
+        _, frames = reader.read_graph_op_creation_stack_trace(created)
+    lines = [f'  File "{frame[0]}", line {frame[1]}, in {frame[2]}' for frame in frames]
+    return "\n".join([f"InfNanAlert: {alert.op_type} {name}", *lines])
+
+
+@contextlib.contextmanager
+def detect_anomaly() -> Iterator[Callable[[], str]]:
+    """Raises at the first backward function that returns NaN, and warns of its forward line."""
+    import torch
+
+    torch.autograd.set_detect_anomaly(True)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+
+        def report() -> str:
+            words = (str(warning.message) for warning in caught)
+            return next((text for text in words if "Error detected in" in text), "")
+
+        yield report
+
+
+@contextlib.contextmanager
+def debug_nans() -> Iterator[Callable[[], str]]:
+    """Raises at the first compiled function that returns NaN, after running it step by step."""
+    import jax
+
+    jax.config.update("jax_debug_nans", True)
+    yield nothing_more
+
+
+PEERS: dict[str, Peer] = {
+    peer.__name__: peer
+    for peer in (terminate_on_nan, check_numerics, debugger_v2, detect_anomaly, debug_nans)
+}
+
+
+def attached(name: str, script: Path) -> dict[str, Any]:
+    """Runs the script under a peer; what either said."""
+    raised = ""
+    with PEERS[name]() as report:
+        sys.argv = [str(script)]
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):
+                runpy.run_path(str(script), run_name="__main__")
+        except (Exception, SystemExit):  # (a peer speaks through any exception)
+            raised = traceback.format_exc()
+        reported = report()
+    own = any(word in raised for word in OWN_WORDS)
+    words = reported + ("\n" + raised if own else "")
+    return {
+        "detected": bool(reported or own),
+        "failed": bool(raised and not own),
+        "words": words[-20000:],
+        "error": "" if own else raised[-2000:],
+        "lines": named_lines(words, script.name),
+    }
+
+
+def named_lines(words: str, script: str) -> list[int]:
+    """Every line of the script that the words name.
+
+    Example:
+
+    >>> named_lines('File "/a/t.py", line 7, in call; /a/t.py (L9)', "t.py")
+    [7, 9]
+    """
+    pattern = rf"{re.escape(script)}(?:\", line |:| \(L| +L)(\d+)"
+    return sorted({int(line) for line in re.findall(pattern, words)})
+
+
+def main() -> None:
+    """Runs one script, and writes the answer."""
+    name, script, result = sys.argv[1:4]
+    answer = attached(name, Path(script))
+    Path(result).write_text(json.dumps(answer), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

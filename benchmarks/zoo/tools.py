@@ -1,0 +1,48 @@
+"""What is run on the zoo, on which backends, and how a command line asks for it."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+TRIAL_SECONDS = 90
+"""Time for all trials of one repair."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A program that says something about a training.
+
+    Attributes:
+        name: As the option `--tools` and the folders of results spell it.
+        title: As the tables spell it.
+        backends: Keras backends that it works on.
+        seconds: Limit for one script.
+    """
+
+    name: str
+    title: str
+    backends: tuple[str, ...]
+    seconds: float
+
+    def command(self, script: Path, result: Path) -> list[str]:
+        """The command that runs it on a script and leaves its answer in `result`."""
+        if self.name != "floatline":
+            return [sys.executable, "-m", "benchmarks.zoo.attach", self.name, str(script), str(result)]
+        plan = result.with_suffix(".plan.json")
+        options = ["--quiet", "--json", str(result), "--repair", str(plan)]
+        limit = ["--trial-seconds", str(TRIAL_SECONDS)]
+        return [sys.executable, "-m", "floatline", "diagnose", *options, *limit, str(script)]
+
+
+ALL = ("tensorflow", "jax", "torch")
+TOOLS = (
+    Tool("floatline", "Floatline", ALL, 400.0),
+    Tool("terminate_on_nan", "Keras `TerminateOnNaN`", ALL, 120.0),
+    Tool("check_numerics", "`tf.debugging.enable_check_numerics`", ("tensorflow",), 120.0),
+    Tool("debugger_v2", "TensorFlow Debugger V2, `InfNanMonitor`", ("tensorflow",), 180.0),
+    Tool("detect_anomaly", "`torch.autograd.set_detect_anomaly`", ("torch",), 180.0),
+    Tool("debug_nans", "JAX `jax_debug_nans`", ("jax",), 180.0),
+)
+"""Every tool; those that do not run on the chosen backend are left out."""
