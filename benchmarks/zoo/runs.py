@@ -108,5 +108,3 @@ def backends_of(truth: Truth) -> tuple[str, ...]:
     own = {"tensorflow": "import tensorflow", "jax": "import jax", "torch": "import torch"}
     named = tuple(name for name, line in own.items() if line in text)
     return named or tuple(own)
-
-

@@ -29,7 +29,14 @@ class Tool:
     def command(self, script: Path, result: Path) -> list[str]:
         """The command that runs it on a script and leaves its answer in `result`."""
         if self.name != "floatline":
-            return [sys.executable, "-m", "benchmarks.zoo.attach", self.name, str(script), str(result)]
+            return [
+                sys.executable,
+                "-m",
+                "benchmarks.zoo.attach",
+                self.name,
+                str(script),
+                str(result),
+            ]
         plan = result.with_suffix(".plan.json")
         options = ["--quiet", "--json", str(result), "--repair", str(plan)]
         limit = ["--trial-seconds", str(TRIAL_SECONDS)]

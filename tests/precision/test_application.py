@@ -199,6 +199,22 @@ def test_optimizer_settings_are_set_and_undone() -> None:
     assert (inner.epsilon, inner.clipnorm) == (1e-7, None)
 
 
+def test_a_learning_rate_is_set_and_undone() -> None:
+    model = compiled(sequential)
+    before = float(model.optimizer.learning_rate)
+    with HALF.with_optimizer("learning_rate", 0.25, reason="r").apply(model):
+        assert float(model.optimizer.learning_rate) == 0.25
+    assert float(model.optimizer.learning_rate) == before
+
+
+def test_a_schedule_is_not_replaced() -> None:
+    model = sequential()
+    schedule = keras.optimizers.schedules.CosineDecay(0.1, 10)
+    model.compile(keras.optimizers.SGD(schedule), "mse")
+    with pytest.raises(InputError, match="follows a schedule"):
+        HALF.with_optimizer("learning_rate", 0.25, reason="r").apply(model)
+
+
 def test_an_optimizer_that_clips_is_not_made_to_clip_twice() -> None:
     model = sequential()
     model.compile(keras.optimizers.SGD(clipvalue=1.0), "mse")

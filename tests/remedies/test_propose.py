@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from floatline.precision.plan import Plan
-from floatline.records import Finding, Place, Site, Statistics, Trace
+from floatline.records import Configuration, Finding, Place, Site, Statistics, Trace
 from floatline.remedies.combine import combined
-from floatline.remedies.propose import (
-    calibrated_scale,
-    everywhere,
-    float32_layer,
-    low_scale,
-    propose,
-)
+from floatline.remedies.dtypes import everywhere, float32_layer
+from floatline.remedies.propose import propose, propose_for_growth
+from floatline.remedies.scales import calibrated_scale, low_scale
 from floatline.repairs import Remedy
 
 
@@ -92,3 +88,50 @@ def test_a_layer_that_is_named_twice_has_one_rule() -> None:
 
 def test_no_remedies_are_the_empty_plan() -> None:
     assert combined([]) == Plan()
+
+
+def test_a_loss_in_half_precision_gets_outputs_in_float32() -> None:
+    loss = Place(None, "Exp", "loss/exp", "forward")
+    last = Site(2, loss, "value", "float16", (1,), (1,), Statistics(1))
+    step = Trace(0, "first", (*trace("body", "head").sites, last))
+    finding = Finding("FL103", "cause", "forward", "", {}, (), loss)
+    assert ["Keep output layer 'head', and with it the loss, in float32."] in names(
+        propose([finding], (step,))
+    )
+
+
+def test_an_epsilon_that_is_0_in_the_update_is_raised_first() -> None:
+    update = Place(None, "Div", "adam/div", "update")
+    finding = Finding("FL203", "cause", "update", "", {}, (), update)
+    proposed = propose([finding], ())
+    assert [setting.name for setting in proposed[0][0].plan.optimizer] == ["epsilon"]
+    assert names(proposed)[1] == ["Use mixed_float16 in the whole model."]
+
+
+def test_a_scale_that_the_gradients_do_not_carry_is_left_out() -> None:
+    (remedy,) = propose([found("FL404")], ())[0]
+    assert remedy.plan.loss_scale is not None
+    assert remedy.plan.loss_scale.kind == "none"
+
+
+def test_a_loss_that_grows_in_float32_too_gets_smaller_steps() -> None:
+    training = Configuration("mixed_float16", learning_rate=0.5)
+    proposed = propose_for_growth([found("FL602")], training)
+    settings = [{s.name: s.value for r in group for s in r.plan.optimizer} for group in proposed]
+    assert settings == [
+        {"learning_rate": 0.05},
+        {"global_clipnorm": 1.0},
+        {"learning_rate": 0.005},
+        {"learning_rate": 0.05, "global_clipnorm": 1.0},
+        {"learning_rate": 0.005, "global_clipnorm": 1.0},
+    ]
+
+
+def test_a_schedule_is_left_alone_and_gradients_are_clipped() -> None:
+    proposed = names(propose_for_growth([found("FL602")], Configuration("float32")))
+    assert proposed == [["Clip gradients to a global norm of 1."]]
+
+
+def test_smaller_steps_are_no_remedy_for_bad_data() -> None:
+    training = Configuration("float32", learning_rate=0.5)
+    assert propose_for_growth([found("FL601")], training) == ()

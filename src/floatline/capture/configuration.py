@@ -89,7 +89,14 @@ def _precision(optimizer: Any) -> dict[str, Any]:
         "optimizer": None if innermost is None else type(innermost).__name__,
         "loss_scaling": scaling,
         "initial_scale": float(optimizer.initial_scale) if scaling else None,
+        "learning_rate": _learning_rate(innermost),
     }
+
+
+def _learning_rate(optimizer: Any) -> float | None:
+    # The public property also answers for a schedule, with the rate of its present step.
+    rate = getattr(optimizer, "_learning_rate", None)
+    return float(rate) if isinstance(rate, keras.Variable) else None
 
 
 def _compiled_model(model: Any) -> str:

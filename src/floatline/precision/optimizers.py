@@ -6,6 +6,8 @@ import contextlib
 from collections.abc import Sequence
 from typing import Any
 
+import keras
+
 from floatline.errors import InputError
 from floatline.precision.rule import CLIPPING, OPTIMIZER_SETTINGS, Setting
 
@@ -21,15 +23,39 @@ def configure(model: Any, settings: Sequence[Setting], undoing: contextlib.ExitS
     """Sets the numbers, if the model is compiled.
 
     Raises:
-        InputError: The optimizer has no such setting, or clips in another way already.
+        InputError: The optimizer has no such setting, or clips in another way already, or its
+            learning rate follows a schedule.
     """
     optimizer = innermost(getattr(model, "optimizer", None))
     if optimizer is None:
         return
     for setting in settings:
         _check(optimizer, setting.name)
-        undoing.callback(setattr, optimizer, setting.name, getattr(optimizer, setting.name))
+        undoing.callback(setattr, optimizer, setting.name, _value(optimizer, setting.name))
         setattr(optimizer, setting.name, setting.value)
+
+
+def set_learning_rate(model: Any, settings: Sequence[Setting]) -> None:
+    """Sets the learning rate once more: it is a variable, which a restored state brings back."""
+    optimizer = innermost(getattr(model, "optimizer", None))
+    for setting in settings:
+        if setting.name == "learning_rate":
+            optimizer.learning_rate = setting.value
+
+
+def learning_rate_of(optimizer: Any) -> float | None:
+    """The learning rate, or None when it follows a schedule or there is no optimizer.
+
+    Args:
+        optimizer: A Keras optimizer, wrapped or not, or None.
+    """
+    rate = getattr(innermost(optimizer), "_learning_rate", None)
+    return float(rate) if isinstance(rate, keras.Variable) else None
+
+
+def _value(optimizer: Any, name: str) -> Any:
+    """What the setting is now; the learning rate as a number, not as the variable behind it."""
+    return learning_rate_of(optimizer) if name == "learning_rate" else getattr(optimizer, name)
 
 
 def find_variables_anew(model: Any) -> None:
@@ -58,6 +84,11 @@ def _check(optimizer: Any, name: str) -> None:
         raise InputError(
             f"The plan sets {name}, but the optimizer {kind} has none.",
             f"Remove that setting from the plan. {kind} has: {has}.",
+        )
+    if name == "learning_rate" and learning_rate_of(optimizer) is None:
+        raise InputError(
+            f"The plan sets learning_rate, but that of the optimizer {kind} follows a schedule.",
+            "Remove that setting from the plan, and change the schedule in the script.",
         )
     other = [way for way in CLIPPING if way != name and getattr(optimizer, way, None) is not None]
     if name in CLIPPING and other:

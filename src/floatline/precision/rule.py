@@ -17,7 +17,7 @@ CLIPPING = ("clipnorm", "clipvalue", "global_clipnorm")
 
 # What an optimizer reads anew each time its update is built, so it can change in place. Settings
 # that add variables (momentum, EMA, accumulation) need a new optimizer.
-OPTIMIZER_SETTINGS = ("epsilon", "weight_decay", *CLIPPING)
+OPTIMIZER_SETTINGS = ("epsilon", "weight_decay", "learning_rate", *CLIPPING)
 
 LOSS_SCALES: Mapping[str, tuple[str, ...]] = {
     "none": (),

@@ -37,3 +37,14 @@ def followed_by(layers: Iterable[str], traces: Iterable[Trace]) -> tuple[str, ..
             if any(trace.sites[source].place.layer in wanted for source in site.inputs):
                 found[layer] = None
     return tuple(found)
+
+
+def feeding_the_loss(traces: Iterable[Trace]) -> tuple[str, ...]:
+    """The layers whose values operations outside every layer read in the forward pass."""
+    found: dict[str, None] = {}
+    for trace in traces:
+        for site in trace.sites:
+            if site.place.layer is None and site.place.phase == "forward":
+                read = (trace.sites[source].place for source in site.inputs)
+                found |= {place.layer: None for place in read if place.layer}
+    return tuple(found)

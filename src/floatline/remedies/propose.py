@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from floatline.precision.plan import Plan
-from floatline.records import Finding, Trace
-from floatline.remedies.layers import followed_by, forward_order, layers_of
+from floatline.records import Configuration, Finding, Trace
+from floatline.remedies.dtypes import everywhere, float32_layer, float32_output
+from floatline.remedies.layers import feeding_the_loss, followed_by, forward_order, layers_of
+from floatline.remedies.scales import calibrated_scale, low_scale, no_scale
+from floatline.remedies.settings import clipped_gradients, learning_rate, optimizer_epsilon
 from floatline.repairs import Remedy
 
 SCALE_RULES = ("FL110", "FL201", "FL202", "FL401", "FL402", "FL403")
 """Rules of the loss scale and of the backward pass, which a scale below 1 may serve."""
+
+MISUSE_RULES = ("FL404",)
+"""Rules of steps that handle their loss scale wrongly."""
 
 STORAGE_RULES = ("FL304", "FL502")
 """Rules of weights that are kept in 16 bits."""
@@ -18,15 +23,18 @@ STORAGE_RULES = ("FL304", "FL502")
 RANGE_FAMILIES = ("FL1", "FL2")
 """Rule families that more exponent bits cure."""
 
-LEAST_SCALE = 2.0**-24
-"""The floor of a scale that may fall below 1: the smallest number of float16."""
+GROWTH_RULES = ("FL602", "FL604")
+"""Rules of a loss that grows in float32 as well, until it diverges or is not finite."""
 
-_FLOAT32_COST = "This layer computes at float32 speed and keeps float32 activations."
-_NO_COST = "None that is measurable."
+RATE_FACTORS = (0.1, 0.01)
+"""Learning rates that are tried, as parts of the present one."""
+
+Sets = tuple[tuple[Remedy, ...], ...]
+"""Sets of remedies in the order in which they deserve a trial; later ones cost more."""
 
 
-def propose(findings: Sequence[Finding], traces: Sequence[Trace]) -> tuple[tuple[Remedy, ...], ...]:
-    """Sets of remedies in the order in which they deserve a trial.
+def propose(findings: Sequence[Finding], traces: Sequence[Trace]) -> Sets:
+    """Remedies for faults of the precision.
 
     Args:
         findings: Failures, most likely root cause first.
@@ -38,79 +46,51 @@ def propose(findings: Sequence[Finding], traces: Sequence[Trace]) -> tuple[tuple
     failures = [finding for finding in findings if finding.severity == "failure"]
     if not failures:
         return ()
-    sets = [*_for_storage(failures), *_for_scale(failures), *_for_layers(failures, traces)]
+    sets = [*_for_storage(failures), *_for_scale(failures)]
+    sets += [*_for_layers(failures, traces), *_for_losses(failures, traces)]
     if any(finding.rule.startswith(RANGE_FAMILIES) for finding in failures):
         sets.append((everywhere("mixed_bfloat16"),))
     sets += _larger_spans(failures, traces)
     sets.append((everywhere("float32"),))
+    return _each_once(sets)
+
+
+def propose_for_growth(findings: Sequence[Finding], configuration: Configuration) -> Sets:
+    """Remedies for a loss that grows in float32 too: smaller steps.
+
+    Args:
+        findings: Failures, most likely root cause first.
+        configuration: The training, for its learning rate.
+    """
+    root = next((finding.rule for finding in findings if finding.severity == "failure"), "")
+    if root not in GROWTH_RULES:
+        return ()
+    rate = configuration.learning_rate
+    slower = [learning_rate(factor * rate, root) for factor in RATE_FACTORS] if rate else []
+    clipped = clipped_gradients(root)
+    sets = [(remedy,) for remedy in (*slower[:1], clipped, *slower[1:])]
+    return _each_once([*sets, *((remedy, clipped) for remedy in slower)])
+
+
+def _each_once(sets: Sequence[tuple[Remedy, ...]]) -> Sets:
     return tuple({tuple(remedy.summary for remedy in group): group for group in sets}.values())
 
 
-def float32_layer(layer: str, rule: str | None = None) -> Remedy:
-    """One layer, and what is inside it, in float32.
-
-    Example:
-
-    >>> float32_layer("head").summary
-    "Keep layer 'head' in float32."
-    """
-    reason = f"Its numbers leave the range or the precision of 16 bits ({rule})."
-    return Remedy(
-        "float32-layer",
-        f"Keep layer {layer!r} in float32.",
-        _FLOAT32_COST,
-        Plan().with_rule("float32", path=layer, reason=reason if rule else "Reads such numbers."),
-        rule,
-    )
-
-
-def everywhere(policy: str) -> Remedy:
-    """The whole model under one policy."""
-    cost = {
-        "mixed_bfloat16": "Same speed and memory on hardware with bfloat16; 8 significant bits.",
-        "mixed_float16": "Weights take float32 memory once more beside their float16 copies.",
-        "float32": "All of the speed and memory that mixed precision gains.",
-    }[policy]
-    return Remedy(
-        f"all-{policy.replace('_', '-')}",
-        f"Use {policy} in the whole model.",
-        cost,
-        Plan.of(policy, "The fault is not confined to a few layers."),
-    )
-
-
-def calibrated_scale(rule: str) -> Remedy:
-    """A loss scale that is computed from the gradients instead of being searched for."""
-    return Remedy(
-        "calibrated-loss-scale",
-        "Compute the loss scale from the gradients.",
-        _NO_COST,
-        Plan().with_loss_scale("calibrated", reason="The search for a loss scale costs steps."),
-        rule,
-    )
-
-
-def low_scale(rule: str) -> Remedy:
-    """The same, and it may fall below 1."""
-    return Remedy(
-        "loss-scale-below-1",
-        "Let the loss scale fall below 1.",
-        "Small gradients lose digits while it is below 1.",
-        Plan().with_loss_scale(
-            "calibrated", reason="The gradients overflow at a scale of 1.", floor=LEAST_SCALE
-        ),
-        rule,
-    )
-
-
 def _for_storage(failures: Sequence[Finding]) -> list[tuple[Remedy, ...]]:
-    kept_low = any(finding.rule in STORAGE_RULES for finding in failures)
-    return [(everywhere("mixed_float16"),)] if kept_low else []
+    sets: list[tuple[Remedy, ...]] = []
+    epsilon = next((f.rule for f in failures if f.rule == "FL203" and f.phase == "update"), None)
+    if epsilon:
+        sets.append((optimizer_epsilon(epsilon),))
+    if epsilon or any(finding.rule in STORAGE_RULES for finding in failures):
+        sets.append((everywhere("mixed_float16"),))
+    return sets
 
 
 def _for_scale(failures: Sequence[Finding]) -> list[tuple[Remedy, ...]]:
     """A scale that is wrong because of another fault is cured with that fault."""
     root = failures[0].rule
+    if root in MISUSE_RULES:
+        return [(no_scale(root),)]
     return [(calibrated_scale(root),), (low_scale(root),)] if root in SCALE_RULES else []
 
 
@@ -125,6 +105,13 @@ def _for_layers(failures: Sequence[Finding], traces: Sequence[Trace]) -> list[tu
     if len(layers) > 1:
         sets.append(tuple(float32_layer(layer, rules[layer]) for layer in layers))
     return sets
+
+
+def _for_losses(failures: Sequence[Finding], traces: Sequence[Trace]) -> list[tuple[Remedy, ...]]:
+    """A loss, which is no layer, computes in the dtype of the outputs that it reads."""
+    rule = next((f.rule for f in failures if f.place is not None and not f.place.layer), None)
+    outputs = feeding_the_loss(traces) if rule else ()
+    return [tuple(float32_output(layer, rule) for layer in outputs)] if rule and outputs else []
 
 
 def _larger_spans(failures: Sequence[Finding], traces: Sequence[Trace]) -> list[tuple[Remedy, ...]]:

@@ -179,6 +179,7 @@ def _configuration(configuration: Configuration, base: Path) -> dict[str, Any]:
         "optimizer": configuration.optimizer,
         "loss_scaling": configuration.loss_scaling,
         "initial_scale": configuration.initial_scale,
+        "learning_rate": configuration.learning_rate,
         "entry": configuration.entry,
         **position(configuration.source, base),
         "epochs": configuration.epochs,
