@@ -74,11 +74,14 @@ class Reference:
         rebuilt: The step built anew with every layer in float32, as if the script had asked for
             it: other operations, literals and tables that were never rounded, but also other
             random draws. Empty when it was not run or cannot be built.
+        repeated: `steps` once more, where that gave something else: the training is not
+            deterministic, and the distance is noise, too. Empty for a deterministic one.
     """
 
     steps: tuple[StepRecord, ...]
     perturbed: tuple[StepRecord, ...] = ()
     rebuilt: tuple[StepRecord, ...] = ()
+    repeated: tuple[StepRecord, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

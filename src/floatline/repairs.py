@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from floatline.precision.plan import Plan
@@ -18,11 +19,14 @@ class TrialBudget:
         trials: Trainings, at most; 0 proposes without trying.
         seconds: Time for all of them together.
         steps: Steps of one trial, at most.
+        journal: File that keeps finished trials until the search has ended, so that one that was
+            interrupted goes on; None keeps nothing.
     """
 
     trials: int = 24
     seconds: float = 300.0
     steps: int = 1000
+    journal: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -152,7 +152,8 @@ def diagnose(
     trials = None
     if plan_file is not None:
         count = 0 if no_trials else _TRIALS.trials
-        trials = TrialBudget(trials=count, seconds=trial_seconds)
+        journal = Path(f"{plan_file}.trials").absolute()
+        trials = TrialBudget(trials=count, seconds=trial_seconds, journal=journal)
     written = forms.checked(json_file, html_file, tensorboard_folder)
     request = Request(
         script,

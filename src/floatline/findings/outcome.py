@@ -242,8 +242,9 @@ def _compare_with(
     windows = (other[length - tail : length], other[updates - tail : updates])
     references = [median(losses) for losses in map(_losses, windows) if losses]
     paired = _losses(windows[0])
-    # float32's own noise is what rounded initial weights change in the same operations.
-    spread = (_losses(r[length - tail : length]) for r in (reference.steps, reference.perturbed))
+    # float32's own noise: what rounded initial weights change in the same operations, and chance.
+    runs = (reference.steps, reference.perturbed, reference.repeated)
+    spread = (_losses(run[length - tail : length]) for run in runs)
     noise = [median(losses) for losses in spread if losses]
     if not paired:
         return None
@@ -263,7 +264,8 @@ def _by_ratio(
     centre = median(tail)
     spread = median([abs(math.log(max(loss, 1e-300) / centre)) for loss in tail]) if centre else 0
     waves = spread / math.sqrt(len(tail))
-    band = abs(math.log(noise[1] / noise[0])) if len(noise) == 2 and min(noise) > 0 else 0.0
+    logs = [math.log(level / noise[0]) for level in noise] if noise and min(noise) > 0 else []
+    band = max(map(abs, logs), default=0.0)
     allowed = max(floor, BANDS * band, BANDS * waves)
     worse = difference > allowed and own > SOLVED_SHARE * start
     return Comparison(own, reference, start, difference, allowed, worse)
@@ -273,7 +275,7 @@ def _by_progress(own: float, reference: float, start: float, noise: Sequence[flo
     progress = start - reference
     if progress <= 0:
         return Comparison(own, reference, start, 0.0, LOST_PROGRESS, False)
-    band = abs(noise[1] - noise[0]) / progress if len(noise) == 2 else 0.0
+    band = max((abs(level - noise[0]) for level in noise), default=0.0) / progress
     difference, allowed = (own - reference) / progress, max(LOST_PROGRESS, BANDS * band)
     return Comparison(own, reference, start, difference, allowed, difference > allowed)
 

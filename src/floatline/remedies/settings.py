@@ -6,8 +6,8 @@ from floatline.precision.plan import Plan
 from floatline.repairs import Remedy
 
 FLOAT16_EPSILON = 1e-3
-"""An epsilon for moments in float16. A second moment below 2**-24 is 0 there, its root is below
-2**-12 or 2.4e-4; an epsilon above that keeps the update of such a weight below the learning rate."""
+"""An epsilon for moments in float16: a second moment below 2**-24 is 0 there, so its root was below
+2**-12 or 2.4e-4, and an epsilon above that keeps the update of such a weight small."""
 
 CLIP_NORM = 1.0
 """Global norm to which gradients are clipped: the usual one for recurrent networks and

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from floatline.backends.interface import Batch, Replay, Step
 from floatline.capture.capture import Capture, Trainee
 from floatline.precision.application import apply
+from floatline.precision.optimizers import set_learning_rate
 from floatline.precision.plan import Plan
 from floatline.records import StepRecord
 from floatline.tracing.reference import record
@@ -53,13 +54,14 @@ class Bench:
         try:
             with apply(plan, self._trainee.model, strict=False, lasting=False):
                 step = self._step()
+                set_learning_rate(self._trainee.model, plan.optimizer)
                 for index, batch in enumerate(self._batches(steps)):
                     _, outcome = step.run(batch)
                     done.append(record(index, outcome))
                     if self._clock() - begun > seconds:
                         break
         except Exception as raised:  # noqa: BLE001 (a trial may fail in any way, and the others go on)
-            error = f"{type(raised).__name__}: {raised}".splitlines()[0]
+            error = _words(raised)
         finally:
             self._capture.step.restore(kept)
         return Run(tuple(done), self._clock() - begun, error)
@@ -67,13 +69,17 @@ class Bench:
     def train_in_float32(self, steps: int, seconds: float) -> Run:
         """The same training in float32, beside the user's variables."""
         begun = self._clock()
-        replay: Replay = self._capture.step.float32(self._first)
         done: list[StepRecord] = []
-        for index, batch in enumerate(self._batches(steps)):
-            done.append(record(index, replay.advance(batch)))
-            if self._clock() - begun > seconds:
-                break
-        return Run(tuple(done), self._clock() - begun)
+        error = None
+        try:
+            replay: Replay = self._capture.step.float32(self._first)
+            for index, batch in enumerate(self._batches(steps)):
+                done.append(record(index, replay.advance(batch)))
+                if self._clock() - begun > seconds:
+                    break
+        except Exception as raised:  # noqa: BLE001 (it may run out of memory beside the user's)
+            error = _words(raised)
+        return Run(tuple(done), self._clock() - begun, error)
 
     def _step(self) -> Step:
         step = self._trainee.make_step()
@@ -83,3 +89,7 @@ class Bench:
 
     def _batches(self, steps: int) -> Iterator[Batch]:
         return itertools.islice(itertools.cycle(self._capture.batches), steps)
+
+
+def _words(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0]

@@ -6,28 +6,32 @@ import dataclasses
 import time
 from collections.abc import Callable, Sequence
 
-from floatline.capture.capture import Capture
+from floatline.capture.capture import Capture, Trainee
 from floatline.precision.plan import Plan
 from floatline.progress import Progress
-from floatline.records import Configuration, Diagnosis, Reference
+from floatline.records import Diagnosis
 from floatline.remedies.combine import combined
-from floatline.remedies.propose import propose
+from floatline.remedies.propose import MISUSE_RULES, Sets, propose, propose_for_growth
 from floatline.repairs import Remedy, Repair, Trial, TrialBudget, TrialVerdict
-from floatline.trials.bench import Bench, Run
+from floatline.trials.aims import Aim, AsGoodAsFloat32, Learns
+from floatline.trials.arms import LONGER, Arms
+from floatline.trials.bench import Bench
+from floatline.trials.determinism import NOTE, with_chance
+from floatline.trials.journal import Journal, fingerprint
 from floatline.trials.search import Found, Names, search
-from floatline.trials.verdict import final_loss, verdict
-
-STAGE = "trying remedies"
-
-LONGER = 3
-"""The plan that was found is trained this many times as long, to show that it lasts."""
 
 NO_MODEL = (
-    "The training is a step function, which a plan cannot change: the remedies are for its author."
+    "The training is a step function without a Keras model that a plan could change: the remedies "
+    "are for its author."
 )
 NO_BATCHES = "No batch was kept, so no trial can be run."
 NOT_ASKED = "Nothing was tried, as it was asked."
 NOT_NEEDED = "Nothing is to be repaired: the precision is not at fault."
+NO_PLAN = (
+    "Float32 fails too, of a cause that no plan can hold: the remedies are in the findings, for "
+    "the script."
+)
+FLOAT32_FAILS = "Float32 fails too."
 
 
 def repair(
@@ -39,130 +43,121 @@ def repair(
 ) -> Repair:
     """Looks for the smallest plan under which the training is as good as in float32.
 
+    Where float32 fails as well, it looks for smaller steps under which the loss falls.
+
     Args:
         capture: The watched training; its model is left as it was found.
         diagnosis: What is wrong with it.
         budget: How much may be tried.
         progress: Told of every trial.
         clock: Seconds that only grow.
+
+    Raises:
+        InputError: The budget's journal holds something else.
     """
-    reference = diagnosis.evidence.reference
-    if diagnosis.verdict != "precision" or reference is None:
-        return Repair("undecided", NOT_NEEDED)
-    sets = propose(diagnosis.findings, diagnosis.evidence.traces)
-    proposed = next(iter(sets), ())
+    sets = _proposed(diagnosis)
+    if not sets:
+        blamed = diagnosis.verdict == "not-precision"
+        return Repair("undecided", NO_PLAN if blamed else NOT_NEEDED)
     trainee = capture.trainee
     if trainee is None or not capture.batches or not budget.trials:
         reason = NOT_ASKED if not budget.trials else NO_MODEL if trainee is None else NO_BATCHES
-        plan = combined(proposed) if proposed else None
-        return Repair("undecided", reason, plan, proposed)
+        return Repair("undecided", reason, combined(sets[0]), sets[0])
+    return _tried(capture, trainee, diagnosis, sets, budget, progress, clock)
+
+
+def _proposed(diagnosis: Diagnosis) -> Sets:
+    evidence = diagnosis.evidence
+    if diagnosis.verdict == "precision":
+        return propose(diagnosis.findings, evidence.traces)
+    if diagnosis.verdict == "not-precision":
+        return propose_for_growth(diagnosis.findings, evidence.configuration)
+    return ()
+
+
+def _tried(
+    capture: Capture,
+    trainee: Trainee,
+    diagnosis: Diagnosis,
+    sets: Sets,
+    budget: TrialBudget,
+    progress: Progress,
+    clock: Callable[[], float],
+) -> Repair:
+    bench = Bench(capture, trainee, clock)
+    aim, notes = _aim(diagnosis, bench, budget)
+    names = [tuple(remedy.summary for remedy in group) for group in sets]
+    history, configuration = capture.history.steps, diagnosis.evidence.configuration
+    steps = min(budget.steps, len(history), len(aim.reference) or len(history))
+    journal = Journal(budget.journal, fingerprint(configuration, history, names), steps)
     # The first of a name is the one that a finding suggests.
     known = {remedy.summary: remedy for group in reversed(sets) for remedy in reversed(group)}
-    bench = Bench(capture, trainee, clock)
-    steps = min(budget.steps, len(capture.history.steps), len(reference.steps))
-    configuration = diagnosis.evidence.configuration
-    arms = _Arms(bench, configuration, reference, known, budget, steps, progress, clock)
-    found = search([tuple(r.summary for r in group) for group in sets], arms.attempt)
-    return arms.conclude(found, proposed)
+    arms = Arms(bench, aim, known, budget, journal, progress, clock)
+    found = search(names, arms.attempt, arms.lasts)
+    if not found.exhausted:
+        journal.finish()
+    if journal.reused:
+        notes = (*notes, f"{journal.reused} trials were kept from a run that was interrupted.")
+    if found.chosen is None:
+        result = _without_a_cure(found, arms, sets, known)
+    else:
+        result = _cured(found, found.chosen, arms, tuple(known[name] for name in found.chosen))
+    return dataclasses.replace(result, explanation=" ".join([*notes, result.explanation]))
 
 
-class _Arms:
-    """The trials of one repair: each training, its verdict, and the time that is left."""
-
-    def __init__(
-        self,
-        bench: Bench,
-        configuration: Configuration,
-        reference: Reference,
-        known: dict[str, Remedy],
-        budget: TrialBudget,
-        steps: int,
-        progress: Progress,
-        clock: Callable[[], float],
-    ) -> None:
-        self._bench = bench
-        self._configuration = configuration
-        self._reference = reference
-        self._known = known
-        self._budget = budget
-        self._progress = progress
-        self._clock = clock
-        self._deadline = clock() + budget.seconds
-        self._steps = steps
-        self._trials: list[Trial] = []
-
-    def attempt(self, names: Names) -> TrialVerdict | None:
-        """Trains with the named remedies; None when the budget is spent."""
-        left = self._deadline - self._clock()
-        if left <= 0 or len(self._trials) >= self._budget.trials:
-            return None
-        self._progress(STAGE, len(self._trials), self._budget.trials)
-        plan = combined([self._known[name] for name in names])
-        run = self._bench.train(plan, self._steps, left)
-        trial = self._judged(names, plan, run, self._reference)
-        self._trials.append(trial)
-        return trial.verdict
-
-    def conclude(self, found: Found, proposed: Sequence[Remedy]) -> Repair:
-        """What the search came to, confirmed by a longer training."""
-        if found.chosen is None:
-            self._progress(STAGE, self._budget.trials, self._budget.trials)
-            spent = "The budget ended before" if found.exhausted else "After all of"
-            reason = (
-                f"{spent} {len(self._trials)} trials, none of which trained as well as float32."
-            )
-            plan = combined(proposed) if proposed else None
-            state: TrialVerdict = "undecided" if found.exhausted else "not fixed"
-            return Repair(state, reason, plan, tuple(proposed), tuple(self._trials))
-        remedies = tuple(self._known[name] for name in found.chosen)
-        plan = combined(remedies)
-        lasting = self._lasts(found.chosen, plan)
-        self._progress(STAGE, self._budget.trials, self._budget.trials)
-        return Repair(
-            "fixed" if lasting is not False else "not fixed",
-            _explained(remedies, len(self._trials), found.minimal, lasting),
-            with_evidence(plan, self._trials, found.chosen),
-            remedies,
-            tuple(self._trials),
-            found.minimal,
-            lasting,
-        )
-
-    def _lasts(self, names: Names, plan: Plan) -> bool | None:
-        left = self._deadline - self._clock()
-        if left <= 0:
-            return None
-        steps = LONGER * self._steps
-        run = self._bench.train(plan, steps, left / 2)
-        plain = self._bench.train_in_float32(len(run.steps), left / 2)
-        longer = dataclasses.replace(self._reference, steps=plain.steps, perturbed=(), rebuilt=())
-        trial = self._judged(names, plan, run, longer)
-        self._trials.append(trial)
-        return {"fixed": True, "not fixed": False}.get(trial.verdict)
-
-    def _judged(self, names: Names, plan: Plan, run: Run, reference: Reference) -> Trial:
-        state: TrialVerdict
-        if run.error is not None:
-            state, reason = "undecided", f"The trial raised {run.error}"
-        else:
-            state, reason = verdict(self._configuration, run.steps, reference)
-        return Trial(
-            remedies=names,
-            plan=plan,
-            verdict=state,
-            reason=reason,
-            steps=len(run.steps),
-            skipped=sum(step.skipped for step in run.steps),
-            loss=final_loss(run.steps),
-            float32_loss=final_loss(reference.steps[: len(run.steps)]),
-            seconds=run.seconds,
-            losses=tuple(step.loss for step in run.steps),
-            float32_losses=() if reference is self._reference else _losses(reference),
-        )
+def _aim(diagnosis: Diagnosis, bench: Bench, budget: TrialBudget) -> tuple[Aim, tuple[str, ...]]:
+    """The yardstick of the trials, and what a reader must know of it."""
+    configuration, reference = diagnosis.evidence.configuration, diagnosis.evidence.reference
+    root = next((f.rule for f in diagnosis.findings if f.severity == "failure"), "")
+    if diagnosis.verdict == "not-precision" or root in MISUSE_RULES or reference is None:
+        notes = (FLOAT32_FAILS,) if diagnosis.verdict == "not-precision" else ()
+        return Learns(configuration), notes
+    widened = with_chance(bench, reference, budget.seconds / 10)
+    return AsGoodAsFloat32(configuration, widened), (NOTE,) if widened.repeated else ()
 
 
-def _losses(reference: Reference) -> tuple[float | None, ...]:
-    return tuple(step.loss for step in reference.steps)
+def _cured(found: Found, chosen: Names, arms: Arms, remedies: tuple[Remedy, ...]) -> Repair:
+    lasting = found.lasting
+    return Repair(
+        "fixed" if lasting is not False else "not fixed",
+        _explained(remedies, arms.trials, found),
+        with_evidence(arms.plan(chosen), arms.trials, chosen),
+        remedies,
+        arms.trials,
+        found.minimal,
+        lasting,
+    )
+
+
+def _without_a_cure(found: Found, arms: Arms, sets: Sets, known: dict[str, Remedy]) -> Repair:
+    """The plan that came nearest, or the first that was proposed."""
+    trials = arms.trials
+    spent = "The budget ended before" if found.exhausted else "After all of"
+    reason = f"{spent} {len(trials)} trials, none of which {_goal(trials)}."
+    remedies, best = sets[0], nearest(trials)
+    if best is not None:
+        remedies = tuple(known[name] for name in best.remedies)
+        reason += f" The plan is the best so far: {best.reason}"
+    state: TrialVerdict = "undecided" if found.exhausted else "not fixed"
+    return Repair(state, reason, combined(remedies), remedies, trials)
+
+
+def _goal(trials: Sequence[Trial]) -> str:
+    compared = any(trial.float32_loss is not None for trial in trials)
+    return "trained as well as float32" if compared else "made the loss fall"
+
+
+def nearest(trials: Sequence[Trial]) -> Trial | None:
+    """The trial with remedies that ended with the least loss; None when none ended with one.
+
+    Example:
+
+    >>> bad = Trial((), Plan(), "not fixed", "")
+    >>> nearest([bad]) is None
+    True
+    """
+    some = [trial for trial in trials if trial.remedies and trial.loss is not None]
+    return min(some, key=lambda trial: (trial.loss or 0.0, trial.skipped), default=None)
 
 
 def with_evidence(plan: Plan, trials: Sequence[Trial], chosen: Names) -> Plan:
@@ -173,15 +168,16 @@ def with_evidence(plan: Plan, trials: Sequence[Trial], chosen: Names) -> Plan:
     evidence = {"trial": proof.reason, "steps": proof.steps, "loss": proof.loss}
     rules = tuple(dataclasses.replace(rule, evidence=evidence) for rule in plan.rules)
     scale = plan.loss_scale and dataclasses.replace(plan.loss_scale, evidence=evidence)
-    return dataclasses.replace(plan, rules=rules, loss_scale=scale)
+    settings = tuple(dataclasses.replace(setting, evidence=evidence) for setting in plan.optimizer)
+    return Plan(rules, scale, settings)
 
 
-def _explained(remedies: Sequence[Remedy], trials: int, minimal: bool, lasting: bool | None) -> str:
+def _explained(remedies: Sequence[Remedy], trials: Sequence[Trial], found: Found) -> str:
     what = " ".join(remedy.summary for remedy in remedies) or "Train with Floatline's loss scaling."
-    proof = "each part is necessary" if minimal and remedies else "it is sufficient"
+    proof = "each part is necessary" if found.minimal and remedies else "it is sufficient"
     lasts = {
         True: f"It held {LONGER} times as long.",
         False: f"But it did not hold {LONGER} times as long.",
         None: "Whether it lasts was not shown.",
-    }[lasting]
-    return f"{what} Shown by {trials} trainings: {proof}. {lasts}"
+    }[found.lasting]
+    return f"{what} Shown by {len(trials)} trainings: {proof}. {lasts}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from floatline.repairs import TrialVerdict
 
@@ -22,14 +22,24 @@ class Found:
         chosen: The remedies that cure together, or None.
         minimal: Whether leaving out any one of them was shown not to cure.
         exhausted: Whether the budget ended the search.
+        lasting: Whether they were shown to last; None when that was not decided.
     """
 
     chosen: Names | None
     minimal: bool
     exhausted: bool
+    lasting: bool | None = None
 
 
-def search(sets: Sequence[Names], attempt: Attempt) -> Found:
+def _undecided(_remedies: Names) -> bool | None:
+    return None
+
+
+def search(
+    sets: Sequence[Names],
+    attempt: Attempt,
+    lasts: Callable[[Names], bool | None] = _undecided,
+) -> Found:
     """Tries sets in order until one cures, then leaves out what is not missed.
 
     The empty set is tried first: what it cures needs no remedy. A set is made smaller by leaving
@@ -39,6 +49,8 @@ def search(sets: Sequence[Names], attempt: Attempt) -> Found:
     Args:
         sets: Sets of remedies, cheapest first.
         attempt: Tries one set; it is never asked for the same set twice.
+        lasts: Whether a cure holds for longer. One that does not is no cure, and the search goes
+            on; when nothing better comes, it is the answer.
 
     Example:
 
@@ -46,14 +58,20 @@ def search(sets: Sequence[Names], attempt: Attempt) -> Found:
     >>> search([("a",), ("a", "b", "c", "d")], cures).chosen
     ('b', 'd')
     """
-    memory = _Memory(attempt)
+    memory, passing = _Memory(attempt), None
     for remedies in [(), *sets]:
         verdict = memory.verdict(remedies)
         if verdict is None:
-            return Found(None, minimal=False, exhausted=True)
-        if verdict == "fixed":
-            return _reduced(remedies, memory)
-    return Found(None, minimal=False, exhausted=False)
+            return passing or Found(None, minimal=False, exhausted=True)
+        if verdict != "fixed":
+            continue
+        found = _reduced(remedies, memory)
+        found = replace(found, lasting=lasts(found.chosen or ()))
+        if found.lasting is not False:
+            return found
+        memory.correct(found.chosen or ())
+        passing = passing or found
+    return passing or Found(None, minimal=False, exhausted=False)
 
 
 class _Memory:
@@ -71,6 +89,10 @@ class _Memory:
                 return None
             self._known[key] = verdict
         return self._known[key]
+
+    def correct(self, remedies: Names) -> None:
+        """A cure that did not last is none."""
+        self._known[frozenset(remedies)] = "not fixed"
 
 
 def _reduced(kept: Names, memory: _Memory) -> Found:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from statistics import median
 
-from floatline.findings.outcome import TAIL_STEPS, Outcome, nonfinite, outcome
+from floatline.findings.outcome import COMPARABLE_STEPS, TAIL_STEPS, Outcome, nonfinite, outcome
 from floatline.records import Configuration, Evidence, History, Reference, StepRecord
 from floatline.repairs import TrialVerdict
 
@@ -37,6 +37,37 @@ def verdict(
         f"The loss ends at {seen.comparison.own:.4g}, in float32 at "
         f"{seen.comparison.reference:.4g}; {seen.skipped} of {seen.steps} steps were skipped."
     )
+
+
+FALLEN_SHARE = 0.9
+"""Share of its first level that a loss must fall to, to count as learning."""
+
+
+def learns(configuration: Configuration, steps: tuple[StepRecord, ...]) -> tuple[TrialVerdict, str]:
+    """Whether a training stays finite and its loss falls, where float32 is no yardstick.
+
+    Args:
+        configuration: The training as it is set up.
+        steps: What the trial did.
+
+    Example:
+
+    >>> falls = tuple(StepRecord(i, 1 / (i + 1)) for i in range(40))
+    >>> grows = tuple(StepRecord(i, 2.0**i) for i in range(40))
+    >>> setting = Configuration("mixed_float16")
+    >>> learns(setting, falls)[0], learns(setting, grows)[0]
+    ('fixed', 'not fixed')
+    """
+    fault = _fault(outcome(Evidence(configuration, History(steps))))
+    if fault:
+        return "not fixed", fault
+    losses = [step.loss for step in steps if step.loss is not None]
+    if len(losses) < COMPARABLE_STEPS:
+        return "undecided", "The trial was too short to tell whether its loss falls."
+    first, last = median(losses[:TAIL_STEPS]), median(losses[-TAIL_STEPS:])
+    if first - last < (1 - FALLEN_SHARE) * abs(first):
+        return "not fixed", f"The loss does not fall: {first:.4g} at first, {last:.4g} at the end."
+    return "fixed", f"The loss falls from {first:.4g} to {last:.4g} in {len(losses)} steps."
 
 
 def _fault(seen: Outcome) -> str | None:
