@@ -103,9 +103,15 @@ def test_a_loss_in_half_precision_gets_outputs_in_float32() -> None:
 def test_an_epsilon_that_is_0_in_the_update_is_raised_first() -> None:
     update = Place(None, "Div", "adam/div", "update")
     finding = Finding("FL203", "cause", "update", "", {}, (), update)
-    proposed = propose([finding], ())
+    proposed = propose([finding], (), "Adam")
     assert [setting.name for setting in proposed[0][0].plan.optimizer] == ["epsilon"]
     assert names(proposed)[1] == ["Use mixed_float16 in the whole model."]
+
+
+def test_an_optimizer_without_epsilon_is_given_none() -> None:
+    assert names(propose([found("FL502")], (), "SGD"))[0] == [
+        "Use mixed_float16 in the whole model."
+    ]
 
 
 def test_a_scale_that_the_gradients_do_not_carry_is_left_out() -> None:

@@ -179,6 +179,14 @@ def test_contradictory_arguments_are_refused_with_advice(arguments: Any, message
         floatline.LossScaleOptimizer(keras.optimizers.SGD(), **arguments)
 
 
+@pytest.mark.parametrize("scale", [floatline.NoScale(), floatline.FixedScale(8.0)], ids=repr)
+def test_a_scale_that_never_changes_does_not_take_over_the_one_before(scale: Any) -> None:
+    taken = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1), initial_scale=64.0)
+    taken.build([variable([1.0, 2.0])])
+    optimizer = floatline.LossScaleOptimizer(taken, scale=scale)
+    assert float(optimizer.dynamic_scale.value) == float(scale.initial_state().scale)
+
+
 def test_an_optimizer_that_keras_has_wrapped_is_taken_over_with_its_state() -> None:
     inner = keras.optimizers.Adam(0.1)
     theirs = keras.optimizers.LossScaleOptimizer(inner, initial_scale=64.0, dynamic_growth_steps=9)

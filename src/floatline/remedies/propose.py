@@ -20,6 +20,9 @@ MISUSE_RULES = ("FL404",)
 STORAGE_RULES = ("FL304", "FL502")
 """Rules of weights that are kept in 16 bits."""
 
+WITH_EPSILON = ("Adam", "AdamW", "Adamax", "Nadam", "RMSprop", "Adagrad", "Adadelta", "Lamb")
+"""Optimizers that divide by a moment and an epsilon."""
+
 RANGE_FAMILIES = ("FL1", "FL2")
 """Rule families that more exponent bits cure."""
 
@@ -33,12 +36,15 @@ Sets = tuple[tuple[Remedy, ...], ...]
 """Sets of remedies in the order in which they deserve a trial; later ones cost more."""
 
 
-def propose(findings: Sequence[Finding], traces: Sequence[Trace]) -> Sets:
+def propose(
+    findings: Sequence[Finding], traces: Sequence[Trace], optimizer: str | None = None
+) -> Sets:
     """Remedies for faults of the precision.
 
     Args:
         findings: Failures, most likely root cause first.
         traces: The traced steps: what reads what.
+        optimizer: Class name of the optimizer.
 
     Returns:
         Each set is to be tried as a whole; later ones are larger and cost more.
@@ -46,7 +52,7 @@ def propose(findings: Sequence[Finding], traces: Sequence[Trace]) -> Sets:
     failures = [finding for finding in findings if finding.severity == "failure"]
     if not failures:
         return ()
-    sets = [*_for_storage(failures), *_for_scale(failures)]
+    sets = [*_for_storage(failures, optimizer), *_for_scale(failures)]
     sets += [*_for_layers(failures, traces), *_for_losses(failures, traces)]
     if any(finding.rule.startswith(RANGE_FAMILIES) for finding in failures):
         sets.append((everywhere("mixed_bfloat16"),))
@@ -76,14 +82,17 @@ def _each_once(sets: Sequence[tuple[Remedy, ...]]) -> Sets:
     return tuple({tuple(remedy.summary for remedy in group): group for group in sets}.values())
 
 
-def _for_storage(failures: Sequence[Finding]) -> list[tuple[Remedy, ...]]:
-    sets: list[tuple[Remedy, ...]] = []
-    epsilon = next((f.rule for f in failures if f.rule == "FL203" and f.phase == "update"), None)
-    if epsilon:
-        sets.append((optimizer_epsilon(epsilon),))
-    if epsilon or any(finding.rule in STORAGE_RULES for finding in failures):
-        sets.append((everywhere("mixed_float16"),))
-    return sets
+def _for_storage(failures: Sequence[Finding], optimizer: str | None) -> list[tuple[Remedy, ...]]:
+    """Weights in 16 bits, whose optimizer keeps its moments, and adds its epsilon, in 16 bits."""
+    rule = next((f.rule for f in failures if f.rule in STORAGE_RULES or _in_update(f)), None)
+    if rule is None:
+        return []
+    epsilon = [(optimizer_epsilon(rule),)] if optimizer in WITH_EPSILON else []
+    return [*epsilon, (everywhere("mixed_float16"),)]
+
+
+def _in_update(finding: Finding) -> bool:
+    return finding.rule == "FL203" and finding.phase == "update"
 
 
 def _for_scale(failures: Sequence[Finding]) -> list[tuple[Remedy, ...]]:

@@ -136,7 +136,10 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):  # type: ignore[m
     def _take_over(self, taken: keras.optimizers.LossScaleOptimizer) -> None:
         self.build(taken._trainable_variables)  # noqa: SLF001 (Keras' own field of the base class)
         same_law = getattr(taken, "scale", None) == self.scale
-        for name in OWN_NAMES if same_law else OWN_NAMES[:2]:
+        # A scale that never changes would keep the one that was searched for.
+        constant = isinstance(self.scale, FixedScale | NoScale)
+        others = () if constant else OWN_NAMES[:2]
+        for name in OWN_NAMES if same_law else others:
             getattr(self, name).assign(getattr(taken, name))
 
     # A step. -----------------------------------------------------------------------------------

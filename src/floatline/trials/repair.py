@@ -69,7 +69,7 @@ def repair(
 def _proposed(diagnosis: Diagnosis) -> Sets:
     evidence = diagnosis.evidence
     if diagnosis.verdict == "precision":
-        return propose(diagnosis.findings, evidence.traces)
+        return propose(diagnosis.findings, evidence.traces, evidence.configuration.optimizer)
     if diagnosis.verdict == "not-precision":
         return propose_for_growth(diagnosis.findings, evidence.configuration)
     return ()
