@@ -58,6 +58,15 @@ def test_the_last_rule_holds() -> None:
     assert held["main"] == "mixed_bfloat16"
 
 
+def test_a_path_may_begin_with_the_name_of_the_model() -> None:
+    model = subclassed()
+    plan = Plan().with_rule("float32", path=f"{model.name}/first", reason="r")
+    assert set(holding(plan, model)) == {"first"}
+    plan = Plan().with_rule("float32", path="other/first", reason="r")
+    with pytest.raises(InputError):
+        plan.apply(model)
+
+
 def test_an_alike_name_is_not_inside() -> None:
     inputs = keras.Input((2,))
     x = layers.Dense(2, name="block")(inputs)

@@ -47,7 +47,8 @@ class Capture:
         moments: Steps to trace, in order of time.
         batches: The batches of the first steps, as many as fitted into memory.
         notes: What a reader must know: callbacks left out, data not replayed.
-        trainee: The Keras model that is trained; None for a step function.
+        trainee: The Keras model that is trained; None for a step function in which no model, or
+            more than one, was found.
     """
 
     configuration: Configuration

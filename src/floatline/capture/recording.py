@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any
 
+import keras
+
 from floatline.backends.interface import Backend, Batch, Step
 from floatline.capture.capture import Budget, Capture, Trainee
 from floatline.capture.state import (
@@ -35,7 +37,8 @@ class Recording:
         budget: How long to watch.
         progress: Told of every step.
         model: The Keras model whose `fit` and `train_on_batch` are watched, or None.
-        owners: Models and optimizers whose variables are put back.
+        owners: Models and optimizers whose variables are put back. If exactly one of them is a
+            model, and a step changes their variables in place, that model is the trainee.
     """
 
     def __init__(
@@ -57,6 +60,7 @@ class Recording:
         self._undo = contextlib.ExitStack()
         self._step: Step | None = None
         self._watch: Watch | None = None
+        self._trained = False
 
     def __enter__(self) -> Recording:
         with contextlib.ExitStack() as undo:
@@ -76,10 +80,12 @@ class Recording:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._note_training()
         self._undo.__exit__(kind, error, trace)
 
     def close(self) -> None:
         """Ends the watch and puts everything back."""
+        self._note_training()
         self._undo.close()
 
     @property
@@ -113,8 +119,18 @@ class Recording:
             moments,
             batches,
             tuple(notes),
-            None if self._model is None else Trainee(self._model, self._make_step),
+            self._trainee(),
         )
+
+    def _note_training(self) -> None:
+        """A pure step leaves variables as they are, and no trial could train it through them."""
+        self._trained = self._trained or self._variables.changed()
+
+    def _trainee(self) -> Trainee | None:
+        models = [owner for owner in self._owners if isinstance(owner, keras.Model)]
+        if len(models) != 1 or not (self._model is not None or self._trained):
+            return None
+        return Trainee(models[0], self._make_step)
 
     def _begin(self, batch: Batch) -> Watch:
         if self._model is not None:

@@ -37,6 +37,13 @@ class KeptVariables:
                 if id(variable) not in self._values:
                     self._values[id(variable)] = (variable, value_of(variable))
 
+    def changed(self) -> bool:
+        """Whether any variable has another value than the remembered one."""
+        return any(
+            not np.array_equal(value_of(variable), value)
+            for variable, value in self._values.values()
+        )
+
     def restore(self) -> None:
         """Puts every remembered value back."""
         for variable, value in self._values.values():

@@ -17,10 +17,18 @@ from floatline.precision.rule import Rule
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A layer of a model under its path; the model itself has the path `""`."""
+    """A layer of a model under its path; the model itself has the path `""`.
+
+    Attributes:
+        path: Below the model.
+        layer: The layer.
+        model: Name of the model, with which a path may begin: in a step function that trains
+            several models, a trace tells their layers apart by it.
+    """
 
     path: str
     layer: Any
+    model: str
 
     @property
     def shown(self) -> str:
@@ -30,7 +38,9 @@ class Place:
 
 def places(model: Any) -> tuple[Place, ...]:
     """The model itself and every layer below it."""
-    return (Place("", model), *(Place(path, layer) for path, layer in walk(model)))
+    name = str(model.name)
+    below = (Place(path, layer, name) for path, layer in walk(model))
+    return (Place("", model, name), *below)
 
 
 def assigned(plan: Plan, found: Sequence[Place]) -> tuple[Rule | None, ...]:
@@ -68,7 +78,8 @@ def _matches(rule: Rule, place: Place) -> bool:
     if rule.layer_class is not None and rule.layer_class != type(place.layer).__name__:
         return False
     if rule.path is not None:
-        return any(fnmatchcase(name, rule.path) for name in names)
+        wanted = {rule.path, rule.path.removeprefix(f"{place.model}/")}
+        return any(fnmatchcase(name, pattern) for name in names for pattern in wanted)
     return rule.regex is None or any(re.fullmatch(rule.regex, name) for name in names)
 
 
