@@ -81,6 +81,25 @@ class Trial:
 
 
 @dataclass(frozen=True, slots=True)
+class SourceChange:
+    """A change in the user's source, which Floatline shows and does not make.
+
+    Attributes:
+        file: Path as Python knows it.
+        line: Where the statement begins, from 1.
+        now: The statement as it stands.
+        then: The statement as it could read.
+        reason: What the change does.
+    """
+
+    file: str
+    line: int
+    now: str
+    then: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Repair:
     """What the trials came to.
 
@@ -92,6 +111,8 @@ class Repair:
         trials: Every trial, in order; the last is the long one when the plan was confirmed.
         minimal: Whether each remedy of the plan was shown to be necessary.
         lasting: Whether the plan held in a training several times as long; None when not tried.
+        changes: Changes in the user's source that serve instead of keeping a layer in float32;
+            not tried as such, for a trial raises the whole layer.
     """
 
     verdict: TrialVerdict
@@ -101,3 +122,4 @@ class Repair:
     trials: tuple[Trial, ...] = ()
     minimal: bool = False
     lasting: bool | None = None
+    changes: tuple[SourceChange, ...] = ()

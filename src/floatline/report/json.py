@@ -57,7 +57,7 @@ def to_json(diagnosis: Diagnosis, base: Path | None = None) -> dict[str, Any]:
         "history": _history(evidence.history),
         "reference": _reference(evidence.reference),
         "traces": [trace_rows(trace, base) for trace in evidence.traces],
-        "repair": repair_row(diagnosis.repair),
+        "repair": repair_row(diagnosis.repair, base),
         "sources": [_source(source) for source in diagnosis.sources],
     }
     strict: dict[str, Any] = strictly(document)

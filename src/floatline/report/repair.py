@@ -4,31 +4,45 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from rich.console import RenderableType
 from rich.text import Text
 
 from floatline.precision.plan import Plan
-from floatline.repairs import Repair, Trial
+from floatline.records import SourceLine
+from floatline.repairs import Repair, SourceChange, Trial
 from floatline.report import layout, numbers
+from floatline.report.places import line_of, shown
 
 _HEADER = ("trial", "result", "steps", "skipped", "loss", "in float32")
 
 
-def sections(repair: Repair | None) -> Iterator[RenderableType]:
+def sections(repair: Repair | None, base: Path) -> Iterator[RenderableType]:
     """The repair in words, its cost, and a line for every trial."""
     if repair is None:
         return
     lines: list[RenderableType] = [Text(f"{repair.verdict.capitalize()}: {repair.explanation}")]
     lines += [layout.bullet(f"{remedy.summary} Cost: {remedy.cost}") for remedy in repair.remedies]
     yield layout.section("Repair", lines)
+    if repair.changes:
+        edits = [part for change in repair.changes for part in _edit(change, base)]
+        yield layout.section("Or in your source", edits)
     if repair.trials:
         rows = [_row(number, trial) for number, trial in enumerate(repair.trials, start=1)]
         yield layout.section("Trials", [layout.columns(_HEADER, rows), *_legend(repair.trials)])
 
 
-def repair_row(repair: Repair | None) -> dict[str, Any] | None:
+def _edit(change: SourceChange, base: Path) -> Iterator[RenderableType]:
+    """The lines as they stand, and as they could read."""
+    place = line_of(SourceLine(change.file, change.line), base)
+    yield Text(f"{place}: {change.reason}")
+    for mark, text in (("-", change.now), ("+", change.then)):
+        yield Text("\n".join(f"   {mark} {line}" for line in text.splitlines()))
+
+
+def repair_row(repair: Repair | None, base: Path) -> dict[str, Any] | None:
     """The repair for JSON; plans as `Plan.to_json` writes them."""
     if repair is None:
         return None
@@ -49,6 +63,16 @@ def repair_row(repair: Repair | None) -> dict[str, Any] | None:
             for remedy in repair.remedies
         ],
         "trials": [_trial(trial) for trial in repair.trials],
+        "changes": [
+            {
+                "file": shown(c.file, base),
+                "line": c.line,
+                "now": c.now,
+                "then": c.then,
+                "reason": c.reason,
+            }
+            for c in repair.changes
+        ],
     }
 
 

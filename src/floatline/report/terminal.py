@@ -73,7 +73,7 @@ def render(diagnosis: Diagnosis, base: Path | None = None) -> Group:
     parts += [_finding(number, found, base) for number, found in enumerate(failures, start=1)]
     if failures:
         parts += _flushed(diagnosis)
-    parts += repair.sections(diagnosis.repair)
+    parts += repair.sections(diagnosis.repair, base)
     parts += training.sections(diagnosis, base)
     parts += _checks(diagnosis.checks)
     if diagnosis.notes:

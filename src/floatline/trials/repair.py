@@ -12,6 +12,7 @@ from floatline.progress import Progress
 from floatline.records import Diagnosis
 from floatline.remedies.combine import combined
 from floatline.remedies.propose import MISUSE_RULES, Sets, propose, propose_for_growth
+from floatline.remedies.source import changes
 from floatline.repairs import Remedy, Repair, Trial, TrialBudget, TrialVerdict
 from floatline.trials.aims import Aim, AsGoodAsFloat32, Learns
 from floatline.trials.arms import LONGER, Arms
@@ -23,6 +24,10 @@ from floatline.trials.search import Found, Names, search
 NO_MODEL = (
     "The training is a step function without a Keras model that a plan could change: the remedies "
     "are for its author."
+)
+NO_OPTIMIZER = (
+    "The training is a step function that holds its optimizer itself, where a plan cannot change "
+    "it: the remedies are for its author."
 )
 NO_BATCHES = "No batch was kept, so no trial can be run."
 NOT_ASKED = "Nothing was tried, as it was asked."
@@ -59,11 +64,34 @@ def repair(
     if not sets:
         blamed = diagnosis.verdict == "not-precision"
         return Repair("undecided", NO_PLAN if blamed else NOT_NEEDED)
+    edits = changes(diagnosis.findings)
     trainee = capture.trainee
-    if trainee is None or not capture.batches or not budget.trials:
-        reason = NOT_ASKED if not budget.trials else NO_MODEL if trainee is None else NO_BATCHES
-        return Repair("undecided", reason, combined(sets[0]), sets[0])
-    return _tried(capture, trainee, diagnosis, sets, budget, progress, clock)
+    usable = _usable(sets, trainee)
+    reason = _untried(budget, trainee, capture, usable)
+    if trainee is None or reason is not None:
+        return Repair("undecided", reason or NO_MODEL, combined(sets[0]), sets[0], changes=edits)
+    tried = _tried(capture, trainee, diagnosis, usable, budget, progress, clock)
+    return dataclasses.replace(tried, changes=edits)
+
+
+def _usable(sets: Sets, trainee: Trainee | None) -> Sets:
+    """Without a compiled model, loss scale and optimizer are in the hands of the user's loop."""
+    if getattr(getattr(trainee, "model", None), "optimizer", None) is not None:
+        return sets
+    return tuple(
+        group for group in sets if not any(r.plan.loss_scale or r.plan.optimizer for r in group)
+    )
+
+
+def _untried(
+    budget: TrialBudget, trainee: Trainee | None, capture: Capture, usable: Sets
+) -> str | None:
+    """Why nothing can be tried, or None."""
+    if not budget.trials:
+        return NOT_ASKED
+    if trainee is None or not usable:
+        return NO_MODEL if trainee is None else NO_OPTIMIZER
+    return None if capture.batches else NO_BATCHES
 
 
 def _proposed(diagnosis: Diagnosis) -> Sets:
