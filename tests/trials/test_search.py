@@ -95,3 +95,31 @@ def test_an_undecided_removal_does_not_count_as_proof() -> None:
 
     found = search([("a", "b")], attempt)
     assert (found.chosen, found.minimal) == (("a", "b"), False)
+
+
+def test_a_cure_that_does_not_last_is_none_and_the_search_goes_on() -> None:
+    verdicts = {("a",): "fixed", ("b",): "fixed"}
+    found = search(
+        [("a",), ("b",)],
+        lambda names: verdicts.get(names, "not fixed"),  # type: ignore[arg-type,return-value]  # (a verdict)
+        lambda names: names != ("a",),
+    )
+    assert (found.chosen, found.lasting, found.minimal) == (("b",), True, True)
+
+
+def test_when_nothing_lasts_the_first_cure_is_the_answer_and_said_not_to() -> None:
+    found = search(
+        [("a",), ("b",)],
+        lambda names: "fixed" if names == ("a",) else "not fixed",
+        lambda names: False,
+    )
+    assert (found.chosen, found.lasting) == (("a",), False)
+
+
+def test_a_larger_set_is_not_reduced_to_one_that_does_not_last() -> None:
+    found = search(
+        [("a",), ("a", "b")],
+        lambda names: "fixed" if "a" in names else "not fixed",
+        lambda names: "b" in names,
+    )
+    assert (found.chosen, found.lasting) == (("a", "b"), True)
