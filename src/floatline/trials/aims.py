@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from floatline.precision.plan import Plan
-from floatline.precision.rule import Rule
 from floatline.records import Configuration, Reference, StepRecord
 from floatline.repairs import TrialVerdict
 from floatline.trials.bench import Bench, Run
 from floatline.trials.verdict import learns, verdict
+
+EVERYWHERE = Plan.of("float32", "Tells whether the precision is a fault.")
+"""Every layer in float32."""
 
 Steps = tuple[StepRecord, ...]
 Judged = tuple[TrialVerdict, str]
@@ -66,10 +68,37 @@ class AsGoodAsFloat32:
 
     def judge_longer(self, steps: Steps, plain: Steps) -> Judged:
         """Compares with the longer float32 training."""
-        longer = dataclasses.replace(
-            self.float32, steps=plain, perturbed=(), rebuilt=(), repeated=()
-        )
-        return verdict(self.configuration, steps, longer)
+        return verdict(self.configuration, steps, Reference(plain))
+
+
+@dataclass(frozen=True, slots=True)
+class AsGoodAsPlannedFloat32:
+    """Float32 trains, but only as a plan: what was rounded before the step is in ruins.
+
+    A table or a statistic that a layer has computed in 16 bits when it was made stays infinite in
+    a step whose operations alone are raised; a plan lets the layer compute it again.
+    """
+
+    configuration: Configuration
+    reference: Steps
+
+    def judge(self, steps: Steps) -> Judged:
+        """Compares with float32; its noise is not known."""
+        return verdict(self.configuration, steps, Reference(self.reference))
+
+    def companion(
+        self,
+        bench: Bench,
+        plan: Plan,  # noqa: ARG002 (for float32 that trains there is nothing to remedy)
+        steps: int,
+        seconds: float,
+    ) -> Run:
+        """Every layer in float32, for as many steps."""
+        return bench.train(EVERYWHERE, steps, seconds)
+
+    def judge_longer(self, steps: Steps, plain: Steps) -> Judged:
+        """Compares with the longer float32 training."""
+        return verdict(self.configuration, steps, Reference(plain))
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +121,8 @@ class Learns:
 
     def companion(self, bench: Bench, plan: Plan, steps: int, seconds: float) -> Run:
         """Every layer in float32, with the remedies."""
-        rule = Rule("float32", "Tells whether the precision is a fault besides.")
-        return bench.train(Plan((rule,), optimizer=plan.optimizer), steps, seconds)
+        everywhere = dataclasses.replace(EVERYWHERE, optimizer=plan.optimizer)
+        return bench.train(everywhere, steps, seconds)
 
     def judge_longer(self, steps: Steps, plain: Steps) -> Judged:
         """Learns, and as well as float32 with the same remedies where that can be told."""

@@ -14,12 +14,19 @@ from floatline.remedies.combine import combined
 from floatline.remedies.propose import MISUSE_RULES, Sets, propose, propose_for_growth
 from floatline.remedies.source import changes
 from floatline.repairs import Remedy, Repair, Trial, TrialBudget, TrialVerdict
-from floatline.trials.aims import Aim, AsGoodAsFloat32, Learns
+from floatline.trials.aims import (
+    EVERYWHERE,
+    Aim,
+    AsGoodAsFloat32,
+    AsGoodAsPlannedFloat32,
+    Learns,
+)
 from floatline.trials.arms import LONGER, Arms
 from floatline.trials.bench import Bench
 from floatline.trials.determinism import NOTE, with_chance
 from floatline.trials.journal import Journal, fingerprint
 from floatline.trials.search import Found, Names, search
+from floatline.trials.verdict import final_loss
 
 NO_MODEL = (
     "The training is a step function without a Keras model that a plan could change: the remedies "
@@ -140,7 +147,14 @@ def _aim(diagnosis: Diagnosis, bench: Bench, budget: TrialBudget) -> tuple[Aim, 
     if diagnosis.verdict == "not-precision" or root in MISUSE_RULES or reference is None:
         notes = (FLOAT32_FAILS,) if diagnosis.verdict == "not-precision" else ()
         return Learns(configuration), notes
-    widened = with_chance(bench, reference, budget.seconds / 10)
+    seconds = budget.seconds / 10
+    if final_loss(reference.steps) is None:
+        planned = bench.train(EVERYWHERE, len(reference.steps), seconds).steps
+        ruined = final_loss(planned) is None
+        return Learns(configuration) if ruined else AsGoodAsPlannedFloat32(
+            configuration, planned
+        ), ()
+    widened = with_chance(bench, reference, seconds)
     return AsGoodAsFloat32(configuration, widened), (NOTE,) if widened.repeated else ()
 
 
