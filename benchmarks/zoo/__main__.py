@@ -27,7 +27,8 @@ def options() -> argparse.Namespace:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--backend", choices=ALL, default="tensorflow")
     parser.add_argument("--out", type=Path, help="folder of results; build/zoo/BACKEND if left out")
-    parser.add_argument("--tools", nargs="+", choices=[tool.name for tool in TOOLS])
+    known = ", ".join(tool.name for tool in TOOLS)
+    parser.add_argument("--tools", metavar="A,B", help=f"of these, by comma: {known}")
     parser.add_argument("--sample", type=int, metavar="N", help="about N scripts, evenly chosen")
     parser.add_argument("--tables", action="store_true", help="run nothing, print what is there")
     parser.add_argument("scripts", nargs="*", metavar="PART", help="part of a script's path")
@@ -61,7 +62,7 @@ def main() -> None:
     """Runs what is missing, then prints the tables."""
     asked = options()
     folder = (asked.out or Path("build/zoo") / asked.backend).resolve()
-    names = asked.tools or [tool.name for tool in TOOLS]
+    names = (asked.tools or ",".join(tool.name for tool in TOOLS)).split(",")
     tools = [tool for tool in TOOLS if tool.name in names and asked.backend in tool.backends]
     truths = chosen(asked.backend, asked.scripts, asked.sample)
     made = list(results(tools, truths, folder, asked.backend, only_kept=asked.tables))
