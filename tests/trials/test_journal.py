@@ -8,7 +8,7 @@ import pytest
 
 from floatline.errors import InputError
 from floatline.precision.plan import Plan
-from floatline.records import Configuration, StepRecord
+from floatline.records import Configuration, SourceLine, StepRecord
 from floatline.repairs import Trial
 from floatline.trials.journal import Journal, fingerprint
 
@@ -77,5 +77,7 @@ def test_trainings_differ_by_losses_setting_and_remedies() -> None:
     told = fingerprint(HALF, STEPS, [("a",)])
     assert fingerprint(HALF, (*STEPS, StepRecord(30, 9.0)), [("a",)]) == told
     assert fingerprint(HALF, STEPS[1:], [("a",)]) != told
+    moved = Configuration("mixed_float16", source=SourceLine("train.py", 7))
+    assert fingerprint(moved, STEPS, [("a",)]) == told
     assert fingerprint(Configuration("float32"), STEPS, [("a",)]) != told
     assert fingerprint(HALF, STEPS, [("b",)]) != told

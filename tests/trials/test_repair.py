@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -12,6 +13,7 @@ import pytest
 import floatline
 from floatline.precision.plan import Plan
 from floatline.repairs import TrialBudget
+from tests.scaling.samples import only_tensorflow
 
 STEPS = 40
 QUICK = TrialBudget(trials=8, seconds=120.0)
@@ -57,6 +59,9 @@ def test_a_layer_that_overflows_is_kept_in_float32_and_nothing_else(
     assert [remedy.summary for remedy in repair.remedies] == ["Keep layer 'squared' in float32."]
     assert [trial.verdict for trial in repair.trials] == ["not fixed", "fixed", "fixed"]
     assert repair.trials[-1].steps == 3 * repair.trials[0].steps
+    (change,) = repair.changes
+    assert change.now == "return keras.ops.square(inputs) / 400 / 400"
+    assert change.then.startswith('inputs = keras.ops.cast(inputs, "float32")\n')
     assert model.optimizer is optimizer
     assert model.get_layer("squared").dtype_policy is policy
     for before, after in zip(weights, model.get_weights(), strict=True):
@@ -104,3 +109,68 @@ def test_a_spent_budget_gives_the_best_proposal_and_says_so(
     assert repair is not None
     assert (repair.verdict, len(repair.trials)) == ("undecided", 1)
     assert "budget" in repair.explanation
+
+
+def test_where_float32_fails_too_a_lower_learning_rate_is_proven_and_said() -> None:
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.SGD(5.0), "mse")
+    x = np.random.default_rng(0).normal(size=(640, 4)).astype("float32")
+    repair = floatline.diagnose(model, x, x[:, :1], batch_size=16, trials=QUICK).repair
+    assert repair is not None
+    assert (repair.verdict, repair.minimal, repair.lasting) == ("fixed", True, True)
+    assert repair.explanation.startswith("Float32 fails too. Lower the learning rate to 0.")
+    assert repair.plan is not None
+    assert [setting.name for setting in repair.plan.optimizer] == ["learning_rate"]
+    assert "the loss falls from" in repair.trials[-1].reason.lower()
+    assert float(model.optimizer.learning_rate) == 5.0
+
+
+def test_an_interrupted_repair_goes_on(
+    overflowing: Callable[[], tuple[keras.Model, np.ndarray, np.ndarray]], tmp_path: Path
+) -> None:
+    file = tmp_path / "plan.json.trials"
+    begun = TrialBudget(trials=1, journal=file)
+    finished = TrialBudget(trials=8, journal=file)
+    model, x, y = overflowing()
+    keras.utils.set_random_seed(1)  # The order of the rows is the same in both.
+    floatline.diagnose(model, x, y, batch_size=16, shuffle=False, trials=begun)
+    assert file.exists()
+    model, x, y = overflowing()
+    keras.utils.set_random_seed(1)
+    repair = floatline.diagnose(model, x, y, batch_size=16, shuffle=False, trials=finished).repair
+    assert repair is not None
+    assert repair.verdict == "fixed"
+    assert "Trials kept from a run that was interrupted: 1." in repair.explanation
+    assert not file.exists()
+
+
+@only_tensorflow
+def test_the_model_of_a_step_function_is_repaired_too(
+    overflowing: Callable[[], tuple[keras.Model, np.ndarray, np.ndarray]],
+) -> None:
+    import tensorflow as tf
+
+    model, x, y = overflowing()
+    weights = [np.array(weight) for weight in model.get_weights()]
+    optimizer = keras.optimizers.SGD(0.1)
+
+    @tf.function
+    def step(images: Any, targets: Any) -> Any:
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(tf.square(model(images, training=True) - targets))
+        gradients = tape.gradient(loss, model.trainable_variables)
+        optimizer.apply(gradients, model.trainable_variables)
+        return loss
+
+    batches = [(x[i : i + 16], y[i : i + 16]) for i in range(0, len(x), 16)]
+    repair = floatline.diagnose(step, batches, trials=QUICK).repair
+    assert repair is not None
+    assert (repair.verdict, repair.lasting) == ("fixed", True)
+    assert repair.plan is not None
+    assert [rule.policy for rule in repair.plan.rules] == ["float32"]
+    assert model.get_layer("squared").compute_dtype == "float16"
+    for before, after in zip(weights, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(before, after)
+    with repair.plan.apply(model):
+        assert model.get_layer("squared").compute_dtype == "float32"

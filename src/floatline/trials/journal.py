@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Sequence
@@ -82,6 +83,9 @@ def fingerprint(
         remedies: The sets of remedies that are to be tried.
     """
     losses = [step.loss for step in steps[:DECISIVE_LOSSES]]
+    # Lines of the script may have moved, which changes nothing.
+    layers = tuple(dataclasses.replace(layer, source=None) for layer in configuration.layers)
+    configuration = dataclasses.replace(configuration, layers=layers, source=None)
     told = repr((configuration, losses, [tuple(group) for group in remedies]))
     return hashlib.sha256(told.encode()).hexdigest()
 

@@ -132,7 +132,7 @@ def _tried(
     if not found.exhausted:
         journal.finish()
     if journal.reused:
-        notes = (*notes, f"{journal.reused} trials were kept from a run that was interrupted.")
+        notes = (*notes, f"Trials kept from a run that was interrupted: {journal.reused}.")
     if found.chosen is None:
         result = _without_a_cure(found, arms, sets, known)
     else:
