@@ -143,7 +143,7 @@ def attached(name: str, script: Path) -> dict[str, Any]:
         try:
             with contextlib.redirect_stdout(io.StringIO()):
                 runpy.run_path(str(script), run_name="__main__")
-        except (Exception, SystemExit):  # (a peer speaks through any exception)
+        except (Exception, SystemExit):  # noqa: BLE001 (a peer speaks through any exception)
             raised = traceback.format_exc()
         reported = report()
     own = any(word in raised for word in OWN_WORDS)

@@ -100,11 +100,15 @@ def _cost(own: Sequence[Score]) -> list[str]:
     trials = [len(s.repair["trials"]) for s in tried if s.repair]
     seconds = [s.run.seconds for s in answered]
     return [
-        f"- Steps trained for a diagnosis with trials (watch, float32, trials): median "
-        f"{median(steps):.0f}, {median(ratios):.1f} times the steps watched",
+        (
+            f"- Steps trained for a diagnosis with trials (watch, float32, trials): median "
+            f"{median(steps):.0f}, {median(ratios):.1f} times the steps watched"
+        ),
         f"- Trials: median {median(trials):g}, at most {max(trials)}",
-        f"- Seconds for a script, start and imports included: median {median(seconds):.0f}, "
-        f"at most {max(seconds):.0f}, in all {sum(seconds):.0f}",
+        (
+            f"- Seconds for a script, start and imports included: median {median(seconds):.0f}, "
+            f"at most {max(seconds):.0f}, in all {sum(seconds):.0f}"
+        ),
     ]
 
 

@@ -155,7 +155,7 @@ def test_the_model_of_a_step_function_is_repaired_too(
     weights = [np.array(weight) for weight in model.get_weights()]
     optimizer = keras.optimizers.SGD(0.1)
 
-    @tf.function
+    @tf.function  # type: ignore[untyped-decorator]  # (TensorFlow carries no types)
     def step(images: Any, targets: Any) -> Any:
         with tf.GradientTape() as tape:
             loss = tf.reduce_mean(tf.square(model(images, training=True) - targets))

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from floatline.capture.capture import Capture, Trainee
+from floatline.findings.outcome import bad
 from floatline.precision.plan import Plan
 from floatline.progress import Progress
 from floatline.records import Diagnosis
@@ -40,9 +41,10 @@ NO_BATCHES = "No batch was kept, so no trial can be run."
 NOT_ASKED = "Nothing was tried, as it was asked."
 NOT_NEEDED = "Nothing is to be repaired: the precision is not at fault."
 NO_PLAN = (
-    "Float32 fails too, of a cause that no plan can hold: the remedies are in the findings, for "
-    "the script."
+    "Float32 fails too, and smaller steps are no cure: the remedies are in the findings, for the "
+    "script."
 )
+IN_THE_SCRIPT = "The remedies are in the findings, for the script."
 FLOAT32_FAILS = "Float32 fails too."
 
 
@@ -105,7 +107,9 @@ def _proposed(diagnosis: Diagnosis) -> Sets:
     evidence = diagnosis.evidence
     if diagnosis.verdict == "precision":
         return propose(diagnosis.findings, evidence.traces, evidence.configuration.optimizer)
-    if diagnosis.verdict == "not-precision":
+    # What is broken in its very first step is so without any step having been too large.
+    grew = bool(evidence.history.steps) and not bad(evidence.history.steps[0])
+    if diagnosis.verdict == "not-precision" and grew:
         return propose_for_growth(diagnosis.findings, evidence.configuration)
     return ()
 
@@ -134,7 +138,7 @@ def _tried(
     if journal.reused:
         notes = (*notes, f"Trials kept from a run that was interrupted: {journal.reused}.")
     if found.chosen is None:
-        result = _without_a_cure(found, arms, sets, known)
+        result = _without_a_cure(found, arms, aim, sets, known)
     else:
         result = _cured(found, found.chosen, arms, tuple(known[name] for name in found.chosen))
     return dataclasses.replace(result, explanation=" ".join([*notes, result.explanation]))
@@ -171,11 +175,16 @@ def _cured(found: Found, chosen: Names, arms: Arms, remedies: tuple[Remedy, ...]
     )
 
 
-def _without_a_cure(found: Found, arms: Arms, sets: Sets, known: dict[str, Remedy]) -> Repair:
+def _without_a_cure(
+    found: Found, arms: Arms, aim: Aim, sets: Sets, known: dict[str, Remedy]
+) -> Repair:
     """The plan that came nearest, or the first that was proposed."""
     trials = arms.trials
-    spent = "The budget ended before" if found.exhausted else "After all of"
-    reason = f"{spent} {len(trials)} trials, none of which {_goal(trials)}."
+    reason = f"In {len(trials)} trials nothing {_goal(aim)}."
+    if found.exhausted:
+        reason = f"The budget ended. {reason}"
+    if not (found.exhausted or aim.reference):
+        return Repair("not fixed", f"{reason} {IN_THE_SCRIPT}", trials=trials)
     remedies, best = sets[0], nearest(trials)
     if best is not None:
         remedies = tuple(known[name] for name in best.remedies)
@@ -184,9 +193,8 @@ def _without_a_cure(found: Found, arms: Arms, sets: Sets, known: dict[str, Remed
     return Repair(state, reason, combined(remedies), remedies, trials)
 
 
-def _goal(trials: Sequence[Trial]) -> str:
-    compared = any(trial.float32_loss is not None for trial in trials)
-    return "trained as well as float32" if compared else "made the loss fall"
+def _goal(aim: Aim) -> str:
+    return "trained as well as float32" if aim.reference else "made the loss fall and stay finite"
 
 
 def nearest(trials: Sequence[Trial]) -> Trial | None:
