@@ -13,7 +13,7 @@ import pytest
 import floatline
 from floatline.precision.plan import Plan
 from floatline.repairs import TrialBudget
-from tests.scaling.samples import only_tensorflow
+from tests.scaling.samples import only_jax, only_tensorflow, only_torch
 
 STEPS = 40
 QUICK = TrialBudget(trials=8, seconds=120.0)
@@ -174,3 +174,60 @@ def test_the_model_of_a_step_function_is_repaired_too(
         np.testing.assert_array_equal(before, after)
     with repair.plan.apply(model):
         assert model.get_layer("squared").compute_dtype == "float32"
+
+
+@only_torch
+def test_the_model_of_a_torch_loop_is_repaired_too(
+    overflowing: Callable[[], tuple[keras.Model, np.ndarray, np.ndarray]],
+) -> None:
+    import torch
+
+    model, x, y = overflowing()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+
+    def step(images: Any, targets: Any) -> Any:
+        optimizer.zero_grad()
+        loss = torch.mean(torch.square(model(images, training=True) - targets))
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    batches = [
+        (torch.from_numpy(x[i : i + 16]), torch.from_numpy(y[i : i + 16]))
+        for i in range(0, len(x), 16)
+    ]
+    repair = floatline.diagnose(step, batches, trials=QUICK).repair
+    assert repair is not None
+    assert (repair.verdict, repair.lasting) == ("fixed", True)
+    assert model.get_layer("squared").compute_dtype == "float16"
+
+
+@only_jax
+def test_a_pure_step_gets_a_proposal_without_proof(
+    overflowing: Callable[[], tuple[keras.Model, np.ndarray, np.ndarray]],
+) -> None:
+    import jax
+
+    model, x, y = overflowing()
+
+    def loss_of(weights: Any, others: Any, images: Any, targets: Any) -> Any:
+        outputs, _ = model.stateless_call(weights, others, images, training=True)
+        return keras.ops.mean(keras.ops.square(outputs - targets))
+
+    def step(state: Any, batch: Any) -> Any:
+        weights, others = state
+        loss, gradients = jax.value_and_grad(loss_of)(weights, others, *batch)
+        pairs = zip(weights, gradients, strict=True)
+        return ([weight - 0.1 * gradient for weight, gradient in pairs], others), loss
+
+    state = (
+        [variable.value for variable in model.trainable_variables],
+        [variable.value for variable in model.non_trainable_variables],
+    )
+    batches = [(x[i : i + 16], y[i : i + 16]) for i in range(0, len(x), 16)]
+    repair = floatline.diagnose(step, batches, state=state, trials=QUICK).repair
+    assert repair is not None
+    assert (repair.verdict, repair.trials) == ("undecided", ())
+    assert "step function" in repair.explanation
+    assert repair.plan is not None
+    assert repair.changes

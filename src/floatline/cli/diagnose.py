@@ -99,7 +99,8 @@ class Request:
     "--repair",
     "plan_file",
     metavar="PLAN",
-    help="Try remedies, and write the smallest plan that cures the training to PLAN (JSON).",
+    help="Try remedies, and write the smallest plan that cures the training to PLAN (JSON). "
+    "Finished trials are kept in PLAN.trials until the search has ended.",
 )
 @click.option(
     "--trial-seconds",
