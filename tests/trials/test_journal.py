@@ -65,6 +65,11 @@ def test_a_file_of_someone_else_is_left_alone(tmp_path: Path) -> None:
     assert file.read_text(encoding="utf-8") == "my notes\n"
 
 
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot be kept in .*gone"):
+        Journal(tmp_path / "gone" / "plan.trials", "one", 40)
+
+
 def test_an_ended_search_leaves_no_file(tmp_path: Path) -> None:
     file = tmp_path / "plan.json.trials"
     journal = Journal(file, "one", 40)

@@ -32,7 +32,7 @@ class Journal:
             number, so that its trials still count.
 
     Raises:
-        InputError: The file holds something else, which is left alone.
+        InputError: The file holds something else, which is left alone, or cannot be written.
     """
 
     def __init__(self, file: Path | None, training: str, steps: int) -> None:
@@ -48,7 +48,7 @@ class Journal:
             self._known = {(tuple(row["remedies"]), row["steps"]): row for row in rows}
         else:
             head = {"schema_version": SCHEMA_VERSION, "training": training, "steps": steps}
-            file.write_text(f"{json.dumps(head)}\n", encoding="utf-8")
+            _write(file, head, "w")
 
     def recall(self, remedies: tuple[str, ...], steps: int, plan: Plan) -> Trial | None:
         """The trial of an earlier run, if it was finished then."""
@@ -62,9 +62,7 @@ class Journal:
         """Writes a trial down, unless it decided nothing and is worth another try."""
         if self._file is None or trial.verdict == "undecided":
             return
-        row = {name: getattr(trial, name) for name in _KEPT}
-        with self._file.open("a", encoding="utf-8") as stream:
-            stream.write(f"{json.dumps(row)}\n")
+        _write(self._file, {name: getattr(trial, name) for name in _KEPT}, "a")
 
     def finish(self) -> None:
         """Removes the file: the search has come to its end."""
@@ -88,6 +86,17 @@ def fingerprint(
     configuration = dataclasses.replace(configuration, layers=layers, source=None)
     told = repr((configuration, losses, [tuple(group) for group in remedies]))
     return hashlib.sha256(told.encode()).hexdigest()
+
+
+def _write(file: Path, row: dict[str, Any], mode: str) -> None:
+    try:
+        with file.open(mode, encoding="utf-8") as stream:
+            stream.write(f"{json.dumps(row)}\n")
+    except OSError as error:
+        raise InputError(
+            f"Finished trials cannot be kept in {file}: {error.strerror}.",
+            "Choose a folder that exists and can be written, with room on its disk.",
+        ) from error
 
 
 def _lines(file: Path) -> list[dict[str, Any]]:
