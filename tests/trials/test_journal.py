@@ -66,7 +66,7 @@ def test_a_file_of_someone_else_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="cannot be kept in .*gone"):
+    with pytest.raises(InputError, match=r"cannot be kept in .*gone"):
         Journal(tmp_path / "gone" / "plan.trials", "one", 40)
 
 
