@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.zoo.runs import Run
 from benchmarks.zoo.scores import Score, scored
-from benchmarks.zoo.tools import TOOLS
+from benchmarks.zoo.tools import TOOLS, Tool
 from tests.patients.truth import Truth
 
 
@@ -18,12 +18,32 @@ def report(runs: Iterable[Run], truths: Mapping[str, Truth]) -> str:
     scores = [scored(run, truths[run.script]) for run in runs]
     tools = [tool for tool in TOOLS if any(score.run.tool == tool.name for score in scores)]
     own = [score for score in scores if score.run.tool == "floatline"]
+    names = [tool.name for tool in tools]
+    common = _common(scores, names)
+    lines = _rate_table(tools, scores)
+    if len(common) < len(scores):
+        every = len(common) // max(1, len(names))
+        title = f"The same on the scripts that every tool was run on, {every} in number:"
+        lines += ["", title, "", *_rate_table(tools, common)]
+    lines += ["", *_repairs(own), "", *_cost(own), "", *_environment(own), ""]
+    return "\n".join([*lines, *_scripts(scores, names)]) + "\n"
+
+
+def _common(scores: Sequence[Score], tools: Sequence[str]) -> list[Score]:
+    """The scores of scripts that every tool was run on."""
+    by_script: dict[str, list[Score]] = {}
+    for score in scores:
+        by_script.setdefault(score.truth.script, []).append(score)
+    return [score for group in by_script.values() if len(group) == len(tools) for score in group]
+
+
+def _rate_table(tools: Sequence[Tool], scores: Sequence[Score]) -> list[str]:
     lines = ["| tool | " + " | ".join(_RATES) + " |", "|---" * (len(_RATES) + 1) + "|"]
     for tool in tools:
-        cells = _rates([score for score in scores if score.run.tool == tool.name])
-        lines.append(f"| {tool.title} | {' | '.join(cells)} |")
-    lines += ["", *_repairs(own), "", *_cost(own), "", *_environment(own), ""]
-    return "\n".join([*lines, *_scripts(scores, [tool.name for tool in tools])]) + "\n"
+        mine = [score for score in scores if score.run.tool == tool.name]
+        if mine:
+            lines.append(f"| {tool.title} | {' | '.join(_rates(mine))} |")
+    return lines
 
 
 _RATES = (
