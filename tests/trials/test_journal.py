@@ -12,7 +12,7 @@ from floatline.records import Configuration, SourceLine, StepRecord
 from floatline.repairs import Trial
 from floatline.trials.journal import Journal, fingerprint
 
-DONE = Trial(("a", "b"), Plan(), "fixed", "It trains.", 40, 2, 0.5, 0.25, 1.5)
+DONE = Trial(("a", "b"), Plan(), "fixed", "It trains.", 40, 2, 0.5, 0.25, 1.5, (0.75, 0.5), (0.25,))
 HALF = Configuration("mixed_float16")
 STEPS = tuple(StepRecord(index, 1.0 / (index + 1)) for index in range(30))
 

@@ -137,4 +137,10 @@ class Arms:
             loss=final_loss(run.steps),
             float32_loss=final_loss(beside),
             seconds=run.seconds,
+            losses=_losses(run.steps),
+            float32_losses=() if reference is self._aim.reference else _losses(reference),
         )
+
+
+def _losses(steps: tuple[StepRecord, ...]) -> tuple[float | None, ...]:
+    return tuple(step.loss for step in steps)

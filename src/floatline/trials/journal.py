@@ -19,7 +19,8 @@ SCHEMA_VERSION = 1
 DECISIVE_LOSSES = 20
 """Losses of the watched training by which it is recognised."""
 
-_KEPT = ("remedies", "verdict", "reason", "steps", "skipped", "loss", "float32_loss", "seconds")
+_LISTS = ("remedies", "losses", "float32_losses")
+_KEPT = (*_LISTS, "verdict", "reason", "steps", "skipped", "loss", "float32_loss", "seconds")
 
 
 class Journal:
@@ -56,7 +57,7 @@ class Journal:
         if row is None:
             return None
         self.reused += 1
-        return Trial(**{**row, "remedies": remedies}, plan=plan)
+        return Trial(**{**row, **{name: tuple(row[name]) for name in _LISTS}}, plan=plan)
 
     def keep(self, trial: Trial) -> None:
         """Writes a trial down, unless it decided nothing and is worth another try."""
