@@ -105,11 +105,11 @@ class Configuration:
         optimizer: Class name of the innermost optimizer, or None.
         loss_scaling: Whether a loss-scale optimizer drives the step.
         initial_scale: Its initial scale, or None.
-        learning_rate: The optimizer's; None when it follows a schedule or is not known.
         entry: What was captured: `"fit"`, `"train_on_batch"` or `"step function"`.
         source: The user's line that started training.
         epochs: Epochs asked of `fit`, or None.
         compiled: `"graph"`, `"xla"` or `"eager"`.
+        learning_rate: The optimizer's; None when it follows a schedule or is not known.
     """
 
     global_policy: str
@@ -117,11 +117,11 @@ class Configuration:
     optimizer: str | None = None
     loss_scaling: bool = False
     initial_scale: float | None = None
-    learning_rate: float | None = None
     entry: str = "fit"
     source: SourceLine | None = None
     epochs: int | None = None
     compiled: str = "graph"
+    learning_rate: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
