@@ -213,7 +213,7 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):  # type: ignore[m
             [*self.inner_optimizer.variables, *self._trainable_variables],
         )
         for variable, value in zip(self.scale_variables, after, strict=True):
-            variable.assign(value)
+            self.inner_optimizer.assign(variable, value)
 
     def stateless_apply(
         self,
@@ -268,13 +268,13 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):  # type: ignore[m
             variable.assign(weight)
 
     def save_own_variables(self, store: Any) -> None:
-        """Stores scale and counters; the inner optimizer stores its own state itself."""
-        for name in OWN_NAMES:
+        """Stores scale and counters, if there are any yet; the inner optimizer stores its own."""
+        for name in OWN_NAMES if self.built else ():
             store[name] = getattr(self, name).numpy()
 
     def load_own_variables(self, store: Any) -> None:
         """Loads scale and counters, from a file of Keras' own class, too."""
-        for name in OWN_NAMES:
+        for name in OWN_NAMES if self.built else ():
             key = name if name in store else KERAS_PLACES.get(name, name)
             variable = getattr(self, name)
             if key in store and tuple(store[key].shape) == tuple(variable.shape):
