@@ -8,7 +8,7 @@ from tests.architecture import laws
 
 PYTHON = sorted(
     file
-    for folder in ("src", "tests", "examples", "benchmarks")
+    for folder in ("src", "tests", "examples", "benchmarks", "docs")
     for file in (laws.ROOT / folder).rglob("*.py")
 )
 

@@ -14,6 +14,7 @@ import click
 
 from floatline.capture.capture import Budget
 from floatline.cli import forms
+from floatline.cli.appearance import no_color_option, quiet_option
 from floatline.cli.environment import quieten_tensorflow
 from floatline.cli.exit_codes import BY_VERDICT, HELP
 from floatline.cli.failures import debug_option
@@ -117,8 +118,8 @@ class Request:
     "classes of its own.",
 )
 @click.option("--no-trials", is_flag=True, help="With --repair: propose a plan without trying it.")
-@click.option("--quiet", is_flag=True, help="Show no progress, and only the verdict.")
-@click.option("--no-color", is_flag=True, help="Use no colour (as the variable NO_COLOR does).")
+@quiet_option
+@no_color_option
 @debug_option
 @click.argument("script", required=False)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[ARGS]...")

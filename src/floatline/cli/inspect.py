@@ -8,6 +8,7 @@ import sys
 
 import click
 
+from floatline.cli.appearance import no_color_option, quiet_option
 from floatline.cli.environment import quieten_tensorflow
 from floatline.cli.failures import debug_option
 from floatline.cli.misplaced import warn_of_misplaced
@@ -37,7 +38,8 @@ _STDOUT = "-"
     metavar="FILE",
     help="Also write the inspection to FILE; with - only that, to standard output.",
 )
-@click.option("--no-color", is_flag=True, help="Use no colour (as the variable NO_COLOR does).")
+@quiet_option
+@no_color_option
 @debug_option
 @click.argument("script")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[ARGS]...")
@@ -50,6 +52,7 @@ def inspect(
     plan_file: str | None,
     batch_size: int,
     json_file: str | None,
+    quiet: bool,
     no_color: bool,
 ) -> None:
     """Run SCRIPT up to its training and show how its model computes, without training it.
@@ -76,4 +79,5 @@ def inspect(
         return
     out = terminal.console(sys.stdout, colour=not no_color)
     for one in found:
-        terminal.show(inspection_report.render(one), out)
+        shown = inspection_report.top(one) if quiet else inspection_report.render(one)
+        terminal.show(shown, out)

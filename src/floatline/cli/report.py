@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from floatline.cli import forms
+from floatline.cli.appearance import no_color_option, quiet_option
 from floatline.cli.failures import debug_option
 from floatline.report import terminal
 from floatline.report.files import load
@@ -15,7 +16,8 @@ from floatline.report.files import load
 
 @click.command(short_help="Render a diagnosis that was kept as JSON.")
 @forms.form_options
-@click.option("--no-color", is_flag=True, help="Use no colour (as the variable NO_COLOR does).")
+@quiet_option
+@no_color_option
 @debug_option
 @click.argument("diagnosis_file", metavar="DIAGNOSIS.json")
 def report(
@@ -23,6 +25,7 @@ def report(
     json_file: str | None,
     html_file: str | None,
     tensorboard_folder: str | None,
+    quiet: bool,
     no_color: bool,
 ) -> None:
     """Render DIAGNOSIS.json, which `floatline diagnose --json` has written.
@@ -36,4 +39,5 @@ def report(
     forms.write(diagnosis, asked, Path.cwd())
     if asked == forms.Forms():
         out = terminal.console(sys.stdout, colour=not no_color)
-        terminal.show(terminal.render(diagnosis, Path.cwd()), out)
+        shown = terminal.headline(diagnosis) if quiet else terminal.render(diagnosis, Path.cwd())
+        terminal.show(shown, out)

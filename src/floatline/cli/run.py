@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from floatline.cli.appearance import uncoloured_option
 from floatline.cli.failures import debug_option
 from floatline.cli.misplaced import warn_of_misplaced
 from floatline.cli.precision import asked_for, precision_options
@@ -21,6 +22,7 @@ from floatline.report.changes import summary
 @precision_options
 @watch_options
 @click.option("--quiet", is_flag=True, help="Do not say what was changed.")
+@uncoloured_option
 @debug_option
 @click.argument("script")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[ARGS]...")

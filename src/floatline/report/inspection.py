@@ -18,9 +18,7 @@ _BYTES_HEADER = ("policy", "weights kept", "cast per step", "layer outputs")
 
 def render(inspection: Inspection) -> Group:
     """Everything a person is told about a model, the truth about its weights first."""
-    first, *others = headline(inspection)
-    top = Group(Text(first, style="bold"), *(Text(line) for line in others))
-    parts: list[RenderableType] = [top]
+    parts: list[RenderableType] = [top(inspection)]
     rows = [layer_row(layer) for layer in inspection.layers]
     parts.append(layout.section("Layers", [layout.columns(LAYER_HEADER, rows)]))
     parts.append(_bytes(inspection))
@@ -28,6 +26,12 @@ def render(inspection: Inspection) -> Group:
     parts += _misfits(inspection.layers)
     parts.append(layout.section("Notes", [layout.bullet(note) for note in inspection.notes]))
     return Group(*layout.spaced(parts))
+
+
+def top(inspection: Inspection) -> Group:
+    """The headline alone."""
+    first, *others = headline(inspection)
+    return Group(Text(first, style="bold"), *(Text(line) for line in others))
 
 
 def in_bytes(count: int) -> str:
