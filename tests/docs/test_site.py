@@ -91,6 +91,24 @@ def test_the_concepts_know_the_formats() -> None:
         assert int(bits) == kind.precision_bits
 
 
+def test_the_figures_beside_peers_are_the_measured_ones() -> None:
+    page = " ".join((DOCS / "peers.md").read_text(encoding="utf-8").split())
+    models = ["healthy_mlp", "healthy_lstm", "conv_policy_before"]
+    rows = _rows("peers-tensorflow-cpu.md", models)
+    theirs, ours = [row[3] for row in rows], [row[4] for row in rows]
+    assert f"took {ours[0]}, {ours[1]} and {ours[2]} times the plain step" in page
+    assert f"FULL_HEALTH took {theirs[0]}, {theirs[1]} and {theirs[2]}" in page
+    transformer = _rows("backends-h200.md", ["PyTorch"])[0]
+    assert f"took {float(transformer[6]):.0f} times the plain step with PyTorch" in page
+
+
+def _rows(name: str, firsts: list[str]) -> list[list[str]]:
+    """Rows of a table of measurements that begin with these words."""
+    lines = (laws.ROOT / "benchmarks" / "results" / name).read_text(encoding="utf-8").splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return [row for first in firsts for row in rows if row[0] == first]
+
+
 @pytest.fixture
 def address(built: Path) -> Iterator[str]:
     """The site on a server of this machine."""

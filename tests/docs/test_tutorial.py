@@ -45,6 +45,11 @@ def test_the_plan_raises_the_layer_that_the_diagnosis_names(printed: list[str]) 
     assert "layer pooling (AttentionPooling), operation Exp" in printed[1]
 
 
+def test_the_script_shown_is_the_example() -> None:
+    (shown,) = re.findall(r"^```python title.*\n([\s\S]*?)^```$", PAGE, re.M)
+    assert shown == EXAMPLE.read_text(encoding="utf-8")
+
+
 def test_the_line_named_is_the_exponential() -> None:
     lines = EXAMPLE.read_text(encoding="utf-8").splitlines()
     (exponential,) = [number for number, line in enumerate(lines, 1) if "ops.exp(" in line]
