@@ -98,8 +98,17 @@ def test_the_figures_beside_peers_are_the_measured_ones() -> None:
     theirs, ours = [row[3] for row in rows], [row[4] for row in rows]
     assert f"took {ours[0]}, {ours[1]} and {ours[2]} times the plain step" in page
     assert f"FULL_HEALTH took {theirs[0]}, {theirs[1]} and {theirs[2]}" in page
+    zoo = "zoo-tensorflow-cpu.md"
+    for tool in ("Floatline", "Keras `TerminateOnNaN`", "TensorFlow Debugger V2, `InfNanMonitor`"):
+        _, alarm, cause, place, _, _, healthy, _ = (_counts(c) for c in _rows(zoo, [tool])[-1])
+        shown = f"| {tool} | {alarm} | {place} | {cause.replace('-', 'names none')} | {healthy} |"
+        assert shown in page
     transformer = _rows("backends-h200.md", ["PyTorch"])[0]
     assert f"took {float(transformer[6]):.0f} times the plain step with PyTorch" in page
+
+
+def _counts(cell: str) -> str:
+    return re.sub(r" \(.*", "", cell)
 
 
 def _rows(name: str, firsts: list[str]) -> list[list[str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from pathlib import Path
 
 import pytest
 
@@ -16,30 +17,22 @@ SHOWN = transcript.blocks(PAGE)
 EXAMPLE = laws.ROOT / "examples" / "attention_pooling.py"
 
 
-@pytest.fixture(scope="module")
-def printed(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    folder = tmp_path_factory.mktemp("tutorial")
-    return transcript.run([command for command, _ in SHOWN], folder)
-
-
 def losses(output: str) -> list[float]:
     return [float(number) for number in re.findall(r"^epoch \d+: loss (\S+)$", output, re.M)]
 
 
-def test_every_command_prints_what_the_page_shows(printed: list[str]) -> None:
+# One test, for the commands take half a minute and tests may run in processes of their own.
+def test_the_commands_print_what_the_page_shows_and_the_training_is_cured(tmp_path: Path) -> None:
+    printed = transcript.run([command for command, _ in SHOWN], tmp_path)
     shown = [transcript.words(output) for _, output in SHOWN]
     assert [transcript.words(output) for output in printed] == shown
 
-
-def test_the_training_fails_at_first_and_learns_in_the_end(printed: list[str]) -> None:
     before, after = losses(printed[0]), losses(printed[-1])
     assert all(map(math.isnan, before))
     assert len(before) == len(after) == 5
     assert after[-1] < 0.6 < after[0]
     assert after == pytest.approx(losses(SHOWN[-1][1]), rel=0.1)
 
-
-def test_the_plan_raises_the_layer_that_the_diagnosis_names(printed: list[str]) -> None:
     plan = Plan.from_json(printed[2])
     assert [(rule.path, rule.policy) for rule in plan.rules] == [("pooling", "float32")]
     assert "layer pooling (AttentionPooling), operation Exp" in printed[1]
