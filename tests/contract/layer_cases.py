@@ -234,6 +234,7 @@ IMPOSSIBLE = {
     },
     "tensorflow": {
         "ActivityRegularization": "Cannot convert a list containing a tensor of dtype",
+        "AdaptiveMaxPooling3D": "No OpKernel was registered to support Op 'MaxPool3D'",
         "MaxPooling3D": "No OpKernel was registered to support Op 'MaxPool3D'",
     },
     "torch": {

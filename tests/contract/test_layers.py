@@ -11,6 +11,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from _pytest.mark.structures import ParameterSet
 
 from floatline.records import Statistics
 from tests.contract.layer_cases import (
@@ -39,11 +40,17 @@ CASES = [
     for case in possible(group)
     if case.name not in OTHERWISE[BACKEND]
 ]
-COMPARED = list(dict.fromkeys(group for group, _ in CASES))
-every_group = pytest.mark.parametrize("group", GROUPS)
-every_layer = pytest.mark.parametrize(
-    ("group", "case"), CASES, ids=[case.name for _, case in CASES]
-)
+QUICK = {"simple", "attention", "normalization", "merging", "moving"}
+"""Groups of every run; `pytest -m layers_all` examines the others, for minutes on JAX."""
+
+
+def marked(group: str, *more: Case) -> ParameterSet:
+    slow = [] if group in QUICK else [pytest.mark.layers_all]
+    return pytest.param(group, *more, marks=slow, id=more[0].name if more else group)
+
+
+every_group = pytest.mark.parametrize("group", list(map(marked, GROUPS)))
+every_layer = pytest.mark.parametrize(("group", "case"), [marked(*found) for found in CASES])
 
 ROUNDING = 2e-4
 """Largest error beside the largest value: float32's epsilon times the terms of small sums, and
@@ -109,7 +116,7 @@ def test_the_shadows_of_gradients_are_what_float32_computes(group: str, case: Ca
             assert differences(site.statistics, truth, near(case)) == [], path
 
 
-@pytest.mark.parametrize("group", COMPARED)
+@pytest.mark.parametrize("group", list(map(marked, dict(CASES))))
 def test_what_layers_pass_back_together_is_what_float32_computes(group: str) -> None:
     loose = any(case.draws for case in possible(group))
     for path, truth in reference(group).gradients.items():
