@@ -135,7 +135,10 @@ def _operands(line: _Line, _finding: Finding) -> tuple[list[Edit], list[str]]:
 _REWRITES: Sequence[tuple[Callable[[_Line, Finding], tuple[list[Edit], list[str]]], str]] = (
     (_literals, "float16 cannot hold the number."),
     (_layer, "The layer computes in float32."),
-    (_operands, "Only this line computes in float32."),
+    (
+        _operands,
+        "The line computes in float32, and hands float32 on: cast what it meets later, too.",
+    ),
 )
 
 
