@@ -12,7 +12,9 @@ import pytest
 from jax import lax
 
 from floatline.backends.jax import pieces
-from floatline.backends.jax.pieces import in_pieces
+from floatline.backends.jax.pieces import compiled, in_pieces
+
+CPU = jax.devices("cpu")[0]
 
 
 def deep(x: jax.Array, layers: int = 12) -> jax.Array:
@@ -56,7 +58,7 @@ def test_the_results_are_the_same(
     function: Callable[..., Any], inputs: Sequence[np.ndarray]
 ) -> None:
     arrays = [jnp.asarray(array) for array in inputs]
-    found = in_pieces(jax.make_jaxpr(function)(*arrays), arrays, {})(arrays)
+    found = in_pieces(jax.make_jaxpr(function)(*arrays), CPU, {})(arrays)
     expected = jax.tree.leaves(jax.jit(function)(*arrays))
     assert len(found) == len(expected)
     for one, other in zip(found, expected, strict=True):
@@ -77,7 +79,7 @@ def test_layers_that_are_alike_are_compiled_once(
 
     monkeypatch.setattr(pieces._Compiler, "_lowered", counted)
     x = jnp.eye(3)
-    in_pieces(jax.make_jaxpr(lambda x: deep(x, layers))(x), [x], {})([x])
+    in_pieces(jax.make_jaxpr(lambda x: deep(x, layers))(x), CPU, {})([x])
     assert len(lowered) == 1
 
 
@@ -90,20 +92,28 @@ def test_constants_that_differ_are_not_taken_for_each_other() -> None:
         return y, z
 
     x = jnp.ones(2)
-    found = in_pieces(jax.make_jaxpr(two)(x), [x], {})([x])
+    found = in_pieces(jax.make_jaxpr(two)(x), CPU, {})([x])
     np.testing.assert_array_equal(found[0], [3.0, 4.0])
     np.testing.assert_array_equal(found[1], [6.0, 7.0])
 
 
-def test_what_lies_on_several_devices_stays_in_one_piece() -> None:
-    class Spread:
-        def devices(self) -> set[str]:
-            return {"one", "two"}
+class Spread:
+    """Stands for an array on two devices."""
 
-    def failing(*_: Any) -> Any:
-        raise AssertionError("cut")
+    def devices(self) -> set[str]:
+        return {"one", "two"}
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pieces, "_Chain", failing)
-        whole = in_pieces(jax.make_jaxpr(deep)(jnp.eye(2)), [Spread()], {})
-    np.testing.assert_allclose(whole([jnp.eye(2)])[0], deep(jnp.eye(2)), rtol=1e-6)
+
+@pytest.mark.parametrize(
+    ("most", "inputs", "whole"), [(99, [], True), (2, [], False), (2, [Spread()], True)]
+)
+def test_small_functions_and_those_of_several_devices_stay_whole(
+    monkeypatch: pytest.MonkeyPatch, most: int, inputs: list[Any], whole: bool
+) -> None:
+    cuts: list[Any] = []
+    original = pieces.in_pieces
+    monkeypatch.setattr(pieces, "WHOLE", most)
+    monkeypatch.setattr(pieces, "in_pieces", lambda *given: cuts.append(given) or original(*given))  # type: ignore[func-returns-value]  # (None is what the `or` is for)
+    function = compiled(jax.make_jaxpr(deep)(jnp.eye(2)), inputs, {})
+    np.testing.assert_allclose(function([jnp.eye(2)])[0], deep(jnp.eye(2)), rtol=1e-6)
+    assert (not cuts) == whole

@@ -21,6 +21,9 @@ from floatline.backends.jax.lanes import Array
 
 BRANCH = "cond"
 
+WHOLE = 2500
+"""Operations of a function that is compiled as a whole."""
+
 Function = Callable[[Sequence[Array]], list[Array]]
 
 
@@ -40,23 +43,30 @@ class Piece(NamedTuple):
     drops: tuple[Any, ...]
 
 
-def in_pieces(closed: Any, inputs: Sequence[Array], options: Mapping[str, Any]) -> Function:
-    """Compiles a function for inputs like these.
+def compiled(closed: Any, inputs: Sequence[Array], options: Mapping[str, Any]) -> Function:
+    """Compiles a function for inputs like these: as a whole while that is quick.
+
+    XLA rewrites what it sees together, `(1 - x) + c` into `(1 + c) - x`, and a small step is to be
+    rewritten as its user's is. Pieces show what its operations say.
 
     Args:
         closed: The function's jaxpr.
         inputs: What it will be given. Where they are spread over several devices the function
-            stays in one piece, for only XLA knows how what lies between pieces would be spread.
+            stays whole, for only XLA knows how what lies between pieces would be spread.
         options: Compiler options.
 
     Returns:
         A function from inputs to outputs.
     """
     devices = {device for array in inputs for device in getattr(array, "devices", set)()}
-    if len(devices) > 1 or closed.effects:
+    if len(devices) > 1 or closed.effects or len(closed.jaxpr.eqns) <= WHOLE:
         whole = jax.jit(core.jaxpr_as_fun(closed), compiler_options=dict(options))
         return lambda given: whole(*given)
-    device = next(iter(devices), jax.devices()[0])
+    return in_pieces(closed, next(iter(devices), jax.devices()[0]), options)
+
+
+def in_pieces(closed: Any, device: Any, options: Mapping[str, Any]) -> Function:
+    """Compiles a function for a device, piece by piece."""
     return _Chain(closed, _Compiler(jax.sharding.SingleDeviceSharding(device), options))
 
 

@@ -23,7 +23,7 @@ from floatline.backends.jax.lanes import (
     is_float,
     upcast,
 )
-from floatline.backends.jax.pieces import Function, in_pieces
+from floatline.backends.jax.pieces import Function, compiled
 from floatline.backends.jax.provenance import Provenance, layer_path
 from floatline.backends.jax.recorder import Omissions, Recorder
 from floatline.records import GradientSite, Place, Site, Trace
@@ -98,7 +98,7 @@ class TracedProgram:
         if self._function is None:
             closed, shapes = jax.make_jaxpr(self._build, return_shape=True)(list(inputs))
             self._structure = jax.tree.structure(shapes)
-            self._function = in_pieces(closed, inputs, _quickly_compiled())
+            self._function = compiled(closed, inputs, _quickly_compiled())
         pack, outputs = jax.tree.unflatten(self._structure, self._function(inputs))
         trace = Trace(
             step=0,
