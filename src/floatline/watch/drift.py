@@ -45,7 +45,7 @@ def drift(quantity: str, points: Sequence[Point], limit: float) -> Drift | None:
 
     >>> growing = [(100 * n, 2.0**n) for n in range(8)]
     >>> drift("largest activation of dense", growing, 65504.0).steps_left
-    900
+    899
     >>> drift("largest activation of dense", [(step, 3.0) for step, _ in growing], 65504.0)
     """
     known = [(step, math.log2(value)) for step, value in points if 0 < value < math.inf]
