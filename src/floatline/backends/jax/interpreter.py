@@ -49,8 +49,9 @@ from floatline.backends.jax.lanes import (
 from floatline.backends.jax.primitives import MARK, MOVES, OPAQUE, OPAQUE_IN_LOW, REMATERIALIZED
 from floatline.backends.jax.provenance import Provenance
 from floatline.backends.jax.raising import raised_jaxprs
-from floatline.backends.jax.recorder import Omissions, Recorder
+from floatline.backends.jax.recorder import Recorder
 from floatline.records import Role
+from floatline.tracing.omissions import Omissions
 from floatline.tracing.sites import Description
 
 

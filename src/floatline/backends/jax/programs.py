@@ -25,9 +25,10 @@ from floatline.backends.jax.lanes import (
 )
 from floatline.backends.jax.pieces import Function, compiled
 from floatline.backends.jax.provenance import Provenance, layer_path
-from floatline.backends.jax.recorder import Omissions, Recorder
+from floatline.backends.jax.recorder import Recorder
 from floatline.records import GradientSite, Place, Site, Trace
 from floatline.tracing.decoding import decode
+from floatline.tracing.omissions import Omissions
 from floatline.tracing.sites import Description, Ledger
 from floatline.tracing.statistics import Pack, empty
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -16,7 +15,6 @@ from jax import lax
 from floatline.backends.jax.jaxprs import JOIN_SCOPE, MEASURE_SCOPE
 from floatline.backends.jax.lanes import Array, is_float
 from floatline.backends.jax.measuring import measure
-from floatline.records import NotTraced
 from floatline.tracing.sites import Description, Ledger
 from floatline.tracing.statistics import (
     ROW,
@@ -115,32 +113,6 @@ class Census(Recorder):
 
     def _append(self, sites: Sequence[int], measure_them: Callable[[], Pack]) -> None:
         del sites, measure_them
-
-
-class Omissions:
-    """Counts operations that could not be shadowed, by type and reason."""
-
-    def __init__(self) -> None:
-        self._counts: dict[tuple[str, str], int] = {}
-        self.moved = 0
-
-    @contextlib.contextmanager
-    def paused(self) -> Iterator[None]:
-        """While active nothing is counted: for runs that are thrown away."""
-        kept = dict(self._counts), self.moved
-        try:
-            yield
-        finally:
-            self._counts, self.moved = kept
-
-    def add(self, operation: str, reason: str) -> None:
-        """Counts one operation."""
-        key = (operation, reason)
-        self._counts[key] = self._counts.get(key, 0) + 1
-
-    def listed(self) -> tuple[NotTraced, ...]:
-        """What was counted, in order of first appearance."""
-        return tuple(NotTraced(op, n, reason) for (op, reason), n in self._counts.items())
 
 
 def _alone(dtype: str, lanes: Lanes) -> Pack:

@@ -41,9 +41,10 @@ from floatline.backends.tensorflow.operations import (
 )
 from floatline.backends.tensorflow.order import needed
 from floatline.backends.tensorflow.provenance import Provenance
-from floatline.backends.tensorflow.recorder import IN_PLACE, Omissions, Recorder
+from floatline.backends.tensorflow.recorder import IN_PLACE, Recorder
 from floatline.backends.tensorflow.variables import VariableTable
 from floatline.records import Place, Role
+from floatline.tracing.omissions import Omissions
 from floatline.tracing.sites import Description
 
 _FLOATS = (tf.float16, tf.bfloat16, tf.float32, tf.float64)

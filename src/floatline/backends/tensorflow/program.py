@@ -23,10 +23,11 @@ from floatline.backends.tensorflow.lanes import (
 )
 from floatline.backends.tensorflow.observer import Observed
 from floatline.backends.tensorflow.provenance import Provenance, layer_path
-from floatline.backends.tensorflow.recorder import Omissions, Recorder
+from floatline.backends.tensorflow.recorder import IN_PLACE, Recorder
 from floatline.backends.tensorflow.variables import VariableTable
 from floatline.records import GradientSite, Place, Site, Trace
 from floatline.tracing.decoding import decode
+from floatline.tracing.omissions import Omissions
 from floatline.tracing.sites import Ledger
 from floatline.tracing.statistics import Pack, empty
 
@@ -121,7 +122,7 @@ class TracedProgram:
     @property
     def in_place(self) -> bool:
         """Whether a run writes to the user's variables, which are then to be restored."""
-        return self._omissions.in_place
+        return self._omissions.any_for(IN_PLACE)
 
     def _sites(self, pack: Pack) -> tuple[Site, ...]:
         measured = decode(pack)

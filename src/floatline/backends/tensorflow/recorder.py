@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -13,7 +12,6 @@ from tensorflow.core.framework import attr_value_pb2
 from tensorflow.python.framework import ops as tf_ops
 
 from floatline.backends.tensorflow.lanes import Tensor, raised
-from floatline.records import NotTraced
 from floatline.tracing.sites import Description, Ledger
 from floatline.tracing.statistics import (
     ROW,
@@ -167,37 +165,6 @@ class Census(Recorder):
 
 IN_PLACE = "works on a variable or table in place"
 """Why an operation is not traced that has to be run on the user's own variables."""
-
-
-class Omissions:
-    """Counts operations that could not be shadowed, by type and reason."""
-
-    def __init__(self) -> None:
-        self._counts: dict[tuple[str, str], int] = {}
-        self.moved = 0
-
-    @contextlib.contextmanager
-    def paused(self) -> Iterator[None]:
-        """While active nothing is counted: for runs that are thrown away."""
-        kept = dict(self._counts), self.moved
-        try:
-            yield
-        finally:
-            self._counts, self.moved = kept
-
-    def add(self, operation: str, reason: str) -> None:
-        """Counts one operation."""
-        key = (operation, reason)
-        self._counts[key] = self._counts.get(key, 0) + 1
-
-    @property
-    def in_place(self) -> bool:
-        """Whether the user's variables are written to while the step is traced."""
-        return any(reason == IN_PLACE for _, reason in self._counts)
-
-    def listed(self) -> tuple[NotTraced, ...]:
-        """What was counted, in order of first appearance."""
-        return tuple(NotTraced(op, n, reason) for (op, reason), n in self._counts.items())
 
 
 def _estimated_size(shape: Sequence[int | None] | None) -> int:

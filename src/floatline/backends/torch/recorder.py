@@ -12,7 +12,7 @@ import torch
 
 from floatline.backends.torch.lanes import Tensor
 from floatline.formats import FORMATS
-from floatline.records import NotTraced, Statistics
+from floatline.records import Statistics
 from floatline.tracing.decoding import decode
 from floatline.tracing.sites import Description, Ledger
 from floatline.tracing.statistics import (
@@ -184,23 +184,6 @@ def _measured_alone(kind: Kind, distinct: Sequence[Tensor], dtype: str) -> Pack:
     with _home(kind.device):
         pack = measure(computed, shadow, local, least_normal(dtype), None, KERNELS)
         return pack if dtype in FORMATS else count_differing(pack, computed, shadow)
-
-
-class Omissions:
-    """Counts operations that could not be shadowed, by name and reason, and those that move."""
-
-    def __init__(self) -> None:
-        self._counts: dict[tuple[str, str], int] = {}
-        self.moved = 0
-
-    def add(self, operation: str, reason: str) -> None:
-        """Counts one operation."""
-        key = (operation, reason)
-        self._counts[key] = self._counts.get(key, 0) + 1
-
-    def listed(self) -> tuple[NotTraced, ...]:
-        """What was counted, in order of first appearance."""
-        return tuple(NotTraced(op, n, reason) for (op, reason), n in self._counts.items())
 
 
 def of_literal(value: float, dtype: str, *, rounded: bool) -> Statistics:

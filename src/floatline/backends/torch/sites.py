@@ -9,10 +9,11 @@ import torch
 
 from floatline.backends.torch.lanes import LOW, Tensor, name_of, upcast
 from floatline.backends.torch.provenance import Context, Provenance
-from floatline.backends.torch.recorder import Omissions, Recorder, of_literal
+from floatline.backends.torch.recorder import Recorder, of_literal
 from floatline.backends.torch.shadows import memory
 from floatline.formats import FORMATS
 from floatline.records import Place, Role
+from floatline.tracing.omissions import Omissions
 from floatline.tracing.sites import Description
 
 _INTEGERS = (torch.int8, torch.int16, torch.int32, torch.int64, torch.uint8)
