@@ -52,3 +52,17 @@ def test_an_optimizer_that_scales_nothing_has_no_state() -> None:
     reader = ScaleReader(optimizer)
     assert reader.read(values, 3) is None
     assert reader.scale(values) == 1.0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_all_that_is_read_is_asked_for(kind: Any) -> None:
+    """While JAX trains, only the train function knows the values; the variables hold none."""
+    weight = keras.Variable([1.0])
+    optimizer = kind(keras.optimizers.SGD(0.1), initial_scale=1024.0)
+    optimizer.build([weight])
+    reader = ScaleReader(optimizer)
+    before = {id(v): ops.copy(v.value) for v in optimizer.variables}
+    known = reader.read(values, 0)
+    step(optimizer, weight, float("inf"))
+    found = reader.read(lambda variables: [before[id(v)] for v in variables], 0)
+    assert found == known

@@ -25,7 +25,8 @@ class ScaleReader:
 
     def __init__(self, optimizer: Any) -> None:
         self._optimizer = optimizer
-        self._scalars = [v for v in optimizer.variables if len(v.shape) == 0]
+        own = [id(variable) for variable in getattr(optimizer, "scale_variables", ())]
+        self._read_from = [v for v in optimizer.variables if len(v.shape) == 0 or id(v) in own]
         self._start: int | None = None
         self._steps = 0
         self._applied = 0
@@ -42,7 +43,7 @@ class ScaleReader:
         """
         if not isinstance(self._optimizer, keras.optimizers.LossScaleOptimizer):
             return None
-        held = list(zip(self._scalars, values(self._scalars), strict=True))
+        held = list(zip(self._read_from, values(self._read_from), strict=True))
         with keras.StatelessScope(held):
             if hasattr(self._optimizer, "report"):
                 return self._reported(self._optimizer.report())
