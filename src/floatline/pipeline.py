@@ -7,10 +7,12 @@ import platform
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from importlib.metadata import version
+from types import MappingProxyType
 from typing import Any
 
 from floatline.backends.interface import Backend
 from floatline.capture.capture import Budget, Capture
+from floatline.capture.edited import Texts
 from floatline.capture.script import capture_script
 from floatline.capture.texts import source_texts
 from floatline.errors import BackendError, InputError
@@ -20,6 +22,8 @@ from floatline.records import Diagnosis, Environment, Evidence, Trace
 from floatline.repairs import TrialBudget
 from floatline.tracing.moments import trace_moments
 from floatline.tracing.reference import train_reference
+from floatline.trials.rerun import Rerun
+from floatline.trials.rewriting import with_rewrites
 
 BACKENDS = {
     "jax": "floatline.backends.jax:JaxBackend",
@@ -147,6 +151,7 @@ def diagnose_script(
     budget: Budget | None = None,
     progress: Progress = silent,
     trials: TrialBudget | None = None,
+    texts: Texts = MappingProxyType({}),
 ) -> Diagnosis:
     """Runs an unmodified script up to its training and diagnoses that.
 
@@ -156,21 +161,28 @@ def diagnose_script(
         precision: A Keras dtype policy to set before the script runs.
         budget: How long the training is watched.
         progress: Told how far the diagnosis is.
-        trials: How much may be tried to repair the training; None tries nothing.
+        trials: How much may be tried to repair the training; None tries nothing. Where a line of
+            the script is to blame, the script is also run again with that line changed, in
+            processes of their own.
+        texts: Files that are read otherwise than they stand, by their absolute paths.
 
     Raises:
         FloatlineError: As in `diagnose`; and `ScriptError` for a script that is missing, fails,
             exits or never trains.
     """
-    return capture_script(
+    limit = budget or Budget()
+    rerun = Rerun(script, arguments, precision, limit)  # Knows the folder that it is called in.
+    diagnosis = capture_script(
         script,
         arguments,
         load_backend=load_backend,
         precision=precision,
-        budget=budget or Budget(),
+        budget=limit,
         progress=progress,
         examine=lambda capture: examine(capture, load_backend(), progress, script, trials=trials),
+        texts=texts,
     )
+    return diagnosis if trials is None else with_rewrites(diagnosis, rerun, trials, progress)
 
 
 def examine(

@@ -100,6 +100,25 @@ class SourceChange:
 
 
 @dataclass(frozen=True, slots=True)
+class Rewrite:
+    """The user's script, run and diagnosed again with changes in its source; no file is changed.
+
+    Attributes:
+        changes: The changes in force.
+        verdict: Whether nothing was wrong with the training any more.
+        reason: Why, in words.
+        steps: Steps that were watched.
+        seconds: How long it took, start and imports included.
+    """
+
+    changes: tuple[SourceChange, ...]
+    verdict: TrialVerdict
+    reason: str
+    steps: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Repair:
     """What the trials came to.
 
@@ -111,8 +130,10 @@ class Repair:
         trials: Every trial, in order; the last is the long one when the plan was confirmed.
         minimal: Whether each remedy of the plan was shown to be necessary.
         lasting: Whether the plan held in a training several times as long; None when not tried.
-        changes: Changes in the user's source that serve instead of keeping a layer in float32;
-            not tried as such, for a trial raises the whole layer.
+        changes: Changes in the user's source that serve instead of a plan: those that were shown to
+            cure, or else those that are proposed.
+        rewrites: Every run of the script with changes, in order.
+        patch: The changes that were shown to cure, as a unified diff; None when none were.
     """
 
     verdict: TrialVerdict
@@ -123,3 +144,5 @@ class Repair:
     minimal: bool = False
     lasting: bool | None = None
     changes: tuple[SourceChange, ...] = ()
+    rewrites: tuple[Rewrite, ...] = ()
+    patch: str | None = None

@@ -14,12 +14,12 @@ from floatline.records import Configuration, Reference, StepRecord
 from floatline.remedies.dtypes import float32_layer
 from floatline.repairs import TrialBudget
 from floatline.trials.aims import AsGoodAsFloat32, Learns
-from floatline.trials.arms import LONGER, Arms
+from floatline.trials.arms import Arms
 from floatline.trials.bench import Run
 from floatline.trials.determinism import with_chance
 from floatline.trials.journal import Journal
 from floatline.trials.repair import nearest
-from floatline.trials.search import search
+from floatline.trials.search import LONGER, search
 
 HALF = Configuration("mixed_float16")
 A, B = float32_layer("a"), float32_layer("b")

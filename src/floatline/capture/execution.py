@@ -12,8 +12,12 @@ from floatline.errors import ScriptError
 from floatline.sources import is_users
 
 
-def compiled(path: Path) -> CodeType:
+def compiled(path: Path, text: str | None = None) -> CodeType:
     """The script's code.
+
+    Args:
+        path: The script.
+        text: What it is taken to hold; None for what it holds.
 
     Raises:
         ScriptError: The script is missing, cannot be read, or is no Python.
@@ -26,7 +30,8 @@ def compiled(path: Path) -> CodeType:
     if path.is_dir():
         raise ScriptError(f"{str(path)!r} is a folder.", "Name the script in it that trains.")
     try:
-        return compile(path.read_bytes(), str(path.absolute()), "exec", dont_inherit=True)
+        source = path.read_bytes() if text is None else text
+        return compile(source, str(path.absolute()), "exec", dont_inherit=True)
     except OSError as error:
         raise ScriptError(
             f"{str(path)!r} cannot be read: {error.strerror}.", "Check its permissions."

@@ -6,10 +6,12 @@ import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from floatline.backends.interface import Backend
 from floatline.capture.capture import Budget, Capture
+from floatline.capture.edited import Texts, edited
 from floatline.capture.execution import compiled, execute, main_module
 from floatline.capture.imports import after_keras, import_keras_for_script
 from floatline.capture.script_errors import script_error
@@ -33,6 +35,7 @@ def capture_script(
     progress: Progress,
     examine: Callable[[Capture], T],
     make: Callable[..., Takeover[T]] | None = None,
+    texts: Texts = MappingProxyType({}),
 ) -> T:
     """Runs a script as `python script arguments...` would, up to its first training.
 
@@ -45,6 +48,7 @@ def capture_script(
         progress: Told of every step.
         examine: Looks at the capture at the training call, while the script is still alive.
         make: Makes what takes over there; called like the class `Takeover`, which is the default.
+        texts: Files that are read otherwise than they stand.
 
     Returns:
         What `examine` returned.
@@ -58,7 +62,7 @@ def capture_script(
         TrainingError: The script's training call itself raised.
     """
     path = Path(script)
-    code = compiled(path)
+    code = compiled(path, texts.get(str(path.absolute())))
     begun: list[Takeover[T]] = []
 
     def begin() -> None:
@@ -76,6 +80,7 @@ def capture_script(
         stack.enter_context(_global_policy(precision, takeover))
 
     with contextlib.ExitStack() as stack:
+        stack.enter_context(edited(texts))
         main = stack.enter_context(main_module(path, arguments))
         stack.enter_context(handle_steps(_step_handler(begun)))
         error = execute(code, main, after_keras(begin))

@@ -22,7 +22,7 @@ from floatline.cli.misplaced import warn_of_misplaced
 from floatline.cli.output import checked_target, stdout_on_stderr, write_atomically
 from floatline.progress import Progress
 from floatline.records import Diagnosis
-from floatline.repairs import TrialBudget
+from floatline.repairs import Repair, TrialBudget
 from floatline.report import progress, terminal
 from floatline.watch import folder
 
@@ -101,7 +101,9 @@ class Request:
     "plan_file",
     metavar="PLAN",
     help="Try remedies, and write the smallest plan that cures the training to PLAN (JSON). "
-    "Finished trials are kept in PLAN.trials until the search has ended.",
+    "Finished trials are kept in PLAN.trials until the search has ended. Where a line of the "
+    "script is to blame, the script also runs with that line changed, in another process; the "
+    "changes that are shown to cure are written to PLAN.patch.",
 )
 @click.option(
     "--trial-seconds",
@@ -178,12 +180,20 @@ def _answer(request: Request) -> Diagnosis:
     base = Path.cwd()
     plan_target = None if request.repair is None else checked_target(request.repair, "--repair")
     diagnosis = _diagnosis(request, divert=request.forms.to_stdout)
-    if plan_target is not None and diagnosis.repair is not None and diagnosis.repair.plan:
-        write_atomically(plan_target, diagnosis.repair.plan.to_json())
+    if plan_target is not None and diagnosis.repair is not None:
+        _write(diagnosis.repair, plan_target)
     forms.write(diagnosis, request.forms, base)
     if not request.forms.to_stdout:
         _show(diagnosis, request, base)
     return diagnosis
+
+
+def _write(repair: Repair, target: Path) -> None:
+    """The plan, and beside it the changes of the source that were shown to cure."""
+    if repair.plan is not None:
+        write_atomically(target, repair.plan.to_json())
+    if repair.patch is not None:
+        write_atomically(target.with_name(f"{target.name}.patch"), repair.patch)
 
 
 def _diagnosis(request: Request, *, divert: bool) -> Diagnosis:

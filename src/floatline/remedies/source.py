@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ast
+import linecache
 import textwrap
-import tokenize
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -181,11 +181,10 @@ def _name_of(node: ast.expr) -> str | None:
 
 def _read(file: str, number: int) -> _Line | None:
     """The innermost simple statement that covers a line of a file."""
+    text = "".join(linecache.getlines(file))  # What runs, which may be a change that is tried.
     try:
-        with tokenize.open(file) as stream:
-            text = stream.read()
         tree = ast.parse(text)
-    except (OSError, SyntaxError, ValueError):
+    except (SyntaxError, ValueError):
         return None
     simple = (
         node

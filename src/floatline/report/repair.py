@@ -12,7 +12,7 @@ from rich.text import Text
 
 from floatline.precision.plan import Plan
 from floatline.records import SourceLine
-from floatline.repairs import Repair, SourceChange, Trial
+from floatline.repairs import Repair, Rewrite, SourceChange, Trial
 from floatline.report import layout, numbers
 from floatline.report.places import line_of, shown
 
@@ -28,7 +28,8 @@ def sections(repair: Repair | None, base: Path) -> Iterator[RenderableType]:
     yield layout.section("Repair", lines)
     if repair.changes:
         edits = [part for change in repair.changes for part in _edit(change, base)]
-        yield layout.section("Or in your source", edits)
+        title = "In your source" if repair.plan is None else "Or in your source"
+        yield layout.section(title, [*edits, *_tried(repair)])
     if repair.trials:
         rows = [_row(number, trial) for number, trial in enumerate(repair.trials, start=1)]
         yield layout.section("Trials", [layout.columns(_HEADER, rows), *_legend(repair.trials)])
@@ -40,6 +41,21 @@ def _edit(change: SourceChange, base: Path) -> Iterator[RenderableType]:
     yield Text(f"{place}: {change.reason}")
     for mark, text in (("-", change.now), ("+", change.then)):
         yield Text("\n".join(f"   {mark} {line}" for line in text.splitlines()))
+
+
+def _tried(repair: Repair) -> Iterator[RenderableType]:
+    """What the script did with its source changed."""
+    if not repair.rewrites:
+        return
+    runs = numbers.counted(len(repair.rewrites), "run")
+    what = "The changed script was run" if repair.patch else "No change of the source is proven"
+    yield Text(f"{what} ({runs}). {_cure(repair).reason}")
+
+
+def _cure(repair: Repair) -> Rewrite:
+    """The last run that cured; the last one where none did."""
+    cures = [rewrite for rewrite in repair.rewrites if rewrite.verdict == "fixed"]
+    return (cures or repair.rewrites)[-1]
 
 
 def repair_row(repair: Repair | None, base: Path) -> dict[str, Any] | None:
@@ -63,16 +79,28 @@ def repair_row(repair: Repair | None, base: Path) -> dict[str, Any] | None:
             for remedy in repair.remedies
         ],
         "trials": [_trial(trial) for trial in repair.trials],
-        "changes": [
+        "changes": [_change(change, base) for change in repair.changes],
+        "rewrites": [
             {
-                "file": shown(c.file, base),
-                "line": c.line,
-                "now": c.now,
-                "then": c.then,
-                "reason": c.reason,
+                "verdict": rewrite.verdict,
+                "reason": rewrite.reason,
+                "steps": rewrite.steps,
+                "seconds": rewrite.seconds,
+                "changes": [_change(change, base) for change in rewrite.changes],
             }
-            for c in repair.changes
+            for rewrite in repair.rewrites
         ],
+        "patch": repair.patch,
+    }
+
+
+def _change(change: SourceChange, base: Path) -> dict[str, Any]:
+    return {
+        "file": shown(change.file, base),
+        "line": change.line,
+        "now": change.now,
+        "then": change.then,
+        "reason": change.reason,
     }
 
 

@@ -13,13 +13,10 @@ from floatline.repairs import Remedy, Trial, TrialBudget, TrialVerdict
 from floatline.trials.aims import Aim, Judged
 from floatline.trials.bench import Bench, Run
 from floatline.trials.journal import Journal
-from floatline.trials.search import Names
+from floatline.trials.search import LONGER, Names
 from floatline.trials.verdict import final_loss
 
 STAGE = "trying remedies"
-
-LONGER = 3
-"""The plan that was found is trained this many times as long, to show that it lasts."""
 
 
 class Arms:

@@ -22,11 +22,11 @@ from floatline.trials.aims import (
     AsGoodAsPlannedFloat32,
     Learns,
 )
-from floatline.trials.arms import LONGER, Arms
+from floatline.trials.arms import Arms
 from floatline.trials.bench import Bench
 from floatline.trials.determinism import NOTE, with_chance
 from floatline.trials.journal import Journal, fingerprint
-from floatline.trials.search import Found, Names, search
+from floatline.trials.search import LONGER, Found, Names, search
 from floatline.trials.verdict import final_loss
 
 NO_MODEL = (

@@ -13,6 +13,9 @@ Names = tuple[str, ...]
 Attempt = Callable[[Names], TrialVerdict | None]
 """Tries a set of remedies; None when the budget is spent."""
 
+LONGER = 3
+"""What was found is tried this many times as long, to show that it lasts."""
+
 
 @dataclass(frozen=True, slots=True)
 class Found:

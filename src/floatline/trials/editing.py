@@ -1,0 +1,109 @@
+"""Changes in source text: made in a copy, compared with the original, taken back one by one."""
+
+from __future__ import annotations
+
+import difflib
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from floatline.repairs import SourceChange
+
+Texts = Mapping[str, str]
+"""What files hold, by their paths as Python knows them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hunk:
+    """Lines of a file that others take the place of.
+
+    Attributes:
+        file: The file.
+        start: The first of the lines, from 0.
+        end: The line behind the last.
+        new: The lines in their place, with their ends.
+    """
+
+    file: str
+    start: int
+    end: int
+    new: tuple[str, ...]
+
+
+def with_change(texts: Texts, change: SourceChange) -> Texts:
+    r"""The texts with a statement as it could read; the same texts where it does not stand there.
+
+    Example:
+
+    >>> change = SourceChange("a.py", 2, "y = x", "z = x\ny = z", "")
+    >>> with_change({"a.py": "def f(x):\n    y = x\n"}, change)["a.py"]
+    'def f(x):\n    z = x\n    y = z\n'
+    """
+    lines = texts[change.file].splitlines(keepends=True)
+    first, count = change.line - 1, len(change.now.splitlines())
+    now = "".join(lines[first : first + count])
+    bare = textwrap.dedent(now)
+    if not bare.startswith(change.now):
+        return texts
+    indent = now[: now.index(bare.splitlines()[0])] if bare else ""
+    behind = bare[len(change.now) :]  # A comment, the end of the line.
+    then = textwrap.indent(f"{change.then}{behind}", indent)
+    return {**texts, change.file: "".join([*lines[:first], then, *lines[first + count :]])}
+
+
+def hunks(before: Texts, after: Texts) -> tuple[Hunk, ...]:
+    """Where two states of the same files differ."""
+    return tuple(hunk for file, text in after.items() for hunk in _hunks(file, before[file], text))
+
+
+def _hunks(file: str, before: str, after: str) -> Iterator[Hunk]:
+    old, new = (text.splitlines(keepends=True) for text in (before, after))
+    for tag, start, end, first, last in difflib.SequenceMatcher(None, old, new).get_opcodes():
+        if tag == "insert" and start < len(old):
+            # With the line that it stands before, so that a reader sees what it is for.
+            yield Hunk(file, start, start + 1, (*new[first:last], old[start]))
+        elif tag != "equal":
+            yield Hunk(file, start, end, tuple(new[first:last]))
+
+
+def with_hunks(before: Texts, chosen: Sequence[Hunk]) -> Texts:
+    r"""The original texts with some of the differences only.
+
+    Example:
+
+    >>> before, after = {"a.py": "a\nb\nc\n"}, {"a.py": "A\nb\nx\nc\n"}
+    >>> with_hunks(before, hunks(before, after)) == after
+    True
+    >>> with_hunks(before, hunks(before, after)[1:])["a.py"]
+    'a\nb\nx\nc\n'
+    """
+    lines = {file: text.splitlines(keepends=True) for file, text in before.items()}
+    for hunk in sorted(chosen, key=lambda hunk: hunk.start, reverse=True):
+        lines[hunk.file][hunk.start : hunk.end] = hunk.new
+    return {file: "".join(text) for file, text in lines.items()}
+
+
+def as_change(before: Texts, hunk: Hunk, proposals: Sequence[SourceChange]) -> SourceChange:
+    """A difference as a change, with the reasons of the proposals that it comes from."""
+    now = before[hunk.file].splitlines(keepends=True)[hunk.start : hunk.end]
+    new = {line.strip() for line in hunk.new}
+    reasons = [p.reason for p in proposals if new & {line.strip() for line in p.then.splitlines()}]
+    old, then = (textwrap.dedent("".join(lines)).rstrip() for lines in (now, hunk.new))
+    return SourceChange(hunk.file, hunk.start + 1, old, then, " ".join(dict.fromkeys(reasons)))
+
+
+def patch(before: Texts, after: Texts, folder: Path) -> str:
+    """A unified diff, for `git apply` or `patch -p1` in `folder`."""
+    lines: list[str] = []
+    for file, text in after.items():
+        old, new = (t.splitlines(keepends=True) for t in (before[file], text))
+        name = _name(file, folder)
+        lines += difflib.unified_diff(old, new, f"a/{name}", f"b/{name}")
+    unended = "\n\\ No newline at end of file\n"
+    return "".join(line if line.endswith("\n") else f"{line}{unended}" for line in lines)
+
+
+def _name(file: str, folder: Path) -> str:
+    path = Path(file)
+    return str(path.relative_to(folder) if path.is_relative_to(folder) else path).lstrip("/")

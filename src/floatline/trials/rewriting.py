@@ -1,0 +1,159 @@
+"""Changes in the user's source, tried: the script runs again as it could read, until it trains."""
+
+from __future__ import annotations
+
+import dataclasses
+import linecache
+import time
+from collections.abc import Callable, Sequence
+
+from floatline.progress import Progress
+from floatline.records import Diagnosis
+from floatline.repairs import Repair, Rewrite, SourceChange, TrialBudget, TrialVerdict
+from floatline.trials.editing import (
+    Hunk,
+    Texts,
+    as_change,
+    hunks,
+    patch,
+    with_change,
+    with_hunks,
+)
+from floatline.trials.rerun import Answer, Rerun
+from floatline.trials.search import Names, search
+
+ROUNDS = 5
+"""Changes that are made one after the other: casting one line can move the fault to the next."""
+
+CURED = {
+    False: "Changes of your source cure it. {0}",
+    True: "Changes of your source cure it, and each of them is needed. {0}",
+}
+
+
+def with_rewrites(
+    diagnosis: Diagnosis,
+    rerun: Rerun,
+    budget: TrialBudget,
+    progress: Progress,
+    clock: Callable[[], float] = time.monotonic,
+) -> Diagnosis:
+    """The diagnosis with what became of the changes that it proposes in the source.
+
+    Args:
+        diagnosis: What is wrong, with proposals in its repair.
+        rerun: Runs the script with other texts.
+        budget: How much may be tried; what the trials of plans took is spent.
+        progress: Told of every run.
+        clock: Seconds that only grow.
+    """
+    repair = diagnosis.repair
+    if repair is None or not (repair.changes and budget.trials):
+        return diagnosis
+    left = budget.seconds - sum(trial.seconds for trial in repair.trials)
+    steps = len(diagnosis.evidence.history.steps)
+    attempts = _Attempts(rerun, steps, clock() + left, progress, clock)
+    tried = _rewritten(repair, attempts)
+    return dataclasses.replace(diagnosis, repair=tried)
+
+
+def _rewritten(repair: Repair, attempts: _Attempts) -> Repair:
+    cured, proposals = _grown(repair.changes, attempts)
+    if cured is None:
+        return dataclasses.replace(repair, rewrites=attempts.rewrites)
+    before = attempts.originals
+    needed, minimal = _needed(before, hunks(before, cured), attempts)
+    found = dataclasses.replace(
+        repair,
+        changes=tuple(as_change(before, hunk, proposals) for hunk in needed),
+        rewrites=attempts.rewrites,
+        patch=patch(before, with_hunks(before, needed), attempts.folder),
+    )
+    if repair.verdict == "fixed":
+        return found
+    reason = CURED[minimal].format(next(r.reason for r in found.rewrites if r.verdict == "fixed"))
+    text = f"{reason} {repair.explanation}"
+    # A plan that came nearest is no plan beside a cure.
+    return dataclasses.replace(
+        found, verdict="fixed", explanation=text, plan=None, remedies=(), minimal=minimal
+    )
+
+
+def _grown(
+    first: Sequence[SourceChange], attempts: _Attempts
+) -> tuple[Texts | None, list[SourceChange]]:
+    """Texts that cure, grown change by change, each proposed by the diagnosis of those before."""
+    texts: Texts = {}
+    made: list[SourceChange] = []
+    waiting = list(first)
+    while waiting and len(made) < ROUNDS:
+        change = waiting.pop(0)
+        before = {change.file: attempts.original(change.file), **texts}
+        larger = with_change(before, change)
+        if larger == before:
+            continue
+        answer = attempts.attempt(larger, [*made, change])
+        if answer is None:
+            break
+        if answer.verdict == "fixed":
+            return larger, [*made, change]
+        if answer.verdict == "not fixed":  # A change with which the script breaks is left out.
+            texts, waiting = larger, list(answer.changes)
+            made.append(change)
+    return None, made
+
+
+def _needed(
+    before: Texts, all_of_them: Sequence[Hunk], attempts: _Attempts
+) -> tuple[Sequence[Hunk], bool]:
+    """The differences that are missed when they are left out, and whether that was shown."""
+    by_name = {str(number): hunk for number, hunk in enumerate(all_of_them)}
+
+    def attempt(names: Names) -> TrialVerdict | None:
+        if len(names) in (0, len(by_name)):  # Known: the diagnosis, and what has just cured.
+            return "fixed" if names else "not fixed"
+        chosen = [by_name[name] for name in names]
+        shown = [as_change(before, hunk, ()) for hunk in chosen]
+        answer = attempts.attempt(with_hunks(before, chosen), shown)
+        return None if answer is None else answer.verdict
+
+    found = search([tuple(by_name)], attempt)
+    return [by_name[name] for name in found.chosen or tuple(by_name)], found.minimal
+
+
+class _Attempts:
+    """Runs the script with changes, and keeps what came of it, until the time is up."""
+
+    def __init__(
+        self,
+        rerun: Rerun,
+        steps: int,
+        deadline: float,
+        progress: Progress,
+        clock: Callable[[], float],
+    ) -> None:
+        self._rerun = rerun
+        self._steps = steps
+        self._deadline = deadline
+        self._progress = progress
+        self._clock = clock
+        self.folder = rerun.folder
+        self.originals: dict[str, str] = {}
+        self.rewrites: tuple[Rewrite, ...] = ()
+
+    def original(self, file: str) -> str:
+        """What a file held when it ran."""
+        return self.originals.setdefault(file, "".join(linecache.getlines(file)))
+
+    def attempt(self, texts: Texts, changes: Sequence[SourceChange]) -> Answer | None:
+        """What is wrong with the script when its files hold these texts; None out of time."""
+        begin = self._clock()
+        if begin >= self._deadline:
+            return None
+        self._progress("running the script with a change", len(self.rewrites) + 1, None)
+        answer = self._rerun(texts, self._steps, self._deadline - begin)
+        seconds = self._clock() - begin
+        self.rewrites += (
+            Rewrite(tuple(changes), answer.verdict, answer.reason, answer.steps, seconds),
+        )
+        return answer

@@ -1,0 +1,145 @@
+"""Changes of the source are tried one on the other, and only those that are missed are kept."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from floatline.progress import silent
+from floatline.records import Diagnosis
+from floatline.repairs import Repair, SourceChange, TrialBudget
+from floatline.trials.editing import Texts
+from floatline.trials.rerun import Answer, Rerun
+from floatline.trials.rewriting import with_rewrites
+from tests.report.samples import precision
+
+LINES = ("a", "b", "c", "d")
+
+
+class Script:
+    """Stands in for a script in another process: a rule says what is wrong with its text."""
+
+    def __init__(self, folder: Path, answer: Callable[[str, Script], Answer]) -> None:
+        self.folder = folder
+        self.file = str(folder / "train.py")
+        Path(self.file).write_text("".join(f"{line} = 0\n" for line in LINES), encoding="utf-8")
+        self.answer = answer
+        self.runs: list[str] = []
+
+    def change(self, name: str) -> SourceChange:
+        """Another value for one of the names, proposed where it stands."""
+        line = LINES.index(name) + 1
+        return SourceChange(self.file, line, f"{name} = 0", f"{name} = 1", f"because of {name}")
+
+    def __call__(self, texts: Texts, _steps: int, _seconds: float) -> Answer:
+        self.runs.append(texts[self.file])
+        return self.answer(texts[self.file], self)
+
+
+def diagnosed(changes: tuple[SourceChange, ...], verdict: Any = "not fixed") -> Diagnosis:
+    repair = Repair(verdict, "Nothing trained as well.", changes=changes)
+    return dataclasses.replace(precision(), verdict="precision", repair=repair)
+
+
+def tried(script: Script, first: str, budget: TrialBudget | None = None, **options: Any) -> Repair:
+    begun = diagnosed((script.change(first),), **options)
+    rerun = cast("Rerun", script)
+    repair = with_rewrites(begun, rerun, budget or TrialBudget(), silent).repair
+    assert repair is not None
+    return repair
+
+
+def wants(*names: str) -> Callable[[str, Script], Answer]:
+    """Trains when all of these are changed; else proposes the next that is missing."""
+
+    def answer(text: str, script: Script) -> Answer:
+        missing = [name for name in names if f"{name} = 1" not in text]
+        if not missing:
+            return Answer("fixed", "Nothing is wrong in 30 steps.", 30)
+        return Answer("not fixed", "Steps are skipped.", 30, (script.change(missing[0]),))
+
+    return answer
+
+
+def test_changes_grow_until_the_script_trains(tmp_path: Path) -> None:
+    repair = tried(Script(tmp_path, wants("a", "c")), "a")
+    assert repair.verdict == "fixed"
+    assert repair.plan is None
+    assert repair.minimal
+    assert [(c.line, c.then, c.reason) for c in repair.changes] == [
+        (1, "a = 1", "because of a"),
+        (3, "c = 1", "because of c"),
+    ]
+    assert repair.patch is not None
+    assert "+c = 1" in repair.patch
+
+
+def test_a_change_that_is_not_missed_is_left_out(tmp_path: Path) -> None:
+    def answer(text: str, script: Script) -> Answer:
+        if "c = 1" in text:
+            return Answer("fixed", "Nothing is wrong in 30 steps.", 30)
+        return Answer("not fixed", "", 30, (script.change("c"),))
+
+    repair = tried(Script(tmp_path, answer), "a")
+    assert [change.then for change in repair.changes] == ["c = 1"]
+    assert repair.minimal
+
+
+def test_a_change_with_which_the_script_breaks_is_not_built_upon(tmp_path: Path) -> None:
+    def answer(text: str, _script: Script) -> Answer:
+        if "a = 1" in text:
+            return Answer("undecided", "The script fails with it: TypeError")
+        return Answer("fixed", "Nothing is wrong in 30 steps.", 30)
+
+    script = Script(tmp_path, answer)
+    begun = diagnosed((script.change("a"), script.change("b")))
+    found = with_rewrites(begun, cast("Rerun", script), TrialBudget(), silent).repair
+    assert found is not None
+    assert [change.then for change in found.changes] == ["b = 1"]
+    assert [rewrite.verdict for rewrite in found.rewrites] == ["undecided", "fixed"]
+
+
+def test_what_cannot_be_cured_keeps_its_proposals(tmp_path: Path) -> None:
+    script = Script(tmp_path, lambda _text, _script: Answer("not fixed", "Steps are skipped.", 30))
+    repair = tried(script, "a")
+    assert (repair.verdict, repair.patch) == ("not fixed", None)
+    assert repair.changes == (script.change("a"),)
+    assert len(repair.rewrites) == 1
+
+
+def test_a_change_that_is_already_there_is_not_run_again(tmp_path: Path) -> None:
+    def answer(_text: str, script: Script) -> Answer:
+        return Answer("not fixed", "", 30, (script.change("a"),))
+
+    script = Script(tmp_path, answer)
+    tried(script, "a")
+    assert len(script.runs) == 1
+
+
+def test_a_plan_that_cures_stays_the_repair(tmp_path: Path) -> None:
+    repair = tried(Script(tmp_path, wants("a")), "a", verdict="fixed")
+    assert repair.explanation == "Nothing trained as well."
+    assert repair.patch is not None
+
+
+@pytest.mark.parametrize("budget", [TrialBudget(trials=0), TrialBudget(seconds=0.0)])
+def test_without_a_budget_nothing_runs(tmp_path: Path, budget: TrialBudget) -> None:
+    script = Script(tmp_path, wants("a"))
+    assert tried(script, "a", budget).changes == (script.change("a"),)
+    assert script.runs == []
+
+
+def test_the_time_of_all_runs_is_limited(tmp_path: Path) -> None:
+    ticks = itertools.count(step=100.0)
+    script = Script(tmp_path, wants("a", "b", "c"))
+    begun = diagnosed((script.change("a"),))
+    budget = TrialBudget(seconds=250.0)
+    found = with_rewrites(begun, cast("Rerun", script), budget, silent, lambda: next(ticks)).repair
+    assert found is not None
+    assert 0 < len(script.runs) < 3
+    assert found.patch is None
