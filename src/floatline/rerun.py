@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from floatline.capture.capture import Budget
+from floatline.capture.edited import edited
+from floatline.capture.script_errors import users_line
 from floatline.errors import FloatlineError
 from floatline.pipeline import diagnose_script
-from floatline.repairs import TrialBudget
+from floatline.remedies.source import cast_at
+from floatline.repairs import SourceChange, TrialBudget
 
 
 def answered(request: dict[str, Any]) -> dict[str, Any]:
@@ -26,14 +29,21 @@ def answered(request: dict[str, Any]) -> dict[str, Any]:
             texts=request["texts"],
         )
     except FloatlineError as error:
-        return {"error": str(error).partition("\n")[0]}
+        place = None if error.__cause__ is None else users_line(error.__cause__)
+        with edited(request["texts"]):  # In whose lines it is.
+            further = None if place is None else cast_at(place)
+        return {"error": error.message.splitlines()[0], "changes": _rows(further)}
     repair = diagnosis.repair
     return {
         "verdict": diagnosis.verdict,
         "explanation": diagnosis.explanation,
         "steps": len(diagnosis.evidence.history.steps),
-        "changes": [dataclasses.asdict(change) for change in repair.changes] if repair else [],
+        "changes": _rows(*(repair.changes if repair else ())),
     }
+
+
+def _rows(*changes: SourceChange | None) -> list[dict[str, Any]]:
+    return [dataclasses.asdict(change) for change in changes if change is not None]
 
 
 def main(request_file: str) -> None:

@@ -84,3 +84,13 @@ def test_nothing_wrong_counts_as_long_as_the_fault_was_watched(
 ) -> None:
     reply = {"verdict": verdict, "explanation": "", "steps": steps, "changes": []}
     assert judged(reply, 10).verdict == expected
+
+
+def test_where_a_script_breaks_the_next_cast_is_proposed(rerun: Rerun) -> None:
+    file = str(rerun.folder / "parts.py")
+    text = PARTS.replace("total / 1e6", "ops.matmul(total, total[:, :3]) / 1e6")
+    answer = rerun({file: text}, 24, 300.0)
+    assert answer.verdict == "undecided"
+    (change,) = answer.changes
+    assert (change.file, change.line) == (file, 6)
+    assert change.then.startswith("total = ops.cast(total")

@@ -143,3 +143,16 @@ def test_the_time_of_all_runs_is_limited(tmp_path: Path) -> None:
     assert found is not None
     assert 0 < len(script.runs) < 3
     assert found.patch is None
+
+
+def test_a_change_is_followed_to_where_the_script_breaks_on_it(tmp_path: Path) -> None:
+    def answer(text: str, script: Script) -> Answer:
+        if "c = 1" not in text:
+            return Answer(
+                "undecided", "The script fails with it: TypeError", 0, (script.change("c"),)
+            )
+        return Answer("fixed" if "a = 1" in text else "not fixed", "So it is.", 30)
+
+    repair = tried(Script(tmp_path, answer), "a")
+    assert repair.verdict == "fixed"
+    assert [change.then for change in repair.changes] == ["a = 1", "c = 1"]

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 
 from floatline.errors import BackendError, FloatlineError, ScriptError
+from floatline.records import SourceLine
 from floatline.sources import is_users
 
 HOW_TO_MARK = (
@@ -75,8 +76,8 @@ def _exited(path: Path, error: SystemExit) -> ScriptError:
 
 
 def _raised(path: Path, error: BaseException) -> ScriptError:
-    place = _place(error.__traceback__)
-    at = "" if place is None else f" at {place}"
+    place = users_line(error)
+    at = "" if place is None else f" at {place.file}:{place.line}"
     text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     return ScriptError(
         f"{path} failed by itself before it trained{at}: {text}",
@@ -109,12 +110,12 @@ def from_script(trace: TracebackType | None, file: str) -> TracebackType | None:
     return start or trace
 
 
-def _place(trace: TracebackType | None) -> str | None:
-    """File and line of the innermost frame of the user's."""
-    place = None
+def users_line(error: BaseException) -> SourceLine | None:
+    """The innermost line of the user's that an error passed; None where it passed none."""
+    place, trace = None, error.__traceback__
     while trace is not None:
         file = trace.tb_frame.f_code.co_filename
         if is_users(file):
-            place = f"{file}:{trace.tb_lineno}"
+            place = SourceLine(file, trace.tb_lineno)
         trace = trace.tb_next
     return place

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from floatline.formats import FORMATS
-from floatline.records import Finding
+from floatline.records import Finding, SourceLine
 from floatline.repairs import SourceChange
 
 HALF = FORMATS["float16"]
@@ -71,6 +71,16 @@ def changes(findings: Iterable[Finding]) -> tuple[SourceChange, ...]:
     return tuple({(c.file, c.line): c for c in made if c is not None}.values())
 
 
+def cast_at(place: SourceLine) -> SourceChange | None:
+    """A cast of all that a line reads: what it needs once it meets float32, and cannot mix."""
+    line = _read(place.file, place.line)
+    edits, before = ([], []) if line is None else _operands(line)
+    if line is None or not (edits or before):
+        return None
+    now, then = _applied(line, edits, before)
+    return SourceChange(place.file, line.statement.lineno, now, then, "It meets float32 there.")
+
+
 def _change(finding: Finding) -> SourceChange | None:
     place = finding.place
     if place is None or place.source is None or finding.rule.startswith(NO_CHANGE):
@@ -119,7 +129,7 @@ def _layer(line: _Line, finding: Finding) -> tuple[list[Edit], list[str]]:
     return [], []
 
 
-def _operands(line: _Line, _finding: Finding) -> tuple[list[Edit], list[str]]:
+def _operands(line: _Line, _finding: Finding | None = None) -> tuple[list[Edit], list[str]]:
     """Every value that the statement reads is cast to float32 first."""
     known = next((form for name, form in _CASTS if name in line.imported), None)
     if known is None or not isinstance(line.statement, ast.Assign | ast.Return | ast.AugAssign):

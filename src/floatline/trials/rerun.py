@@ -29,7 +29,8 @@ class Answer:
         verdict: Whether nothing was wrong any more; undecided where it could not be told.
         reason: Why, in words.
         steps: Steps that were watched.
-        changes: What the diagnosis proposes to change further.
+        changes: What the diagnosis proposes to change further; for a script that fails, at the line
+            that fails.
     """
 
     verdict: TrialVerdict
@@ -95,9 +96,10 @@ def judged(reply: Mapping[str, Any], steps: int) -> Answer:
     >>> judged({"verdict": "healthy", "explanation": "", "steps": 9, "changes": []}, 10).verdict
     'undecided'
     """
+    changes = tuple(SourceChange(**change) for change in reply["changes"])
     if "error" in reply:
-        return Answer("undecided", f"The script fails with it: {reply['error']}")
-    seen, changes = reply["steps"], tuple(SourceChange(**change) for change in reply["changes"])
+        return Answer("undecided", f"The script fails with it: {reply['error']}", 0, changes)
+    seen = reply["steps"]
     if reply["verdict"] != "healthy":
         verdict: TrialVerdict = "undecided" if reply["verdict"] == "undecided" else "not fixed"
         return Answer(verdict, reply["explanation"], seen, changes)

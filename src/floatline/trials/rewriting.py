@@ -97,9 +97,9 @@ def _grown(
             break
         if answer.verdict == "fixed":
             return larger, [*made, change]
-        if answer.verdict == "not fixed":  # A change with which the script breaks is left out.
+        if answer.changes or answer.verdict == "not fixed":
             texts, waiting = larger, list(answer.changes)
-            made.append(change)
+            made.append(change)  # One with which the script breaks beyond help is left out.
     return None, made
 
 
