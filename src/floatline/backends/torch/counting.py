@@ -7,6 +7,7 @@ which programs finish does not show.
 
 from __future__ import annotations
 
+from typing import Any
 
 import triton
 import triton.language as tl
@@ -14,12 +15,12 @@ import triton.language as tl
 from floatline.backends.torch.lanes import Tensor
 from floatline.tracing import statistics, tallies
 
-BLOCK = 2048
+BLOCK = 1024
 """Elements that a program looks at together."""
 
 WARPS = 8
 
-PROGRAMS = 512
+PROGRAMS = 1024
 """Programs of a grid at most: enough to fill a GPU; more would only wait for each other's sums."""
 
 FIELDS = tl.constexpr(statistics.FIELDS)
@@ -46,28 +47,47 @@ _NAN = tl.constexpr(tallies.NAN)
 _INFINITY_BITS = tl.constexpr(INFINITY_BITS)
 
 
-def count(
-    rows: Tensor,
-    sums: Tensor,
-    row: int,
-    lanes: tuple[Tensor, Tensor, Tensor],
-    least: float,
-) -> None:
-    """Measures a value into a row of zeros; nobody waits for the result.
+class Counter:
+    """Counts values on one GPU.
 
-    Args:
-        rows: `(n, WIDTH)` int32.
-        sums: The same memory as float64.
-        row: The value's row.
-        lanes: The value in the real step, its shadow, and the result of the operation alone, of
-            any dtype of numbers. They have elements, lie in memory without gaps and in the same
-            order, and may be one tensor.
-        least: The `least_normal` of the value's dtype.
+    Triton finds out in every call which variant of a kernel is meant. That takes longer than the
+    rest of the call, so the variants are kept here.
     """
-    size = lanes[0].numel()
-    grid = (min(-(-size // BLOCK), PROGRAMS),)
-    even = size % BLOCK == 0
-    _count[grid](*lanes, rows, sums, row, size, least, BLOCK=BLOCK, EVEN=even, num_warps=WARPS)
+
+    def __init__(self) -> None:
+        self._compiled: dict[Any, Any] = {}
+
+    def count(
+        self,
+        rows: Tensor,
+        sums: Tensor,
+        row: int,
+        lanes: tuple[Tensor, Tensor, Tensor],
+        least: float,
+    ) -> None:
+        """Measures a value into a row of zeros; nobody waits for the result.
+
+        Args:
+            rows: `(n, WIDTH)` int32.
+            sums: The same memory as float64.
+            row: The value's row.
+            lanes: The value in the real step, its shadow, and the result of the operation alone,
+                of any dtype of numbers. They have elements, lie in memory without gaps and in the
+                same order, and may be one tensor.
+            least: The `least_normal` of the value's dtype.
+        """
+        size = lanes[0].numel()
+        even = size % BLOCK == 0
+        grid = (min(-(-size // BLOCK), PROGRAMS), 1, 1)
+        arguments = (*lanes, rows, sums, row, size, least, BLOCK, even)
+        # What Triton makes a variant of: types, the width of a number, alignment.
+        kinds = [(lane.dtype, lane.data_ptr() % 16) for lane in lanes]
+        variant = (even, size.bit_length() > 31, *kinds)
+        compiled = self._compiled.get(variant)
+        if compiled is None:
+            self._compiled[variant] = _count[grid](*arguments, num_warps=WARPS)
+        else:
+            compiled[grid](*arguments)
 
 
 @triton.jit(do_not_specialize=["row", "size", "least"])  # type: ignore[untyped-decorator]  # Triton is not type-checked here

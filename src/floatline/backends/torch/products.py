@@ -22,7 +22,9 @@ Precision = Literal["ieee", "tf32"]
 KINDS = ("matmul", "conv", "rnn")
 """What has a setting of its own."""
 
-OF_ARGUMENTS = frozenset("addbmm addmm addmv baddbmm bmm convolution convolution_backward mm mv".split())
+OF_ARGUMENTS = frozenset(
+    "addbmm addmm addmv baddbmm bmm convolution convolution_backward mm mv".split()
+)
 """Names of operations whose factors are their arguments as they are."""
 
 

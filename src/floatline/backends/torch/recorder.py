@@ -46,10 +46,9 @@ class Recorder:
     ) -> int:
         """Enters a site and measures its tensors; returns the site's index."""
         site = self.ledger.add(description)
-        lanes = (computed, shadow, local)
         if computed.layout != torch.strided:
-            values = {id(lane): _explicit(lane) for lane in lanes}
-            computed, shadow, local = lanes = (values[id(lane)] for lane in lanes)
+            explicit = {id(lane): _explicit(lane) for lane in (computed, shadow, local)}
+            computed, shadow, local = (explicit[id(lane)] for lane in (computed, shadow, local))
         if computed.numel() == 0:
             self._known[site] = Statistics(0)
             return site

@@ -19,7 +19,7 @@ from floatline.backends.torch.lanes import Tensor, raised, upcast
 PURGE_EVERY = 256
 """New slots between two searches for memory that the step has freed."""
 
-PURGE_BYTES = 1 << 26
+PURGE_BYTES = 1 << 28
 """New shadow bytes after which freed memory is searched for at once."""
 
 
@@ -155,7 +155,7 @@ def memory(tensor: Tensor) -> int:
     """Identifies the memory of a tensor while it lives; a sparse tensor is known by itself."""
     if tensor.layout != torch.strided:
         return id(tensor)
-    return int(tensor.untyped_storage()._cdata)  # noqa: SLF001 (identity of a storage has no public name)
+    return tensor.untyped_storage()._cdata  # type: ignore[no-any-return]  # noqa: SLF001 (identity of a storage has no public name)
 
 
 def covers(tensor: Tensor) -> bool:

@@ -23,6 +23,7 @@ class Table:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
+        self._counter = counting.Counter()
         self._chunks: list[Tensor] = []
         self._sites: list[int] = []
         self._sizes: list[int] = []
@@ -35,7 +36,9 @@ class Table:
             self._chunks.append(torch.zeros(shape, dtype=torch.int32, device=self._device))
             self._sums = self._chunks[-1].view(torch.float64)
         with torch.cuda.device_of(lanes[0]):
-            counting.count(self._chunks[-1], self._sums, row, _alike(lanes), least_normal(dtype))
+            self._counter.count(
+                self._chunks[-1], self._sums, row, _alike(lanes), least_normal(dtype)
+            )
         self._sites.append(site)
         self._sizes.append(lanes[0].numel())
 
@@ -52,7 +55,7 @@ def _alike(lanes: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor
     same = shadow.stride() == strides == local.stride()
     if same and (computed.is_contiguous() or _has_no_gaps(computed)):
         return computed.resolve_neg(), shadow.resolve_neg(), local.resolve_neg()
-    return tuple(lane.contiguous().resolve_neg() for lane in lanes)  # type: ignore[return-value]
+    return tuple(lane.contiguous().resolve_neg() for lane in lanes)
 
 
 def _has_no_gaps(tensor: Tensor) -> bool:
