@@ -126,7 +126,7 @@ class Pools:
         """Measures a value with elements: computed, shadow and local lane."""
         computed, shadow, local = lanes
         kind = Kind(shadow is computed, local is computed, local is shadow)
-        distinct = kind.distinct(*lanes)
+        distinct = [lane.resolve_neg() for lane in kind.distinct(*lanes)]
         if computed.numel() >= ALONE_ELEMENTS or not computed.is_floating_point():
             self._packs.append(([site], self._alone(kind, distinct, dtype)))
         else:
