@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
 from typing import Any
 
 import torch
@@ -32,6 +33,7 @@ def upcast(tensor: Tensor) -> Tensor:
     return tensor.to(torch.float32) if tensor.dtype in LOW else tensor
 
 
+@cache
 def name_of(dtype: torch.dtype) -> str:
     """The name that every framework gives a dtype.
 

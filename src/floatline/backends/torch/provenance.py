@@ -80,16 +80,22 @@ class Provenance:
         self._paths = paths
         self._layer_source = layer_source
         self._places: dict[Any, tuple[Context, Place]] = {}
+        self._last: tuple[Context, str, Place] | None = None
         self._counts: dict[str, int] = {}
         self._known: dict[tuple[int, int], SourceLine] = {}
 
     def place(self, operation: str, context: Context) -> Place:
         """The place of an operation that ran under these circumstances."""
+        last = self._last  # One operation may have hundreds of results.
+        if last is not None and last[0] is context and last[1] == operation:
+            return last[2]
         key = operation, context.key, context.forward and context.forward.key
         if key not in self._places:
             # The context is kept, too: identities in the key are those of living objects.
             self._places[key] = context, self._find(operation, context)
-        return self._places[key][1]
+        place = self._places[key][1]
+        self._last = context, operation, place
+        return place
 
     def _find(self, operation: str, context: Context) -> Place:
         forward = context.forward

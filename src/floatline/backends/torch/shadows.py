@@ -85,7 +85,7 @@ class Shadows:
         """What is known of the memory of a tensor; None when it was not met yet."""
         if tensor.layout != torch.strided:
             return self._sparse.get(tensor)  # type: ignore[no-any-return]  # the dictionary is untyped
-        return self._slots.get(memory(tensor))
+        return self._slots.get(tensor.untyped_storage()._cdata)  # noqa: SLF001 (as in `memory`, which is called too often here)
 
     def read(self, tensor: Tensor) -> Tensor:
         """The shadow of a tensor; must not be written to."""
