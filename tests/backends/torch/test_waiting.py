@@ -1,4 +1,4 @@
-"""Tracing never asks for a value while the step runs, so a GPU is never waited for."""
+"""Tracing waits for nothing and keeps nothing: no value is read while the step runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from floatline.backends.torch import recorder
-from floatline.backends.torch.program import settled
+from floatline.backends.torch.program import TracedRun, settled
 from floatline.tracing.statistics import COUNTS, SUMS, Pack
 from tests.backends.torch.traced import trace_of
 
@@ -84,6 +84,20 @@ def test_what_reads_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recorder, "measures_of", lambda device: Unread())
     with pytest.raises(AssertionError, match="_local_scalar_dense waits"), NoWaiting():
         trace_of(lambda x: float(x.sum()), torch.randn(4))
+
+
+def test_the_shadows_are_gone_with_the_trace() -> None:
+    run = TracedRun(None, {}, {}, lambda layer: None)
+    held: list[int] = []
+
+    def step(x: Any) -> Any:
+        result = x * 3
+        held.append(len(run._tracer.shadows))
+        return result
+
+    run.run(step, torch.randn(4).half())
+    assert held[0] > 0
+    assert len(run._tracer.shadows) == 0
 
 
 def test_the_collector_is_left_as_it_was() -> None:

@@ -64,6 +64,13 @@ class TracedRun:
 
     def run(self, call: Callable[[Batch], Any], batch: Batch) -> Trace:
         """Runs the step once under the tracer."""
+        try:
+            return self._traced(call, batch)
+        finally:
+            # Not when the collector finds the time: on a GPU it never sees how much they hold.
+            self._tracer.shadows.clear()
+
+    def _traced(self, call: Callable[[Batch], Any], batch: Batch) -> Trace:
         self._enter_batch(batch)
         with contextlib.ExitStack() as stack:
             stack.enter_context(self._stack.kept())

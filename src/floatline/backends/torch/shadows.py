@@ -133,6 +133,11 @@ class Shadows:
         slot = self.slot(tensor)
         slot.flat = slot.whole = None
 
+    def clear(self) -> None:
+        """Lets every shadow go."""
+        self._slots.clear()
+        self._sparse.clear()
+
     def _enter(self, tensor: Tensor, sources: tuple[int, ...]) -> Slot:
         if tensor.layout != torch.strided:
             slot = self._sparse[tensor] = Slot(None, tensor.dtype, sources)
