@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src"
 FOUNDATIONS = ("records", "formats", "errors", "progress", "sources")
 PRINTERS = ("floatline.cli", "floatline.report")
-FRAMEWORKS = ("tensorflow", "jax", "jaxlib", "torch", "triton")
+FRAMEWORKS = ("tensorflow", "jax", "jaxlib", "torch")
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 60
 
