@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -63,11 +64,19 @@ class TracedRun:
 
     def run(self, call: Callable[[Batch], Any], batch: Batch) -> Trace:
         """Runs the step once under the tracer."""
+        try:
+            return self._traced(call, batch)
+        finally:
+            # Not when the collector finds the time: on a GPU it never sees how much they hold.
+            self._tracer.shadows.clear()
+
+    def _traced(self, call: Callable[[Batch], Any], batch: Batch) -> Trace:
         self._enter_batch(batch)
         with contextlib.ExitStack() as stack:
             stack.enter_context(self._stack.kept())
             observed = stack.enter_context(self._observer)
             stack.enter_context(followed())
+            stack.enter_context(settled())
             stack.enter_context(Literals(self._tracer.literal))
             stack.enter_context(self._tracer)
             call(batch)
@@ -107,6 +116,23 @@ def followed() -> Iterator[None]:
         stack.enter_context(torch.autograd.set_multithreading_enabled(False))
         stack.enter_context(torch.compiler.set_stance("force_eager"))
         yield
+
+
+@contextlib.contextmanager
+def settled() -> Iterator[None]:
+    """While active, Python's collector looks at new objects only.
+
+    A trace keeps so many that it would search all that Keras and PyTorch have made, again and
+    again, each time as long as some steps take.
+    """
+    if gc.get_freeze_count():  # The user has settled it.
+        yield
+        return
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def variable_path(variable: Any, names: Mapping[int, str]) -> str:

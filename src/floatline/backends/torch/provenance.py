@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from types import CodeType, FrameType
 from typing import Any
 
@@ -20,7 +20,7 @@ Frames = tuple[tuple[CodeType, int], ...]
 """Code and instruction of every Python function that is running, innermost first."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Context:
     """The circumstances under which one operation ran.
 
@@ -36,6 +36,17 @@ class Context:
     frames: Frames
     forward: Context | None = None
 
+    @cached_property
+    def key(self) -> Any:
+        """Tells circumstances apart for as long as one of them is kept: it names what lives."""
+        frames = tuple([(id(code), instruction) for code, instruction in self.frames])
+        return self.phase, tuple(map(id, self.layers)), frames
+
+    @cached_property
+    def keras_functions(self) -> tuple[str, ...]:
+        """The functions of Keras' PyTorch backend that are running, innermost first."""
+        return tuple([code.co_name for code, _ in self.frames if _is_backend(code.co_filename)])
+
 
 def running_frames() -> Frames:
     """The Python stack inside the step that is running now.
@@ -46,11 +57,13 @@ def running_frames() -> Frames:
     found = []
     frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 (the documented way to the stack; `inspect` copies it)
     while frame is not None:
-        file = frame.f_code.co_filename
-        if file == _ENTRY and frame.f_code.co_name == ENTRY_NAME:
-            break
-        if not file.startswith(_OUR_OWN):
-            found.append((frame.f_code, frame.f_lasti))
+        code = frame.f_code
+        file = code.co_filename
+        if file.startswith(_OUR_OWN):
+            if file == _ENTRY and code.co_name == ENTRY_NAME:
+                break
+        else:
+            found.append((code, frame.f_lasti))
         frame = frame.f_back
     return tuple(found)
 
@@ -67,15 +80,22 @@ class Provenance:
         self._paths = paths
         self._layer_source = layer_source
         self._places: dict[Any, tuple[Context, Place]] = {}
+        self._last: tuple[Context, str, Place] | None = None
         self._counts: dict[str, int] = {}
+        self._known: dict[tuple[int, int], SourceLine] = {}
 
     def place(self, operation: str, context: Context) -> Place:
         """The place of an operation that ran under these circumstances."""
-        key = operation, _key(context), context.forward and _key(context.forward)
+        last = self._last  # One operation may have hundreds of results.
+        if last is not None and last[0] is context and last[1] == operation:
+            return last[2]
+        key = operation, context.key, context.forward and context.forward.key
         if key not in self._places:
             # The context is kept, too: identities in the key are those of living objects.
             self._places[key] = context, self._find(operation, context)
-        return self._places[key][1]
+        place = self._places[key][1]
+        self._last = context, operation, place
+        return place
 
     def _find(self, operation: str, context: Context) -> Place:
         forward = context.forward
@@ -100,9 +120,9 @@ class Provenance:
         self, context: Context, layers: tuple[Any, ...]
     ) -> tuple[SourceLine | None, SourceLine | None]:
         """The user's line, else the line that made the layer; and the library's line."""
-        frames = _lines_of(context.frames)
+        frames = self._lines_of(context.frames)
         own = frames if context.forward is None else _below_the_engine(frames)
-        differentiated = _lines_of(context.forward.frames) if context.forward else ()
+        differentiated = self._lines_of(context.forward.frames) if context.forward else ()
         source = _users_line(_in_innermost_layer(own))
         source = source or _users_line(_in_innermost_layer(differentiated))
         if source is None:
@@ -111,36 +131,37 @@ class Provenance:
         library = _library_line(own) or _library_line(differentiated)
         return source, (None if library == source else library)
 
+    def _lines_of(self, frames: Frames) -> tuple[SourceLine, ...]:
+        """The lines of a stack that is kept, outermost first."""
+        return tuple([self._line_of(code, instruction) for code, instruction in reversed(frames)])
+
+    def _line_of(self, code: CodeType, instruction: int) -> SourceLine:
+        # By identity: to compare code by its content takes longer than to find the line.
+        key = id(code), instruction
+        if key not in self._known:
+            self._known[key] = SourceLine(code.co_filename, _line(code, instruction))
+        return self._known[key]
+
 
 def keras_functions(context: Context) -> tuple[str, ...]:
     """The functions of Keras' PyTorch backend that ran the operation, or what it differentiates.
 
     Innermost first; casts and conversions, which every other function uses, are left out.
     """
-    frames = (context.forward or context).frames
-    return tuple(
-        code.co_name
-        for code, _ in frames
-        if _BACKEND in code.co_filename and not code.co_filename.endswith(_CONVERSIONS)
-    )
-
-
-def _key(context: Context) -> Any:
-    frames = tuple((id(code), instruction) for code, instruction in context.frames)
-    return context.phase, tuple(map(id, context.layers)), frames
+    return (context.forward or context).keras_functions
 
 
 @cache
+def _is_backend(file: str) -> bool:
+    """Whether a file of Keras' PyTorch backend computes, and does not only convert."""
+    return _BACKEND in file and not file.endswith(_CONVERSIONS)
+
+
 def _line(code: CodeType, instruction: int) -> int:
     for start, end, line in code.co_lines():
         if start <= instruction < end:
             return line or code.co_firstlineno
     return code.co_firstlineno
-
-
-def _lines_of(frames: Frames) -> tuple[SourceLine, ...]:
-    """The lines of a stack, outermost first."""
-    return tuple(SourceLine(code.co_filename, _line(code, at)) for code, at in reversed(frames))
 
 
 def _below_the_engine(frames: tuple[SourceLine, ...]) -> tuple[SourceLine, ...]:

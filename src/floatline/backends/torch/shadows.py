@@ -19,7 +19,7 @@ from floatline.backends.torch.lanes import Tensor, raised, upcast
 PURGE_EVERY = 256
 """New slots between two searches for memory that the step has freed."""
 
-PURGE_BYTES = 1 << 26
+PURGE_BYTES = 1 << 28
 """New shadow bytes after which freed memory is searched for at once."""
 
 
@@ -85,7 +85,7 @@ class Shadows:
         """What is known of the memory of a tensor; None when it was not met yet."""
         if tensor.layout != torch.strided:
             return self._sparse.get(tensor)  # type: ignore[no-any-return]  # the dictionary is untyped
-        return self._slots.get(memory(tensor))
+        return self._slots.get(tensor.untyped_storage()._cdata)  # noqa: SLF001 (as in `memory`, which is called too often here)
 
     def read(self, tensor: Tensor) -> Tensor:
         """The shadow of a tensor; must not be written to."""
@@ -133,6 +133,11 @@ class Shadows:
         slot = self.slot(tensor)
         slot.flat = slot.whole = None
 
+    def clear(self) -> None:
+        """Lets every shadow go."""
+        self._slots.clear()
+        self._sparse.clear()
+
     def _enter(self, tensor: Tensor, sources: tuple[int, ...]) -> Slot:
         if tensor.layout != torch.strided:
             slot = self._sparse[tensor] = Slot(None, tensor.dtype, sources)
@@ -155,7 +160,7 @@ def memory(tensor: Tensor) -> int:
     """Identifies the memory of a tensor while it lives; a sparse tensor is known by itself."""
     if tensor.layout != torch.strided:
         return id(tensor)
-    return int(tensor.untyped_storage()._cdata)  # noqa: SLF001 (identity of a storage has no public name)
+    return tensor.untyped_storage()._cdata  # type: ignore[no-any-return]  # noqa: SLF001 (identity of a storage has no public name)
 
 
 def covers(tensor: Tensor) -> bool:

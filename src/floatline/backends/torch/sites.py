@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
 import torch
 
 from floatline.backends.torch.lanes import LOW, Tensor, name_of, upcast
 from floatline.backends.torch.provenance import Context, Provenance
-from floatline.backends.torch.recorder import Recorder, of_literal
+from floatline.backends.torch.recorder import Recorder
 from floatline.backends.torch.shadows import memory
+from floatline.backends.torch.single_numbers import is_exact, of_literal
 from floatline.formats import FORMATS
 from floatline.records import Place, Role
 from floatline.tracing.omissions import Omissions
@@ -95,7 +95,7 @@ class Sites:
             context: The operation's circumstances.
             rounded: Whether the number acts as if it were rounded to that dtype.
         """
-        if _is_exact(value, dtype):
+        if is_exact(value, dtype):
             return ()
         name = name_of(dtype if rounded else torch.float32)
         place = self._provenance.place(f"{operation}/literal", context)
@@ -130,9 +130,3 @@ class Sites:
 
 def _is_measured_float(tensor: Tensor) -> bool:
     return tensor.is_floating_point() and name_of(tensor.dtype) in FORMATS
-
-
-def _is_exact(value: float, dtype: torch.dtype) -> bool:
-    """Whether rounding to `dtype` changes nothing; not-numbers and infinities are exact, too."""
-    rounded = float(torch.tensor(value, dtype=torch.float64).to(dtype))
-    return rounded == value or not np.isfinite(value)

@@ -18,6 +18,7 @@ from floatline.backends.torch.contexts import Contexts
 from floatline.backends.torch.lanes import LOW, Arguments, Tensor, mapped, upcast
 from floatline.backends.torch.literals import numbers_among
 from floatline.backends.torch.operations import FOLLOWS_COMPUTED, READS_BITS, ROUNDS_ITS_LITERAL
+from floatline.backends.torch.products import multiplied, needed
 from floatline.backends.torch.results import Results
 from floatline.backends.torch.shadows import Shadows
 from floatline.backends.torch.sites import Sites
@@ -52,10 +53,10 @@ class Tracer(TorchDispatchMode):  # type: ignore[misc]  # PyTorch is not type-ch
         del types
         self._contexts.note_node()
         call = call_of(function, (tuple(args), dict(kwargs or {})))
-        if call.known.view and all(tensor.layout == torch.strided for tensor in call.inputs):
-            return self._look(call)
-        # Casts that the user's autocast would add have been made before.
-        with torch._C._DisableAutocast():  # noqa: SLF001 (a tenth of the cost of torch.autocast)
+        # What the user's modes and autocast would change has been changed before.
+        with torch._C.DisableTorchFunction(), torch._C._DisableAutocast():  # noqa: SLF001 (a tenth of the cost of torch.autocast)
+            if call.known.view and all(tensor.layout == torch.strided for tensor in call.inputs):
+                return self._look(call)
             return self._run(call)
 
     def sources(self, tensor: Tensor) -> tuple[int, ...]:
@@ -73,9 +74,10 @@ class Tracer(TorchDispatchMode):  # type: ignore[misc]  # PyTorch is not type-ch
         """Answers a call that makes a 16-bit tensor of numbers: the shadow holds them unrounded."""
         tensor = make()
         with _disable_current_modes():
-            shadow = torch.as_tensor(values, dtype=torch.float32).to(tensor.device)
-            shadow = shadow.expand(tensor.shape).clone()
-            if not torch.equal(shadow, upcast(tensor)):
+            # Compared on the host: nobody has to wait for a GPU.
+            exact = torch.as_tensor(values, dtype=torch.float32, device="cpu")
+            if not torch.equal(exact, upcast(exact.to(tensor.dtype))):
+                shadow = exact.to(tensor.device, non_blocking=True).expand(tensor.shape).clone()
                 value = float(values) if values.ndim == 0 else None
                 site = self._sites.constant(tensor, shadow, value, self._contexts.current())
                 self.shadows.adopt(tensor, shadow, site)
@@ -120,13 +122,13 @@ class Tracer(TorchDispatchMode):  # type: ignore[misc]  # PyTorch is not type-ch
         alone = self._local_arguments(call) if apart else None
         beside = self._shadow_arguments(call)
         computed = call.run()
-        shadow = self._lane(call, beside, computed)
+        shadow = self._lane(call, beside, computed, own=exact)
         if shadow is _LOST:
             self._results.lost(call, feed, computed)
             return computed
         local = shadow if call.low else computed
         if alone is not None:
-            local = self._lane(call, alone, computed)
+            local = self._lane(call, alone, computed, own=True)
             alone, local = (beside, shadow) if local is _LOST else (alone, local)
         self._results.made(call, feed, (computed, shadow, local), measured=measured)
         if call.written:
@@ -140,9 +142,11 @@ class Tracer(TorchDispatchMode):  # type: ignore[misc]  # PyTorch is not type-ch
             )
         return computed
 
-    def _lane(self, call: Call, arguments: Arguments, computed: Any) -> Any:
+    def _lane(self, call: Call, arguments: Arguments, computed: Any, *, own: bool) -> Any:
+        run = LANE_CALLS.get(call.known.name, plain)
         try:
-            return LANE_CALLS.get(call.known.name, plain)(call.function, arguments, computed)
+            with multiplied(needed(call, own=own)):
+                return run(call.function, arguments, computed)
         except torch.OutOfMemoryError:
             raise
         except _UNFOLLOWED:

@@ -50,12 +50,11 @@ class Widening:
         self, call: Call, result: Tensor, sources: tuple[int, ...], context: Context
     ) -> None:
         """Notes the result of an operation, if all it read had been widened inside Keras."""
-        floats = [tensor for tensor in call.inputs if tensor.is_floating_point()]
-        slots = [self._shadows.slot(tensor) for tensor in floats]
-        if floats and not call.low and all(slot.widened for slot in slots):
-            functions = keras_functions(context)
-            if functions:
-                self._shadows.slot(result).wide = Wide(call.title, sources, functions[0])
+        if call.low or not self._reads_widened(call):
+            return
+        functions = keras_functions(context)
+        if functions:
+            self._shadows.slot(result).wide = Wide(call.title, sources, functions[0])
 
     def narrowed(self, call: Call, context: Context) -> Wide | None:
         """The operation that a cast completes, or None."""
@@ -66,6 +65,16 @@ class Widening:
             return None
         self._functions[wide.function] = self._functions.get(wide.function, 0) + 1
         return wide
+
+    def _reads_widened(self, call: Call) -> bool:
+        """Whether a call reads floats, and all of them were widened."""
+        found = False
+        for tensor in call.inputs:
+            if tensor.is_floating_point():
+                found = True
+                if not self._shadows.slot(tensor).widened:
+                    return False
+        return found
 
     @property
     def note(self) -> str | None:
