@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from floatline.findings.judge import judge, needs_reference
@@ -205,3 +207,10 @@ def test_one_bias_that_moves_does_not_make_a_dead_network_live() -> None:
 def test_a_loss_that_falls_is_not_dead_whatever_its_last_batch_says() -> None:
     falling = curve(1.0, 0.2)
     assert judge(dead_but_for_a_bias([*falling[:-1], 1.1])).verdict == "healthy"
+
+
+def test_batches_that_differ_do_not_make_a_dead_network_live() -> None:
+    noisy = [1.0 + 0.3 * math.sin(7.0 * i * i) for i in range(80)]
+    assert judge(dead_but_for_a_bias([*noisy[:-5], *[0.8] * 5])).verdict == "not-precision"
+    falling = [loss - 0.01 * i for i, loss in enumerate(noisy)]
+    assert judge(dead_but_for_a_bias(falling)).verdict == "healthy"
