@@ -42,7 +42,7 @@ class PureFloat16Policy(Rule):
     phase = "configuration"
     remedies = (
         'Use the policy "mixed_float16" (or "mixed_bfloat16") instead.',
-        "Without Keras, keep the weights in float32: use torch.autocast, or cast a copy in the loss.",
+        "Without Keras, keep weights in float32: use torch.autocast, or cast copies in the loss.",
         "If memory forces half-precision weights, use an optimizer epsilon of 1e-4 or more.",
     )
 
