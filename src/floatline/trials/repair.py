@@ -41,6 +41,7 @@ NO_BATCHES = "No batch was kept, so no trial can be run."
 NOT_ASKED = "Nothing was tried, as it was asked."
 NOT_NEEDED = "Nothing is to be repaired: the precision is not at fault."
 NO_CAUSE = "Nothing can be proposed: no rule names a cause."
+NOT_DECIDED = "Nothing can be proposed before the diagnosis is decided."
 NO_PLAN = (
     "Float32 fails too, and smaller steps are no cure: the remedies are in the findings, for the "
     "script."
@@ -72,7 +73,7 @@ def repair(
     """
     sets = _proposed(diagnosis)
     if not sets:
-        reasons = {"not-precision": NO_PLAN, "precision": NO_CAUSE}
+        reasons = {"not-precision": NO_PLAN, "precision": NO_CAUSE, "undecided": NOT_DECIDED}
         return Repair("undecided", reasons.get(diagnosis.verdict, NOT_NEEDED))
     edits = changes(diagnosis.findings)
     trainee = capture.trainee
