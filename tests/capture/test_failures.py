@@ -55,3 +55,8 @@ def test_says_what_to_do() -> None:
 
 def test_an_unknown_error_gets_advice_too() -> None:
     assert "Correct it" in training_error(RuntimeError("odd")).advice
+
+
+def test_an_error_that_nan_brings_about_points_to_the_precision() -> None:
+    error = training_error(RuntimeError("all elements of input should be between 0 and 1"))
+    assert "--precision float32" in error.advice

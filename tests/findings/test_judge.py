@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
+
 import pytest
 
-from floatline.findings.judge import judge, needs_reference
+from floatline.findings.judge import LONGER, judge, needs_reference
 from floatline.records import Evidence, Trace
 from tests.findings.evidence import (
     NAN,
@@ -205,3 +208,20 @@ def test_one_bias_that_moves_does_not_make_a_dead_network_live() -> None:
 def test_a_loss_that_falls_is_not_dead_whatever_its_last_batch_says() -> None:
     falling = curve(1.0, 0.2)
     assert judge(dead_but_for_a_bias([*falling[:-1], 1.1])).verdict == "healthy"
+
+
+def test_batches_that_differ_do_not_make_a_dead_network_live() -> None:
+    noisy = [1.0 + 0.3 * math.sin(7.0 * i * i) for i in range(80)]
+    assert judge(dead_but_for_a_bias([*noisy[:-5], *[0.8] * 5])).verdict == "not-precision"
+    falling = [loss - 0.01 * i for i, loss in enumerate(noisy)]
+    assert judge(dead_but_for_a_bias(falling)).verdict == "healthy"
+
+
+def test_a_watch_that_time_cut_short_says_that_it_needs_more() -> None:
+    traces = [flushing(share=0.0), flushing(share=0.7, step=4)]
+    own = configuration(scaling=False)
+    few = evidence(traces, learns()[:5], learns()[:5], config=own)
+    cut = dataclasses.replace(few, history=dataclasses.replace(few.history, stopped="budget"))
+    assert judge(cut).verdict == "undecided"
+    assert judge(cut).explanation.endswith(LONGER)
+    assert LONGER not in judge(few).explanation

@@ -119,3 +119,12 @@ def test_a_loss_that_is_non_finite_in_float32_too_is_not_counted() -> None:
     own = steps([1.0, NAN, 1.0, INF])
     assert of(own).nonfinite_losses == 2
     assert of(own, steps([1.0, NAN, 1.0, 1.0])).nonfinite_losses == 1
+
+
+def test_a_training_that_leaps_at_its_first_update_began_before_it() -> None:
+    thrown_off = [2.0, 1e11, *[13.0, 37.0, 23.0, 48.0, 60.0] * 6]
+    lost = of(steps([2.0, *[NAN] * 31], range(1, 32), 2.0**15), steps(thrown_off))
+    assert lost.float32_fails
+    recovered = [2.0, 1e11, *[13.0, 7.0, 3.0, 2.5, 1.5] * 6]
+    found = of(steps([2.0, *[NAN] * 31], range(1, 32), 2.0**15), steps(recovered))
+    assert found.float32_fails is False

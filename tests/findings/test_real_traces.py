@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from floatline.findings.graph import graph
@@ -10,9 +12,12 @@ from floatline.findings.outcome import outcome
 from floatline.records import Evidence
 from tests.findings.evidence import (
     INF,
+    NAN,
     Numbers,
     Sketch,
     collapses,
+    conclude,
+    configuration,
     curve,
     evidence,
     learns,
@@ -253,3 +258,58 @@ def test_a_product_with_one_site_is_a_square_or_has_a_literal_factor(
     sketch = Sketch()
     product = sketch.overflow("Mul", sketch.add("Relu", max_abs=300.0), max_abs=largest)
     assert first(broken(sketch, sketch.passes("Sum", product)))[0] == expected
+
+
+def updated(*, gradient: Numbers | None = None) -> Sketch:
+    """Adam of PyTorch on half-precision weights: the second moment and its epsilon are both 0."""
+    sketch = Sketch()
+    loss = sketch.loss(sketch.add("addmm"))
+    handed = sketch.gradient("block", loss, **(gradient or {}))
+    tiny = sketch.literal(1e-8, zero=1, flushed=1, computed_max_abs=0.0)
+    root = sketch.add("sqrt", handed, phase="update", flushed=9, zero=9)
+    guarded = sketch.add("add_", root, tiny, phase="update", flushed=9, zero=9)
+    sketch.breaks("addcdiv_", handed, guarded, phase="update", variable="block.kernel")
+    return sketch
+
+
+def test_an_optimizer_that_divides_by_a_flushed_epsilon_breaks_the_weights() -> None:
+    lost = steps([1.0, NAN, NAN, NAN], bad=range(1, 4))
+    finding = conclude(evidence([updated().trace()], lost, learns()[:4])).findings[0]
+    assert (finding.rule, finding.phase) == ("FL203", "update")
+    assert finding.place is not None
+    assert finding.place.operation == "addcdiv_"
+
+
+def test_what_an_update_computes_of_lost_gradients_may_still_be_discarded() -> None:
+    sketch = updated(gradient={"nan": 1, "poisoned": 1})
+    lost = steps([1.0, NAN, NAN, NAN], bad=range(1, 4))
+    assert "FL203" not in rules_found(evidence([sketch.trace()], lost, learns()[:4]))
+
+
+def without_layers(dtype: str) -> Evidence:
+    """A model that is not Keras', whose weight is read and trained in `dtype`."""
+    sketch = Sketch()
+    sketch.add("read", role="parameter", variable="block/kernel", dtype=dtype)
+    sketch.add("read", role="parameter", variable="running_mean", dtype="float16")
+    sketch.gradient("block", sketch.loss(sketch.add("addmm", 0)))
+    own = dataclasses.replace(configuration("float32", scaling=False), layers=())
+    return evidence([sketch.trace()], stalls(), learns(), config=own)
+
+
+def test_weights_in_half_precision_are_found_without_keras_layers() -> None:
+    (finding,) = conclude(without_layers("float16")).findings
+    assert (finding.rule, finding.evidence["variables"]) == ("FL502", 1)
+    assert "FL502" not in rules_found(without_layers("float32"))
+
+
+def test_a_root_of_a_cancelled_difference_shows_where_the_digits_were_lost() -> None:
+    sketch = Sketch()
+    squares, square = sketch.add("Mean", max_abs=600.0), sketch.add("Mul", max_abs=600.0)
+    variance = sketch.add("Sub", squares, square, error=0.9)
+    root = sketch.breaks("Sqrt", sketch.add("AddV2", variance, error=0.9))
+    loss = sketch.loss(root, nan=1, poisoned=1)
+    sketch.gradient("block", loss, nan=1, poisoned=1)
+    finding = conclude(evidence([sketch.trace()], collapses(), learns())).findings[0]
+    assert finding.rule == "FL301"
+    assert finding.place is not None
+    assert finding.place.operation == "Sub"

@@ -7,8 +7,16 @@ import dataclasses
 import pytest
 
 from floatline.findings.scaling import clips, never_scaled
-from floatline.records import Evidence, NotTraced
-from tests.findings.evidence import conclude, rules_found
+from floatline.records import Evidence, GradientSite, NotTraced
+from tests.findings.evidence import (
+    Numbers,
+    Sketch,
+    conclude,
+    configuration,
+    evidence,
+    rules_found,
+    stalls,
+)
 from tests.findings.patients import clipped_by_norm, clipped_by_value, forgotten_scale
 
 
@@ -66,3 +74,39 @@ def test_the_explanation_does_not_promise_that_float32_trains() -> None:
     explanation = conclude(clipped_by_norm()).explanation
     assert "in float32 as well" in explanation
     assert explanation.endswith("The most likely root cause is scaled-gradient-misuse.")
+
+
+def clipped_beside_a_scaler(order: str, divides: str | None = None) -> Evidence:
+    """PyTorch's clipping to norm 1, at a scale of 2**15, before or after GradScaler unscales."""
+    sketch = Sketch()
+    loss = sketch.loss(sketch.add("mse_loss"))
+    size = 8192.0 if order == "clip first" else 4.0
+    gradient = sketch.add("mm", loss, phase="backward", max_abs=8192.0)
+    if order == "unscale first":
+        unscale = "_amp_foreach_non_finite_check_and_unscale_"
+        gradient = sketch.add(unscale, gradient, phase="update", max_abs=size)
+    one: Numbers = {"count": 1, "dtype": "float32", "layer": None, "phase": "update"}
+    each = sketch.add("_foreach_norm", gradient, **one, max_abs=2 * size)
+    norm = sketch.add("linalg_vector_norm", each, **one, max_abs=2 * size)
+    factor = sketch.add("clamp", sketch.add("reciprocal", norm, **one), **one, max_abs=0.5 / size)
+    clipped = sketch.add("_foreach_mul_", gradient, factor, phase="update", max_abs=0.5)
+    sketch.gradients.append(GradientSite("block/kernel", "block", clipped))
+    if divides:
+        sketch.add("addcmul_", clipped, phase="update", variable=f"block.weight.{divides}")
+    own = dataclasses.replace(configuration(scaling=False), optimizer=None)
+    return evidence([sketch.trace(0, "first", 2.0**15)], stalls(), config=own)
+
+
+def test_the_norm_of_pytorch_clips_gradients_that_carry_the_scale() -> None:
+    (finding,) = conclude(clipped_beside_a_scaler("clip first")).findings
+    assert (finding.rule, finding.severity) == ("FL404", "failure")
+    assert finding.evidence["bound"] == pytest.approx(1.0)
+
+
+def test_what_was_unscaled_before_may_be_clipped() -> None:
+    assert conclude(clipped_beside_a_scaler("unscale first")).findings == ()
+
+
+def test_an_optimizer_without_a_name_that_divides_by_its_second_moment_hides_the_scale() -> None:
+    (finding,) = conclude(clipped_beside_a_scaler("clip first", divides="exp_avg_sq")).findings
+    assert (finding.rule, finding.severity) == ("FL404", "advice")

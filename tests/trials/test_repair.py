@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,10 @@ import pytest
 
 import floatline
 from floatline.precision.plan import Plan
+from floatline.progress import silent
+from floatline.records import Verdict
 from floatline.repairs import TrialBudget
+from floatline.trials.repair import repair
 from tests.scaling.samples import only_jax, only_tensorflow, only_torch
 
 STEPS = 40
@@ -88,6 +92,19 @@ def test_nothing_is_repaired_where_the_precision_is_not_at_fault() -> None:
     repair = floatline.diagnose(model, x, x[:, :1], trials=QUICK).repair
     assert repair is not None
     assert (repair.verdict, repair.plan, repair.trials) == ("undecided", None, ())
+
+
+@pytest.mark.parametrize(
+    ("verdict", "said"),
+    [("healthy", "not at fault"), ("precision", "no rule names"), ("undecided", "is decided")],
+)
+def test_a_repair_without_remedies_says_why(verdict: Verdict, said: str) -> None:
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    diagnosis = floatline.diagnose(model, np.ones((16, 4)), np.ones((16, 1)))
+    capture: Any = None  # Nothing is tried.
+    judged = dataclasses.replace(diagnosis, verdict=verdict, findings=())
+    assert said in repair(capture, judged, QUICK, silent).explanation
 
 
 def test_without_trials_a_plan_is_proposed_and_not_called_proven(

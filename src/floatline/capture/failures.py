@@ -33,6 +33,10 @@ _ADVICE = (
         'Call `model.compile(optimizer="adam", loss=...)` before training.',
     ),
     (
+        r"between 0 and 1|\bnan\b",
+        "Mostly NaN is the reason: see with `--precision float32` whether float32 has it, too.",
+    ),
+    (
         r"shape|rank|dimension|incompatible|broadcast",
         "Compare the shape of the data with what the model takes and gives (`model.summary()`).",
     ),

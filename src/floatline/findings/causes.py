@@ -143,7 +143,7 @@ def _forward_overflow(graph: Graph, site: Site) -> str:
         return "FL106"
     if what == "square" or (what == "multiply" and _multiplies_itself(graph, site)):
         return _squares(graph, site)
-    if what == "reduction":
+    if what in ("reduction", "norm"):
         return "FL102"
     return "FL105" if _out_of_range_target(graph, site, ends) else "FL101"
 

@@ -65,6 +65,18 @@ class Graph:
         """Sites that training acts on: what was differentiated, and the gradients."""
         return frozenset(self.trace.losses) | {g.site for g in self.trace.gradients}
 
+    @property
+    def written(self) -> frozenset[int]:
+        """What the update leaves in the variables, where the gradients it works on are finite.
+
+        Where they are not, a loss scale may yet discard what was computed.
+        """
+        sites = self.trace.sites
+        if any(sites[index].statistics.nonfinite for index in self.ends):
+            return frozenset()
+        updates = (s for s in sites if s.role == "value" and s.place.phase == "update")
+        return frozenset({s.variable: s.index for s in updates if s.variable}.values())
+
     def leading_to(
         self, ends: Iterable[int], through: Callable[[Site], bool] | None = None
     ) -> frozenset[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from floatline.findings.case import Case, study
+from floatline.findings.outcome import COMPARABLE_STEPS
 from floatline.findings.rule import CannotTell, Found, Result, Rule
 from floatline.findings.rules.fl304_lost_small_update import updates_lost
 from floatline.findings.rules.fl402_loss_scale_too_high import searched_from_above
@@ -31,6 +32,8 @@ SYMPTOMS: tuple[str, ...] = ("FL401", "FL403", "FL402")
 
 CONSEQUENCES: tuple[str, ...] = ("FL202", "FL201", "FL502")
 """Rules that are listed after an overflow or lost digits, which can bring them about."""
+
+LONGER = "Steps were too few to compare: watch for longer (--seconds)."
 
 _MISUSE = "The updates are too small by the loss scale, with this optimizer in float32 as well."
 
@@ -157,7 +160,9 @@ def _explanation(
         return _healthy(case)
     if verdict == "undecided":
         wanted = "; ".join(dict.fromkeys(missing.values()))
-        return _symptom(case) + (f" To decide, this is missing: {wanted}." if wanted else "")
+        text = _symptom(case) + (f" To decide, this is missing: {wanted}." if wanted else "")
+        short = case.outcome.steps < COMPARABLE_STEPS and case.evidence.history.stopped == "budget"
+        return f"{text} {LONGER}" if short else text
     first = next((f for f in findings if f.severity == "failure" and f.rule != "FL401"), None)
     if first is None:
         return f"{_symptom(case)} Float32 trains, but no rule can name the cause."

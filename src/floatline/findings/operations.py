@@ -15,6 +15,7 @@ Kind = Literal[
     "log",
     "matmul",
     "multiply",
+    "norm",
     "normalization",
     "other",
     "reduction",
@@ -23,6 +24,7 @@ Kind = Literal[
     "square",
     "subtract",
     "trigonometric",
+    "unscale",
 ]
 
 _NAMES: dict[Kind, str] = {
@@ -31,11 +33,12 @@ _NAMES: dict[Kind, str] = {
     "cast": "cast convertelementtype tocopy",
     "convolution": "conv conv1d conv2d conv3d convolution convgeneraldilated"
     " depthwiseconv2dnative conv2dbackpropinput conv2dbackpropfilter",
-    "divide": "realdiv div divide truediv divnonan xdivy reciprocal inv",
+    "divide": "realdiv div divide truediv divnonan xdivy reciprocal inv addcdiv",
     "exponential": "exp expm1 exp2 sinh cosh softplus",
     "log": "log log1p log2 xlogy xlog1py",
     "matmul": "matmul batchmatmul einsum dotgeneral mm bmm addmm baddbmm linear xlaeinsum",
     "multiply": "mul multiply",
+    "norm": "norm linalgvectornorm",
     "normalization": "fusedbatchnorm layernorm nativelayernorm nativebatchnorm",
     "reduction": "sum mean cumsum addn reducesum reducemean prod reduceprod cumprod logsumexp"
     " euclideannorm cumulativelogsumexp segmentsum unsortedsegmentsum reducewindowsum avgpool"
@@ -46,6 +49,7 @@ _NAMES: dict[Kind, str] = {
     "square": "square squareddifference integerpow",
     "subtract": "sub subtract rsub",
     "trigonometric": "sin cos tan",
+    "unscale": "ampforeachnonfinitecheckandunscale",
 }
 _KINDS: dict[str, Kind] = {name: kind for kind, names in _NAMES.items() for name in names.split()}
 

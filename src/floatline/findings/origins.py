@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from floatline.findings.causes import cause_of
+from floatline.findings.causes import NEAR_HOPS, cause_of
 from floatline.findings.graph import Graph, graph, literal, low
 from floatline.formats import FORMATS
 from floatline.records import Site, Trace
@@ -14,6 +14,15 @@ from floatline.records import Site, Trace
 ORDINARY_MAX = FORMATS["float16"].max_finite
 """Largest input for which an expression is to blame for a non-finite result; beyond it, float32
 diverged before."""
+
+AMPLIFIED_ERROR = 0.1
+"""Relative error after an operation that counts as lost digits: one digit left is the last."""
+
+AMPLIFIED_EPSILONS = 32
+"""... and in units of the format's epsilon, which is decisive for bfloat16."""
+
+CLEAN_EPSILONS = 8
+"""Relative error of inputs, in epsilons, that ordinary rounding of a few operations explains."""
 
 Reach = Literal["confirmed", "unconfirmed", "none"]
 
@@ -55,17 +64,20 @@ def overflows(trace: Trace) -> tuple[Origin, ...]:
     """
     view = graph(trace)
     starts = [site for site in trace.sites if _starts(view, site)]
-    reaching = view.leading_to(view.ends, through=view.harmed)
+    reaching = view.leading_to(view.ends | view.written, through=view.harmed)
     origins, covered = [], set[int]()
     for site in starts:
         if site.index in covered:
             continue
         rule = cause_of(view, site)
+        if rule == "FL110" and site.place.phase == "update":
+            continue  # No gradient overflows there.
+        shown = spot(view, site) if rule != "FL301" else cancels(view, site)
         if site.index not in reaching:
-            origins.append(Origin(rule, trace, site, spot(view, site), "none"))
+            origins.append(Origin(rule, trace, site, shown, "none"))
             continue
         passed = {s.index for s in view.descendants(site, through=view.harmed)}
-        origins.append(Origin(rule, trace, site, spot(view, site), "confirmed", len(passed)))
+        origins.append(Origin(rule, trace, site, shown, "confirmed", len(passed)))
         covered |= passed
     return _relevant(view, origins)
 
@@ -81,6 +93,24 @@ def spot(view: Graph, site: Site) -> Site:
     own, other = site.place, reader.place
     apart = own.source is not None and own.source != other.source and own.layer == other.layer
     return site if apart and site.role == "constant" else reader
+
+
+def cancels(view: Graph, site: Site) -> Site:
+    """The operation that lost the digits on which `site` breaks: itself when none is seen to."""
+    near = (s for s in view.ancestors(site, NEAR_HOPS) if low(s) and s.role == "value")
+    return next((s for s in near if loses_digits(view, s)), site)
+
+
+def loses_digits(view: Graph, site: Site) -> bool:
+    """Whether an operation in half precision has clean inputs and a decisively wrong result."""
+    ends, inputs = low(site), [s.statistics for s in view.inputs(site)]
+    if ends is None or not inputs:
+        return False
+    if site.statistics.error < max(AMPLIFIED_ERROR, AMPLIFIED_EPSILONS * ends.epsilon):
+        return False
+    if any(n.nonfinite or n.saturated + n.poisoned for n in inputs):
+        return False  # Not digits are lost here, but an overflow is passed on.
+    return max(n.error for n in inputs) <= CLEAN_EPSILONS * ends.epsilon
 
 
 def float32_breakdowns(trace: Trace) -> tuple[Origin, ...]:

@@ -49,6 +49,10 @@ LOST_PROGRESS = 0.25
 DIVERGED_RATIO = 10.0
 """Loss at the end over loss at the start that counts as divergence."""
 
+LEAP_RATIO = 1000.0
+"""Largest loss over the first one that counts as a leap: the first updates threw the training off,
+so the loss before them is where it began."""
+
 ABSURD_SCALE = 2.0**40
 """The whole range of float16, from 2**-24 to 2**16: above it every nonzero gradient overflows, so
 only gradients that are zero let a scale get there."""
@@ -190,7 +194,8 @@ def _diverged(steps: Sequence[StepRecord]) -> bool:
     losses, start = _losses(steps), _start(steps)
     if start is None or start <= 0 or len(losses) < COMPARABLE_STEPS:
         return False
-    return median(losses[-TAIL_STEPS:]) > DIVERGED_RATIO * start
+    leapt = losses[0] > 0 and max(losses) > LEAP_RATIO * losses[0]
+    return median(losses[-TAIL_STEPS:]) > DIVERGED_RATIO * (losses[0] if leapt else start)
 
 
 def _fails_alike(

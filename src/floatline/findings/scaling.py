@@ -68,6 +68,8 @@ def clips(trace: Trace) -> Clip | None:
     view = graph(trace)
     for gradient in trace.gradients:
         site = trace.sites[gradient.site]
+        if _unscaled(view, site):
+            continue
         bound = next(_bounds(view, site), None)
         if bound is not None and bound < (trace.loss_scale or 0.0):
             return Clip(trace, site, bound)
@@ -99,9 +101,14 @@ def _bounds(view: Graph, site: Site) -> Iterator[float]:
             yield factor.statistics.max_abs * norms[0].statistics.max_abs
 
 
+def _unscaled(view: Graph, site: Site) -> bool:
+    """Whether a scaler has divided its scale out of a gradient, as `GradScaler.unscale_` does."""
+    return any(kind(s.place.operation) == "unscale" for s in view.ancestors(site, CLIP_HOPS))
+
+
 def _is_norm(site: Site) -> bool:
     single = site.statistics.count == 1 and site.statistics.max_abs > 1
-    return single and kind(site.place.operation) == "root"
+    return single and kind(site.place.operation) in ("root", "norm")
 
 
 def _allows_for_scale(view: Graph, factor: Site, norms: list[Site]) -> bool:

@@ -8,23 +8,13 @@ from floatline.findings.graph import (
     Graph,
     decisively_wrong,
     graph,
-    harmed,
     inherits,
     low,
 )
 from floatline.findings.operations import kind
-from floatline.findings.origins import Origin
-from floatline.formats import FORMATS, Format
+from floatline.findings.origins import Origin, loses_digits
+from floatline.formats import FORMATS
 from floatline.records import Site, Trace
-
-AMPLIFIED_ERROR = 0.1
-"""Relative error after an operation that counts as lost digits: one digit left is the last."""
-
-AMPLIFIED_EPSILONS = 32
-"""... and in units of the format's epsilon, which is decisive for bfloat16."""
-
-CLEAN_EPSILONS = 8
-"""Relative error of inputs, in epsilons, that ordinary rounding of a few operations explains."""
 
 REDUCTION_ERROR = 0.05
 """Relative error that a reduction adds itself; an exact accumulator stays below one epsilon."""
@@ -79,7 +69,7 @@ def _rule_of(view: Graph, site: Site, first: bool) -> str | None:
         return "FL204"
     if what == "reduction" and numbers.local_error >= max(REDUCTION_ERROR, 8 * ends.epsilon):
         return "FL302"
-    if first and _amplifies(view, site, ends):
+    if first and loses_digits(view, site):
         return "FL105" if _offset_input(view, site) else "FL301"
     return None
 
@@ -99,17 +89,6 @@ def _narrowing(view: Graph, site: Site) -> Site:
         if low(ancestor) and kind(ancestor.place.operation) == "cast":
             return ancestor
     return site
-
-
-def _amplifies(view: Graph, site: Site, ends: Format) -> bool:
-    inputs = view.inputs(site)
-    if not inputs or site.statistics.error < max(
-        AMPLIFIED_ERROR, AMPLIFIED_EPSILONS * ends.epsilon
-    ):
-        return False
-    if any(s.statistics.nonfinite or harmed(s) for s in inputs):
-        return False  # Not digits are lost here, but an overflow is passed on.
-    return max(s.statistics.error for s in inputs) <= CLEAN_EPSILONS * ends.epsilon
 
 
 def _offset_input(view: Graph, site: Site) -> bool:

@@ -40,6 +40,8 @@ NO_OPTIMIZER = (
 NO_BATCHES = "No batch was kept, so no trial can be run."
 NOT_ASKED = "Nothing was tried, as it was asked."
 NOT_NEEDED = "Nothing is to be repaired: the precision is not at fault."
+NO_CAUSE = "Nothing can be proposed: no rule names a cause."
+NOT_DECIDED = "Nothing can be proposed before the diagnosis is decided."
 NO_PLAN = (
     "Float32 fails too, and smaller steps are no cure: the remedies are in the findings, for the "
     "script."
@@ -71,8 +73,8 @@ def repair(
     """
     sets = _proposed(diagnosis)
     if not sets:
-        blamed = diagnosis.verdict == "not-precision"
-        return Repair("undecided", NO_PLAN if blamed else NOT_NEEDED)
+        reasons = {"not-precision": NO_PLAN, "precision": NO_CAUSE, "undecided": NOT_DECIDED}
+        return Repair("undecided", reasons.get(diagnosis.verdict, NOT_NEEDED))
     edits = changes(diagnosis.findings)
     trainee = capture.trainee
     usable = _usable(sets, trainee)

@@ -13,7 +13,7 @@ import pytest
 import floatline
 from floatline.backends.jax import JaxBackend
 from floatline.errors import InputError, TraceError
-from tests.backends.jax.pure import HALF
+from tests.backends.jax.pure import HALF, rows
 from tests.contract.samples import noise, policy
 
 X = noise(8, 3)
@@ -198,3 +198,28 @@ def test_a_step_that_returns_no_state_is_refused() -> None:
 def test_a_model_keeps_its_own_state() -> None:
     with pytest.raises(InputError, match="a model keeps its own"):
         floatline.diagnose(compiled(), X, Y, state={})
+
+
+@pytest.mark.parametrize("unscale", ["divides", "auxiliary"])
+def test_the_loss_that_is_shown_is_the_one_before_a_scale_of_ones_own(unscale: str) -> None:
+    x = rows(16, 4)
+
+    def loss(weights: jax.Array, scale: jax.Array) -> tuple[jax.Array, jax.Array]:
+        value = jnp.mean((x.astype(HALF) @ weights.astype(HALF)).astype("float32") ** 2)
+        return value * scale, value
+
+    def step(state: Any, batch: jax.Array) -> Any:
+        weights, scale = state
+        (scaled, value), gradient = jax.value_and_grad(loss, has_aux=True)(weights, scale)
+        shown = scaled / scale if unscale == "divides" else value
+        return (weights - 0.01 * gradient / scale, 2.0 * scale), shown
+
+    state = (jnp.ones((4, 1)), jnp.float32(2.0))
+    first = float(step(state, x)[1])
+    diagnosis = floatline.diagnose(step, [x] * 12, state=state)
+    steps = diagnosis.evidence.history.steps
+    losses = [record.loss for record in steps if record.loss is not None]
+    assert len(losses) == 12
+    assert losses[0] == pytest.approx(first, rel=1e-3)
+    assert losses[-1] < losses[0]
+    assert diagnosis.verdict == "healthy"

@@ -133,3 +133,54 @@ def test_float32_that_fails_as_well_is_not_the_precisions_fault() -> None:
     model = network()
     result = diagnosed(model, lambda inputs: model(inputs) / 0.0, scaled=False)
     assert result.verdict == "not-precision"
+
+
+def stepped(model: nn.Module, updates: Any, step_of: Callable[[Any], None]) -> Diagnosis:
+    """The diagnosis of a step of PyTorch's own, in which `step_of` takes the loss from there."""
+    inputs = torch.randn(32, 8, generator=torch.Generator().manual_seed(1))
+    targets = inputs.sum(1, keepdim=True)
+
+    def step(given: Any, wanted: Any) -> None:
+        updates.zero_grad()
+        with torch.autocast("cpu", torch.float16):
+            outputs = model(given)
+        step_of((outputs.float() - wanted).square().mean())
+
+    return diagnose(step, [(inputs, targets)] * 30, budget=BUDGET)
+
+
+def test_an_adam_whose_epsilon_is_zero_in_half_is_named_in_the_update() -> None:
+    model = network().half()
+    model[0].weight.data[:, 0] = 0.0
+    updates = torch.optim.Adam(model.parameters(), 1e-2)
+
+    def step_of(loss: Any) -> None:
+        (1e-3 * loss).backward()
+        updates.step()
+
+    result = stepped(model, updates, step_of)
+    first, *others = result.findings
+    assert (result.verdict, first.cause, first.phase) == (
+        "precision",
+        "epsilon-underflow",
+        "update",
+    )
+    assert [finding.cause for finding in others] == ["pure-float16-policy"]
+
+
+@pytest.mark.parametrize("unscaled", [True, False])
+def test_a_norm_is_clipped_after_the_scaler_has_unscaled(unscaled: bool) -> None:
+    model = network()
+    updates = torch.optim.SGD(model.parameters(), 1e-2)
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+
+    def step_of(loss: Any) -> None:
+        scaler.scale(loss).backward()
+        if unscaled:
+            scaler.unscale_(updates)
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        scaler.step(updates)
+        scaler.update()
+
+    causes = [finding.cause for finding in stepped(model, updates, step_of).findings]
+    assert causes == ([] if unscaled else ["scaled-gradient-misuse"])

@@ -34,6 +34,7 @@ class Harvest:
         self._marked_losses: list[Value] = []
         self._left: dict[int, Value] = {}
         self._losses: dict[int, Value] = {}
+        self._scalars: dict[int, tuple[Value, list[Value]]] = {}
         self._made: dict[int, tuple[Value, Sequence[Value]]] = {}
         self._differentiated: dict[int, Value] = {}
 
@@ -58,7 +59,10 @@ class Harvest:
         """An operation of a stage made values from others."""
         for value in outputs:
             self._made[id(value)] = (value, inputs if stage == Stage.UPDATE else ())
-            if stage == Stage.FORWARD and _is_float(value) and np.ndim(value.lead) == 0:
+            if not _is_scalar(value):
+                continue
+            self._scalars[id(value)] = (value, [v for v in inputs if _is_scalar(v)])
+            if stage == Stage.FORWARD:
                 self._losses[id(value)] = value
 
     def differentiated(self, value: Value) -> bool:
@@ -74,10 +78,20 @@ class Harvest:
         """
         if self._marked_losses:
             return self._marked_losses[:1]
-        scalars = [v for v in returned if _is_float(v) and np.ndim(v.lead) == 0]
+        scalars = [value for value in returned if _is_scalar(value)]
         shown = [value for value in scalars if id(value) in self._losses]
+        last = list(self._losses.values())[-1:]
+        kin = [value for value in scalars if last and self._unscaled(value, last[0])]
         late = [value for value in scalars if value.stage >= Stage.BACKWARD]
-        return shown[:1] or list(self._losses.values())[-1:] or late[:1]
+        return shown[:1] or kin[:1] or last or late[:1]
+
+    def _unscaled(self, value: Value, loss: Value) -> bool:
+        """Whether a scalar is the loss before a scale was put on, or after it was taken off."""
+        _, behind = self._scalars.get(id(value), (value, []))
+        if any(source is loss for source in behind):
+            return True
+        _, factors = self._scalars.get(id(loss), (loss, []))
+        return value.stage == Stage.FORWARD and any(factor is value for factor in factors)
 
     def gradients(
         self, outputs: Sequence[Value], updates: Mapping[int, str], parameters: Mapping[str, Any]
@@ -118,6 +132,10 @@ class Harvest:
             seen.update(map(id, fresh))
             waiting.extend(fresh)
         return None
+
+
+def _is_scalar(value: Value) -> bool:
+    return _is_float(value) and np.ndim(value.lead) == 0
 
 
 def _is_float(value: Value) -> bool:

@@ -14,6 +14,10 @@ from floatline.records import Number, Severity, Trace
 SCALE_FREE = ("Adam", "AdamW", "Adamax", "Nadam", "RMSprop", "Adagrad", "Adadelta", "Lion", "Lamb")
 """Optimizers whose update is the same when every gradient is multiplied by one number."""
 
+SECOND_MOMENTS = (".exp_avg_sq", ".exp_inf", ".square_avg", ".sum")
+"""Ends of the names of what PyTorch's optimizers of that kind divide by; a step of one's own names
+no optimizer."""
+
 
 @final
 class ScaledGradientMisuse(Rule):
@@ -92,5 +96,7 @@ class ScaledGradientMisuse(Rule):
         return self.found(summary, numbers, place=clip.site.place, severity=self._severity(case))
 
     def _severity(self, case: Case) -> Severity:
-        hidden = case.evidence.configuration.optimizer in SCALE_FREE
+        written = (s.variable or "" for t in case.evidence.traces for s in t.sites)
+        divides = any(name.endswith(SECOND_MOMENTS) for name in written)
+        hidden = divides or case.evidence.configuration.optimizer in SCALE_FREE
         return "advice" if hidden else "failure"

@@ -8,7 +8,7 @@ from floatline.findings.case import Case
 from floatline.findings.origin_rule import FLOAT32_FIRST, harm
 from floatline.findings.rule import CannotTell, Clear, Result, Rule
 from floatline.formats import LOW_FORMATS
-from floatline.records import LayerRecord, Number, Severity
+from floatline.records import Number, Severity
 
 
 @final
@@ -20,14 +20,14 @@ class PureFloat16Policy(Rule):
         precision and scales no loss. Mixed precision keeps them in float32.
 
     Evidence:
-        Layers whose variables are in half precision; a failure only when training breaks or
-        does worse than float32.
+        Layers, or without Keras trained variables, in half precision; a failure only when training
+        breaks or does worse than float32.
 
     Why it matters:
         Small updates are lost, optimizer epsilons such as 1e-8 are 0, gradients underflow.
 
     Remedy:
-        Use the mixed policy.
+        Use the mixed policy; without Keras, keep weights in float32 and cast copies of them.
 
     When it is harmless:
         Small models often train; then this is advice.
@@ -42,27 +42,41 @@ class PureFloat16Policy(Rule):
     phase = "configuration"
     remedies = (
         'Use the policy "mixed_float16" (or "mixed_bfloat16") instead.',
+        "Without Keras, keep weights in float32: use torch.autocast, or cast copies in the loss.",
         "If memory forces half-precision weights, use an optimizer epsilon of 1e-4 or more.",
     )
 
     def check(self, case: Case) -> Result:
         """Found as a failure when training suffers, else as advice."""
-        layers = half_variables(case)
-        if not layers:
+        kept = half_variables(case)
+        if not kept:
             return Clear()
         state = case.outcome
         if state.float32_fails:
             return CannotTell(FLOAT32_FIRST)
         suffers = state.broken or bool(state.worse)
         severity: Severity = "failure" if suffers else "advice"
-        dtype = layers[0].variable_dtype
-        summary = f"{len(layers)} layers keep their weights in {dtype}"
+        dtype, what = next(iter(kept.values())), "layers"
+        summary = f"{len(kept)} layers keep their weights in {dtype}"
+        if not case.evidence.configuration.layers:
+            what, summary = "variables", f"{len(kept)} weights are kept in {dtype}"
         summary += ", and training suffers" if suffers else "; training keeps up so far"
-        numbers: dict[str, Number] = {"layers": len(layers), "variable_dtype": dtype, **harm(case)}
+        numbers: dict[str, Number] = {what: len(kept), "variable_dtype": dtype, **harm(case)}
         return self.found(summary, numbers, severity=severity)
 
 
-def half_variables(case: Case) -> tuple[LayerRecord, ...]:
-    """Layers whose variables are in half precision."""
+def half_variables(case: Case) -> dict[str, str]:
+    """What keeps weights in half precision, and in which: layers; without Keras' layers, variables.
+
+    A variable counts when it is trained: read in half precision and given a gradient.
+    """
     layers = case.evidence.configuration.layers
-    return tuple(layer for layer in layers if layer.variable_dtype in LOW_FORMATS)
+    if layers:
+        records = (record for record in layers if record.variable_dtype in LOW_FORMATS)
+        return {record.path: str(record.variable_dtype) for record in records}
+    found: dict[str, str] = {}
+    for trace in case.evidence.traces:
+        trained = {gradient.variable for gradient in trace.gradients}
+        read = (s for s in trace.sites if s.role == "parameter" and s.dtype in LOW_FORMATS)
+        found |= {site.variable: site.dtype for site in read if site.variable in trained}
+    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from statistics import median
 from typing import final
 
@@ -23,7 +24,13 @@ PROGRESS = 0.01
 """Relative fall of the loss that shows that training moves after all."""
 
 END_STEPS = 5
-"""Steps at either end whose median loss is compared: a single one follows its batch."""
+"""Fewest steps at either end whose median loss is compared: a single one follows its batch."""
+
+END_SHARE = 5
+"""One over the share of the training at either end that is compared, where that is more steps."""
+
+NOISE_BANDS = 3.0
+"""Standard errors of the two medians that a fall must exceed: batches differ, too."""
 
 
 @final
@@ -104,5 +111,26 @@ def _stalls(steps: tuple[StepRecord, ...]) -> bool:
     losses = [s.loss for s in steps if s.loss is not None and math.isfinite(s.loss)]
     if not losses:
         return False
-    first, last = median(losses[:END_STEPS]), median(losses[-END_STEPS:])
-    return abs(last) > SOLVED_LOSS and last >= first - PROGRESS * abs(first)
+    steps_each = max(END_STEPS, len(losses) // END_SHARE)
+    first, last = median(losses[:steps_each]), median(losses[-steps_each:])
+    noise = NOISE_BANDS * batch_noise(losses) * math.sqrt(2 / steps_each)
+    return abs(last) > SOLVED_LOSS and last >= first - max(PROGRESS * abs(first), noise)
+
+
+def batch_noise(losses: Sequence[float]) -> float:
+    """The standard deviation of losses from step to step, whatever their trend.
+
+    It is the median magnitude of second differences, which a straight line does not have, over
+    what that is for independent normal numbers of deviation 1: 0.6745 * sqrt(6).
+
+    Example:
+
+    >>> batch_noise([5.0, 4.0, 3.0, 2.0])
+    0.0
+    >>> round(batch_noise([1.0, 2.0, 1.0, 2.0]), 2)
+    1.21
+    """
+    if len(losses) < 3:
+        return 0.0
+    ahead = zip(losses, losses[1:], losses[2:], strict=False)
+    return median(abs(a - 2 * b + c) for a, b, c in ahead) / (0.6745 * math.sqrt(6))
