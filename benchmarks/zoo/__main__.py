@@ -70,7 +70,7 @@ def main() -> None:
     tools = [replace(tool, repairs=not asked.no_repair) for tool in usable]
     truths = chosen(asked.backend, asked.scripts, asked.sample)
     made = list(results(tools, truths, folder, asked.backend, only_kept=asked.tables))
-    text = tables.report(made, {truth.script: truth for truth in truths})
+    text = tables.report(made, {truth.script: truth.on(asked.backend) for truth in truths})
     (folder / "tables.md").write_text(text, encoding="utf-8")
     print(text, end="")
 

@@ -3,16 +3,34 @@
 Each script in `scripts/` trains a small model as a user would write it. The folder says what
 happens to it: `precision/` trains in float32 and fails (or is at risk) in its own precision,
 `healthy/` trains as it stands, however suspicious it looks, and `float32/` fails in every
-precision. The line to be named carries the comment `# <- culprit`; several lines may carry it.
+precision. The line to be named carries the comment `# <- culprit`; several lines may carry it. Where a framework
+really computes otherwise, `# <- culprit on jax` marks another line, and `Elsewhere` says what is true.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 SCRIPTS = Path(__file__).parent / "scripts"
 MARK = "# <- culprit"
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """What is true of a script on backends that compute something else than the others.
+
+    Attributes:
+        backends: Names of the backends.
+        reason: What they do otherwise, seen in a plain training or in Keras' source.
+        trains: Whether the script trains there as well as float32 does: then nothing is to be found.
+        layers: Layers that may be named there; None for those that are true everywhere.
+    """
+
+    backends: tuple[str, ...]
+    reason: str
+    trains: bool = False
+    layers: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +44,8 @@ class Truth:
         layers: Layers that the first finding may name; none when it does not matter. The empty
             name stands for no layer: a loss, or an optimizer.
         quick: Whether the script is one of the few that every test run examines.
+        elsewhere: What is true instead on backends that really differ.
+        backend: The backend of which it is true; empty as long as none is chosen.
     """
 
     script: str
@@ -33,6 +53,18 @@ class Truth:
     phases: tuple[str, ...] = ()
     layers: tuple[str, ...] = ()
     quick: bool = False
+    elsewhere: tuple[Elsewhere, ...] = ()
+    backend: str = ""
+
+    def on(self, backend: str) -> Truth:
+        """What is true on one backend."""
+        own = next((other for other in self.elsewhere if backend in other.backends), None)
+        here = replace(self, backend=backend, elsewhere=(own,) if own else ())
+        if own is None:
+            return here
+        if own.trains:
+            return replace(here, causes=(), phases=(), layers=())
+        return here if own.layers is None else replace(here, layers=own.layers)
 
     @property
     def path(self) -> Path:
@@ -42,11 +74,23 @@ class Truth:
     @property
     def verdict(self) -> str:
         """The verdict that is true."""
+        if self._trains_here:
+            return "healthy"
         folder = self.script.partition("/")[0]
         return {"healthy": "healthy", "float32": "not-precision"}.get(folder, "precision")
 
     @property
     def lines(self) -> tuple[int, ...]:
         """Lines of the script that are marked as the culprit, counted from 1."""
+        if self._trains_here:
+            return ()
+        return self._marked(f"{MARK} on {self.backend}") or self._marked(MARK)
+
+    def _marked(self, mark: str) -> tuple[int, ...]:
         text = self.path.read_text(encoding="utf-8")
-        return tuple(n for n, line in enumerate(text.splitlines(), 1) if MARK in line)
+        lines = enumerate(text.splitlines(), 1)
+        return tuple(number for number, line in lines if line.rstrip().endswith(mark))
+
+    @property
+    def _trains_here(self) -> bool:
+        return bool(self.backend) and any(other.trains for other in self.elsewhere)
