@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
-from floatline.records import Evidence, GradientSite, Trace
+from floatline.records import Evidence, GradientSite, Trace, Widened
 from tests.findings.evidence import (
     INF,
     NAN,
@@ -326,6 +326,20 @@ def missing_data() -> Evidence:
     return evidence([sketch.trace()], spoilt, spoilt)
 
 
+def wide_here() -> Evidence:
+    """Squares that only this device holds in float32, on the way to a gradient that fits."""
+    sketch = Sketch()
+    loss = sketch.loss(sketch.add("atan2"))
+    square = sketch.add("mul", loss, phase="backward", dtype="float32", max_abs=5e5)
+    sketch.gradient("block", sketch.add("mul", square, phase="backward"))
+    trace = sketch.trace(0, "first", 2.0**15)
+    here = dataclasses.replace(trace.sites[square], dtype_elsewhere="float16")
+    sites = tuple(here if site.index == square else site for site in trace.sites)
+    widened = (Widened("arctan2", "float16", 3),)
+    told = dataclasses.replace(trace, sites=sites, widened=widened)
+    return evidence([told], learns(), learns())
+
+
 def diverging() -> Evidence:
     sketch = Sketch()
     sketch.gradient("block", sketch.loss(sketch.add("MatMul")))
@@ -378,6 +392,7 @@ PATIENTS: dict[str, tuple[Callable[[], Evidence], ...]] = {
     "FL404": (forgotten_scale, clipped_by_norm, clipped_by_value),
     "FL501": (late_policy,),
     "FL502": (pure_half,),
+    "FL503": (wide_here,),
     "FL601": (missing_data,),
     "FL602": (diverging,),
     "FL603": (dead,),

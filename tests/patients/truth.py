@@ -3,8 +3,9 @@
 Each script in `scripts/` trains a small model as a user would write it. The folder says what
 happens to it: `precision/` trains in float32 and fails (or is at risk) in its own precision,
 `healthy/` trains as it stands, however suspicious it looks, and `float32/` fails in every
-precision. The line to be named carries the comment `# <- culprit`; several lines may carry it. Where a framework
-really computes otherwise, `# <- culprit on jax` marks another line, and `Elsewhere` says what is true.
+precision. The line to be named carries the comment `# <- culprit`; several lines may carry it.
+Where a framework really computes otherwise, `# <- culprit on jax` marks another line, and
+`Elsewhere` says what is true.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ class Elsewhere:
     Attributes:
         backends: Names of the backends.
         reason: What they do otherwise, seen in a plain training or in Keras' source.
-        trains: Whether the script trains there as well as float32 does: then nothing is to be found.
+        trains: Whether the script trains there as well as in float32: nothing is to be found.
         layers: Layers that may be named there; None for those that are true everywhere.
     """
 
