@@ -28,7 +28,7 @@ _REPORTED = (
                 ("torch",),
                 "The gradient of a logarithm is g / x there and not g * (1 / x), whose 1e6 float16 "
                 "does not hold: after 10 skipped steps it trains to float32's loss.",
-                trains=True,
+                verdict="healthy",
             ),
         ),
     ),
@@ -79,7 +79,7 @@ _REPORTED = (
                 ("jax", "torch"),
                 "Keras clips the probabilities there, also in float32, which gets no further; on "
                 "TensorFlow its loss finds the logits behind a float32 softmax.",
-                trains=True,
+                verdict="healthy",
             ),
         ),
     ),
@@ -120,6 +120,15 @@ _REPORTED = (
         ("epsilon-underflow",),
         FORWARD,
         ("unit",),
+        elsewhere=(
+            Elsewhere(
+                ("jax", "torch"),
+                "The gradient of the bound on the inverse norm is 0 times infinity there, in "
+                "float32 as well, whose plain training becomes NaN; PyTorch's loss then raises.",
+                verdict="not-precision",
+                causes=("non-finite-in-float32",),
+            ),
+        ),
     ),
     Truth("precision/pooled_mask", ("mask-constant-overflow",), FORWARD),
     Truth("precision/gradient_penalty", ("reduction-sum-overflow", "second-order-gradient")),

@@ -24,13 +24,16 @@ class Elsewhere:
     Attributes:
         backends: Names of the backends.
         reason: What they do otherwise, seen in a plain training or in Keras' source.
-        trains: Whether the script trains there as well as in float32: nothing is to be found.
-        layers: Layers that may be named there; None for those that are true everywhere.
+        verdict: What is true there, `"healthy"` when it trains as well as in float32; None where
+            it is the same.
+        causes: Root causes that may be named first there; None for those that are true elsewhere.
+        layers: Likewise layers.
     """
 
     backends: tuple[str, ...]
     reason: str
-    trains: bool = False
+    verdict: str | None = None
+    causes: tuple[str, ...] | None = None
     layers: tuple[str, ...] | None = None
 
 
@@ -63,9 +66,14 @@ class Truth:
         here = replace(self, backend=backend, elsewhere=(own,) if own else ())
         if own is None:
             return here
-        if own.trains:
+        if own.verdict == "healthy":
             return replace(here, causes=(), phases=(), layers=())
-        return here if own.layers is None else replace(here, layers=own.layers)
+        return replace(
+            here,
+            causes=self.causes if own.causes is None else own.causes,
+            phases=self.phases if own.verdict is None else (),
+            layers=self.layers if own.layers is None else own.layers,
+        )
 
     @property
     def path(self) -> Path:
@@ -75,15 +83,15 @@ class Truth:
     @property
     def verdict(self) -> str:
         """The verdict that is true."""
-        if self._trains_here:
-            return "healthy"
+        if self._here is not None and self._here.verdict is not None:
+            return self._here.verdict
         folder = self.script.partition("/")[0]
         return {"healthy": "healthy", "float32": "not-precision"}.get(folder, "precision")
 
     @property
     def lines(self) -> tuple[int, ...]:
         """Lines of the script that are marked as the culprit, counted from 1."""
-        if self._trains_here:
+        if self.verdict == "healthy":
             return ()
         return self._marked(f"{MARK} on {self.backend}") or self._marked(MARK)
 
@@ -93,5 +101,6 @@ class Truth:
         return tuple(number for number, line in lines if line.rstrip().endswith(mark))
 
     @property
-    def _trains_here(self) -> bool:
-        return bool(self.backend) and any(other.trains for other in self.elsewhere)
+    def _here(self) -> Elsewhere | None:
+        """The difference of the chosen backend, the only one that is left after the choice."""
+        return self.elsewhere[0] if self.backend and self.elsewhere else None
