@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
-from floatline.records import Evidence, GradientSite, Trace, Widened
+from floatline.records import Evidence, GradientSite, Trace
 from tests.findings.evidence import (
     INF,
     NAN,
@@ -19,6 +19,7 @@ from tests.findings.evidence import (
     stalls,
     steps,
 )
+from tests.findings.widths import wide_here
 
 
 def broken(sketch: Sketch, origin: int, scale: float | None = 2.0**15) -> Evidence:
@@ -324,20 +325,6 @@ def missing_data() -> Evidence:
     sketch.gradient("block", loss, **holes)
     spoilt = steps([NAN] * 40)
     return evidence([sketch.trace()], spoilt, spoilt)
-
-
-def wide_here() -> Evidence:
-    """Squares that only this device holds in float32, on the way to a gradient that fits."""
-    sketch = Sketch()
-    loss = sketch.loss(sketch.add("atan2"))
-    square = sketch.add("mul", loss, phase="backward", dtype="float32", max_abs=5e5)
-    sketch.gradient("block", sketch.add("mul", square, phase="backward"))
-    trace = sketch.trace(0, "first", 2.0**15)
-    here = dataclasses.replace(trace.sites[square], dtype_elsewhere="float16")
-    sites = tuple(here if site.index == square else site for site in trace.sites)
-    widened = (Widened("arctan2", "float16", 3),)
-    told = dataclasses.replace(trace, sites=sites, widened=widened)
-    return evidence([told], learns(), learns())
 
 
 def diverging() -> Evidence:

@@ -11,7 +11,7 @@ from floatline.findings.elsewhere import lost_elsewhere, only_here
 from floatline.findings.judge import judge
 from floatline.records import Trace, Widened
 from tests.findings.evidence import Numbers, Sketch
-from tests.findings.patients import wide_here
+from tests.findings.widths import wide_here
 
 
 def held_here(dtype: str | None, **numbers: Any) -> Trace:
