@@ -6,6 +6,7 @@ other, with a time limit. Results are kept in a folder: a run that was interrupt
     python -m benchmarks.zoo                                  everything, on TensorFlow
     python -m benchmarks.zoo --backend jax --sample 20        every sixth script, on JAX
     python -m benchmarks.zoo --tools floatline precision/     one tool, scripts named so
+    python -m benchmarks.zoo --tools floatline --no-repair    detection only, in a third of the time
     python -m benchmarks.zoo --tables                         prints what is there, runs nothing
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.zoo import runs, tables
@@ -30,6 +32,7 @@ def options() -> argparse.Namespace:
     known = ", ".join(tool.name for tool in TOOLS)
     parser.add_argument("--tools", metavar="A,B", help=f"of these, by comma: {known}")
     parser.add_argument("--sample", type=int, metavar="N", help="about N scripts, evenly chosen")
+    parser.add_argument("--no-repair", action="store_true", help="Floatline only diagnoses")
     parser.add_argument("--tables", action="store_true", help="run nothing, print what is there")
     parser.add_argument("scripts", nargs="*", metavar="PART", help="part of a script's path")
     return parser.parse_args()
@@ -63,10 +66,11 @@ def main() -> None:
     asked = options()
     folder = (asked.out or Path("build/zoo") / asked.backend).resolve()
     names = (asked.tools or ",".join(tool.name for tool in TOOLS)).split(",")
-    tools = [tool for tool in TOOLS if tool.name in names and asked.backend in tool.backends]
+    usable = [tool for tool in TOOLS if tool.name in names and asked.backend in tool.backends]
+    tools = [replace(tool, repairs=not asked.no_repair) for tool in usable]
     truths = chosen(asked.backend, asked.scripts, asked.sample)
     made = list(results(tools, truths, folder, asked.backend, only_kept=asked.tables))
-    text = tables.report(made, {truth.script: truth for truth in truths})
+    text = tables.report(made, {truth.script: truth.on(asked.backend) for truth in truths})
     (folder / "tables.md").write_text(text, encoding="utf-8")
     print(text, end="")
 

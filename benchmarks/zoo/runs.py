@@ -90,7 +90,7 @@ def _watched(
 
 
 def _file(folder: Path, tool: Tool, truth: Truth) -> Path:
-    return folder / tool.name / f"{truth.script.replace('/', '.')}.json"
+    return folder / tool.folder / f"{truth.script.replace('/', '.')}.json"
 
 
 def _keep(file: Path, made: Run) -> None:

@@ -94,6 +94,8 @@ def share(part: int, whole: int) -> str:
 
 def _repairs(own: Sequence[Score]) -> list[str]:
     """How many were repaired, and how small the plans are."""
+    if own and all(score.repair is None for score in own):
+        return ["- Floatline only diagnosed: no repair was looked for (`--no-repair`)."]
     lines = []
     for verdict, title in (("precision", "its precision only"), ("not-precision", "float32 too")):
         group = [s for s in own if s.truth.verdict == verdict]

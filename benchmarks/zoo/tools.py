@@ -19,12 +19,19 @@ class Tool:
         title: As the tables spell it.
         backends: Keras backends that it works on.
         seconds: Limit for one script.
+        repairs: Whether Floatline looks for a repair, too, which takes most of the time.
     """
 
     name: str
     title: str
     backends: tuple[str, ...]
     seconds: float
+    repairs: bool = True
+
+    @property
+    def folder(self) -> str:
+        """Where its results are kept: those without repair are no substitute for those with."""
+        return self.name if self.repairs else f"{self.name}-no-repair"
 
     def command(self, script: Path, result: Path) -> list[str]:
         """The command that runs it on a script and leaves its answer in `result`."""
@@ -37,10 +44,11 @@ class Tool:
                 str(script),
                 str(result),
             ]
-        plan = result.with_suffix(".plan.json")
-        options = ["--quiet", "--json", str(result), "--repair", str(plan)]
-        limit = ["--trial-seconds", str(TRIAL_SECONDS)]
-        return [sys.executable, "-m", "floatline", "diagnose", *options, *limit, str(script)]
+        options = ["--quiet", "--json", str(result)]
+        if self.repairs:
+            plan = result.with_suffix(".plan.json")
+            options += ["--repair", str(plan), "--trial-seconds", str(TRIAL_SECONDS)]
+        return [sys.executable, "-m", "floatline", "diagnose", *options, str(script)]
 
 
 ALL = ("tensorflow", "jax", "torch")

@@ -23,6 +23,7 @@ from floatline.traces import SourceLine as SourceLine
 from floatline.traces import Statistics as Statistics
 from floatline.traces import Summary as Summary
 from floatline.traces import Trace as Trace
+from floatline.traces import Widened as Widened
 
 Severity = Literal["failure", "advice"]
 RuleVerdict = Literal["found", "clear", "cannot tell"]

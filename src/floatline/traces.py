@@ -136,6 +136,8 @@ class Site:
         statistics: The measurements.
         constant: For a scalar literal, its value before it was rounded to `dtype`.
         variable: Path of the variable that is read or updated here, or None.
+        dtype_elsewhere: The 16-bit dtype in which a GPU holds this value, where this device keeps
+            it in float32 inside of a `Widened` function; None where there is no difference.
     """
 
     index: int
@@ -147,6 +149,22 @@ class Site:
     statistics: Statistics
     constant: float | None = None
     variable: str | None = None
+    dtype_elsewhere: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Widened:
+    """A function that this device runs in float32, and a GPU in 16 bits.
+
+    Attributes:
+        function: Its name, `"matmul"`.
+        dtype: The 16-bit dtype of what it is given and gives.
+        count: How often it runs in a step, forward and backward.
+    """
+
+    function: str
+    dtype: str
+    count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +227,7 @@ class Trace:
             gradients) from the same state and batch; None when it was not compared.
         disagreement: What differed, in words, when `agrees` is False.
         notes: What a reader must know of how the step is computed on this device.
+        widened: What this device computes in float32 although the step asks for 16 bits.
         summaries: All sites in groups, for a trace that was made smaller to be kept in a file;
             empty for a trace that has all its sites.
         left_out: How many sites such a trace no longer has.
@@ -225,5 +244,6 @@ class Trace:
     agrees: bool | None = None
     disagreement: str | None = None
     notes: tuple[str, ...] = ()
+    widened: tuple[Widened, ...] = ()
     summaries: tuple[Summary, ...] = ()
     left_out: int = 0

@@ -19,6 +19,7 @@ from tests.findings.evidence import (
     stalls,
     steps,
 )
+from tests.findings.widths import wide_here
 
 
 def broken(sketch: Sketch, origin: int, scale: float | None = 2.0**15) -> Evidence:
@@ -378,6 +379,7 @@ PATIENTS: dict[str, tuple[Callable[[], Evidence], ...]] = {
     "FL404": (forgotten_scale, clipped_by_norm, clipped_by_value),
     "FL501": (late_policy,),
     "FL502": (pure_half,),
+    "FL503": (wide_here,),
     "FL601": (missing_data,),
     "FL602": (diverging,),
     "FL603": (dead,),

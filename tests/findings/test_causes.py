@@ -53,6 +53,17 @@ def test_variance_divides_but_a_standard_deviation_does_not() -> None:
         assert cause(sketch, sketch.passes("RealDiv", *divisor)) == expected
 
 
+def test_a_mean_is_a_sum_even_when_it_is_divided_by_a_number() -> None:
+    """JAX sums in float32, divides by the count, and rounds the quotient."""
+    for tensor, expected in ((False, "FL102"), (True, "FL101")):
+        sketch = Sketch()
+        divisor = sketch.add("sub", dtype="float32", shape=(100,) if tensor else ())
+        total = sketch.add("reduce_sum", dtype="float32", max_abs=1e8)
+        mean = sketch.add("div", divisor, total, dtype="float32", max_abs=1e6)
+        rounded = sketch.overflow("convert_element_type", divisor, mean, max_abs=1e6)
+        assert cause(sketch, rounded) == expected
+
+
 def test_a_product_with_itself_is_a_square() -> None:
     sketch = Sketch()
     centred = sketch.add("Sub")

@@ -71,7 +71,8 @@ def examine(truth: Truth) -> Examination:
     started = time.monotonic()
     try:
         diagnosis = diagnose_script(str(truth.path))
-        return Examination(truth, diagnosis, time.monotonic() - started)
+        here = truth.on(keras.backend.backend())
+        return Examination(here, diagnosis, time.monotonic() - started)
     finally:
         _clear()
 

@@ -1,5 +1,7 @@
 """Diagnoses made by hand: one for each verdict, with plain numbers and no framework."""
 
+from dataclasses import replace
+
 from floatline.records import (
     Check,
     Configuration,
@@ -18,6 +20,7 @@ from floatline.records import (
     Statistics,
     StepRecord,
     Trace,
+    Widened,
 )
 
 ENVIRONMENT = Environment(
@@ -183,3 +186,16 @@ def other(verdict: str) -> Diagnosis:
         evidence=Evidence(Configuration("float32"), History(())),
         environment=ENVIRONMENT,
     )
+
+
+def widened(diagnosis: Diagnosis) -> Diagnosis:
+    """The same, where a part of the first traced step ran in float32 because of the device."""
+    trace, *others = diagnosis.evidence.traces
+    site = replace(trace.sites[0], dtype_elsewhere="float16")
+    told = replace(
+        trace,
+        sites=(site, *trace.sites[1:]),
+        widened=(Widened("matmul", "float16", 6),),
+    )
+    evidence = replace(diagnosis.evidence, traces=(told, *others))
+    return replace(diagnosis, evidence=evidence)

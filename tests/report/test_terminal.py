@@ -2,12 +2,16 @@
 
 import dataclasses
 import io
+from html import escape
 from pathlib import Path
 
 import pytest
 
 from floatline import records
 from floatline.report import terminal
+from floatline.report.html.page import page
+from floatline.report.json import dumps
+from floatline.report.reading import loads
 from tests.report import samples
 
 SOURCE = (
@@ -144,7 +148,18 @@ def test_texts_are_taken_literally(base: Path) -> None:
 
 
 def test_every_verdict_has_a_headline_and_they_differ() -> None:
-    assert len(set(terminal.HEADLINES.values())) == 4
+    assert len({*terminal.HEADLINES.values(), terminal.HEALTHY_HERE}) == 5
+
+
+@pytest.mark.parametrize("verdict", ["healthy", "precision"])
+def test_healthy_on_this_machine_is_no_clean_bill(verdict: records.Verdict, base: Path) -> None:
+    told = samples.widened(dataclasses.replace(samples.precision(), verdict=verdict))
+    first = text_of(told, base).partition("\n")[0]
+    assert first.startswith("Healthy on this machine;") is (verdict == "healthy")
+    restored = loads(dumps(told, base))
+    assert restored.evidence.traces[0].widened == told.evidence.traces[0].widened
+    assert terminal.headline_text(restored) == first
+    assert f'<h1 id="headline">{escape(first)}</h1>' in page(told, base)
 
 
 def test_colour_can_be_had(monkeypatch: pytest.MonkeyPatch) -> None:

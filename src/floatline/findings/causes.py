@@ -149,16 +149,30 @@ def _forward_overflow(graph: Graph, site: Site) -> str:
 
 
 def _cast(graph: Graph, site: Site, ends: Format) -> str:
-    source = next(iter(graph.inputs(site)), None)
+    source = _read(graph, site)
     while source is not None and kind(source.place.operation) == "cast" and source.inputs:
         source = graph.inputs(source)[0]
     if source is None or source.role == "input":
         return "FL105"  # Integers are not measured; those of the data are cast here.
     if source.role == "constant":
         return "FL104"
-    if kind(source.place.operation) == "reduction":
+    if _is_sum(graph, source):
         return "FL106" if normalizes(graph, site) else "FL102"
     return "FL105" if _out_of_range_target(graph, site, ends) else "FL101"
+
+
+def _read(graph: Graph, site: Site) -> Site | None:
+    """The tensor that a site reads, before the numbers beside it (the count of a mean)."""
+    inputs = graph.inputs(site)
+    return next((i for i in inputs if i.shape), next(iter(inputs), None))
+
+
+def _is_sum(graph: Graph, site: Site) -> bool:
+    """Whether a site is a sum, or a mean, which JAX computes as a sum divided by a number."""
+    tensors = [i for i in graph.inputs(site) if i.shape] or graph.inputs(site)
+    if kind(site.place.operation) == "divide" and len(tensors) == 1:
+        return kind(tensors[0].place.operation) == "reduction"
+    return kind(site.place.operation) == "reduction"
 
 
 def _masks(graph: Graph, site: Site, ends: Format) -> bool:

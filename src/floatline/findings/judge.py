@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from floatline.findings.case import Case, study
+from floatline.findings.elsewhere import only_here
 from floatline.findings.outcome import COMPARABLE_STEPS
 from floatline.findings.rule import CannotTell, Found, Result, Rule
 from floatline.findings.rules.fl304_lost_small_update import updates_lost
@@ -186,7 +187,8 @@ def _healthy(case: Case) -> str:
     if state.comparison:
         text += f"; the loss {number(state.comparison.own)} keeps pace with float32's"
         text += f" {number(state.comparison.reference)}"
-    return text + "."
+    here = only_here(case.evidence.traces)
+    return f"{text}, as it computes here. {here}" if here else f"{text}."
 
 
 def _harm(case: Case) -> str:

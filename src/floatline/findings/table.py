@@ -28,6 +28,7 @@ from floatline.findings.rules.fl403_loss_scale_overflow import LossScaleOverflow
 from floatline.findings.rules.fl404_scaled_gradient_misuse import ScaledGradientMisuse
 from floatline.findings.rules.fl501_policy_set_too_late import PolicySetTooLate
 from floatline.findings.rules.fl502_pure_float16_policy import PureFloat16Policy
+from floatline.findings.rules.fl503_fails_on_other_devices import FailsOnOtherDevices
 from floatline.findings.rules.fl601_non_finite_data import NonFiniteData
 from floatline.findings.rules.fl602_diverges_in_float32 import DivergesInFloat32
 from floatline.findings.rules.fl603_dead_gradients import DeadGradients
@@ -58,6 +59,7 @@ RULES: tuple[Rule, ...] = (
     ScaledGradientMisuse(),
     PolicySetTooLate(),
     PureFloat16Policy(),
+    FailsOnOtherDevices(),
     NonFiniteData(),
     DivergesInFloat32(),
     DeadGradients(),

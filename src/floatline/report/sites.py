@@ -5,7 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from floatline.records import GradientSite, NotTraced, Site, SourceLine, Statistics, Summary, Trace
+from floatline.records import (
+    GradientSite,
+    NotTraced,
+    Site,
+    SourceLine,
+    Statistics,
+    Summary,
+    Trace,
+    Widened,
+)
 from floatline.report.places import shown
 
 TELLING_ERROR = 2.0**-7
@@ -25,6 +34,7 @@ def trace_rows(trace: Trace, base: Path) -> dict[str, Any]:
         "operations_not_traced": sum(entry.count for entry in trace.not_traced),
         "not_traced": [_not_traced(entry) for entry in trace.not_traced],
         "notes": trace.notes,
+        "widened": [_widened(entry) for entry in trace.widened],
         "losses": trace.losses,
         "gradients": [_gradient(gradient, trace) for gradient in trace.gradients],
         "sites": [_site(site, base) for site in trace.sites],
@@ -77,6 +87,10 @@ def _not_traced(entry: NotTraced) -> dict[str, Any]:
     return {"operation": entry.operation, "count": entry.count, "reason": entry.reason}
 
 
+def _widened(entry: Widened) -> dict[str, Any]:
+    return {"function": entry.function, "dtype": entry.dtype, "count": entry.count}
+
+
 def _summary(summary: Summary, base: Path) -> dict[str, Any]:
     return {
         "layer": summary.layer,
@@ -111,6 +125,7 @@ def _site(site: Site, base: Path) -> dict[str, Any]:
         **position(place.library, base, "library_"),
         "role": site.role,
         "dtype": site.dtype,
+        "dtype_elsewhere": site.dtype_elsewhere,
         "shape": site.shape,
         "inputs": site.inputs,
         "variable": site.variable,

@@ -13,7 +13,7 @@ from floatline.records import Diagnosis, Finding
 from floatline.report.html.still import pictures
 from floatline.report.numbers import exponent
 from floatline.report.portable import portable
-from floatline.report.terminal import HEADLINES
+from floatline.report.terminal import headline_text
 
 
 def require() -> Any:
@@ -67,7 +67,7 @@ def write(diagnosis: Diagnosis, folder: Path, base: Path | None = None) -> None:
 
 
 def _texts(diagnosis: Diagnosis) -> Iterator[tuple[str, str]]:
-    headline = HEADLINES[diagnosis.verdict]
+    headline = headline_text(diagnosis)
     yield "verdict", f"**{headline}** {_plain(diagnosis.explanation)}"
     for number, finding in enumerate(diagnosis.findings, start=1):
         yield f"finding_{number}", _finding(finding)

@@ -22,6 +22,9 @@ HEADLINES: Mapping[Verdict, str] = {
     "undecided": "Undecided: the measurements do not tell whether the precision is at fault.",
 }
 
+HEALTHY_HERE = "Healthy on this machine; a GPU would compute parts of it in 16 bits."
+"""Where a GPU would compute in another precision than this machine does."""
+
 _STYLES: Mapping[Verdict, str] = {
     "healthy": "bold green",
     "precision": "bold red",
@@ -83,11 +86,18 @@ def render(diagnosis: Diagnosis, base: Path | None = None) -> Group:
     return Group(*layout.spaced(parts))
 
 
+def headline_text(diagnosis: Diagnosis) -> str:
+    """The verdict in one sentence; it is no clean bill for other machines than it was made on."""
+    widened = any(trace.widened for trace in diagnosis.evidence.traces)
+    if diagnosis.verdict == "healthy" and widened:
+        return HEALTHY_HERE
+    return HEADLINES[diagnosis.verdict]
+
+
 def headline(diagnosis: Diagnosis) -> Group:
-    """The verdict and why, in two sentences."""
-    verdict = diagnosis.verdict
+    """The verdict and why, in a few sentences."""
     return Group(
-        Text(HEADLINES[verdict], style=_STYLES[verdict]),
+        Text(headline_text(diagnosis), style=_STYLES[diagnosis.verdict]),
         Text(diagnosis.explanation),
     )
 

@@ -39,6 +39,9 @@ def test_healthy_examples_are_called_healthy_with_a_note(name: str, tmp_path: Pa
     assert (result["verdict"], result["findings"], result["not_traced"]) == ("healthy", [], [])
     assert all(trace["agrees"] for trace in result["traces"])
     assert any("on a GPU they run in 16 bits" in note for note in result["notes"])
+    assert "as it computes here" in result["explanation"]
+    assert result["explanation"].endswith("on a GPU they run in float16.")
+    assert all("matmul" in {w["function"] for w in t["widened"]} for t in result["traces"])
 
 
 def test_gradients_that_vanish_only_in_float16_are_found(tmp_path: Path) -> None:

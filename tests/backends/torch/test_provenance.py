@@ -7,12 +7,14 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+import pytest
 import torch
 from keras import layers, ops
 from torch import nn
 
 from floatline.backends.torch import TorchBackend
-from floatline.records import Site, SourceLine, Trace
+from floatline.findings.elsewhere import lost_elsewhere
+from floatline.records import Site, SourceLine, Trace, Widened
 from tests.backends.torch.models import ROWS, SEQUENCES, TARGETS, Square
 from tests.backends.torch.traced import policy, trace_of
 
@@ -199,10 +201,31 @@ def test_what_keras_computes_in_float32_on_a_cpu_is_named_and_noted() -> None:
     assert low.inputs == wide.inputs
 
 
+def test_what_only_a_cpu_holds_in_float32_is_told_apart() -> None:
+    """The gradient of an arctangent squares its arguments: on a GPU in float16."""
+
+    def step(inputs: Any) -> None:
+        half = inputs.half().requires_grad_()
+        ops.sum(ops.arctan2(half * 300, half)).backward()
+
+    trace = trace_of(step, ROWS)
+    assert trace.widened == (Widened("arctan2", "float16", 3),)
+    held = [site for site in trace.sites if site.dtype_elsewhere == "float16"]
+    assert {(site.dtype, site.place.phase) for site in held} == {("float32", "backward")}
+    half = ROWS.half()
+    squares = (half * 300).float() ** 2
+    assert max(site.statistics.max_abs for site in held) == pytest.approx(
+        float((squares + half.float() ** 2).max()), rel=2e-3
+    )
+    assert not bool(torch.isfinite((half * 300) ** 2).all())
+    (first, *_) = lost_elsewhere(trace)
+    assert first.overflows
+
+
 def test_what_the_user_computes_in_float32_is_no_ones_fault() -> None:
     def step(inputs: Any) -> Any:
         return inputs.half().float().softmax(-1).half()
 
     trace = trace_of(step, SEQUENCES)
-    assert trace.notes == ()
+    assert (trace.notes, trace.widened) == ((), ())
     assert trace.sites[-1].place.operation == "_to_copy"

@@ -80,16 +80,18 @@ class TracedRun:
             stack.enter_context(Literals(self._tracer.literal))
             stack.enter_context(self._tracer)
             call(batch)
+        widening = self._tracer.widening
         losses = [sources for sources in observed.loss_notes if sources]
         return Trace(
             step=0,
             moment="first",
-            sites=self._ledger.complete(self._recorder.statistics()),
+            sites=widening.marked(self._ledger.complete(self._recorder.statistics())),
             gradients=tuple(self._gradients(observed.handed_over)),
             losses=tuple(max(sources) for sources in losses),
             moved=self._sites.omissions.moved,
             not_traced=self._sites.omissions.listed(),
-            notes=self._tracer.notes,
+            notes=() if widening.note is None else (widening.note,),
+            widened=widening.functions,
         )
 
     @torch.no_grad()  # type: ignore[untyped-decorator]  # PyTorch is not type-checked here

@@ -81,6 +81,7 @@ class Results:
             if measured:
                 sources = self._value(call, tensor, shadow, local, sources)
             self._sites.omissions.moved += not measured
+            self._note_width(call, tensor, sources, measured=measured)
             self._overwrite(tensor, sources)
 
     def _same(
@@ -100,7 +101,7 @@ class Results:
         sources: tuple[int, ...],
     ) -> tuple[int, ...]:
         context, title = self._contexts.current(), call.title
-        wide = self.widening.narrowed(call, context) if tensor.dtype in LOW else None
+        wide = self.widening.narrowed(call, tensor, context) if tensor.dtype in LOW else None
         if wide is not None:
             title, sources = wide.title, wide.sources
         return self._sites.value(title, tensor, shadow, local, sources, context)
@@ -112,6 +113,8 @@ class Results:
             self.widening.widened(tensor)
         elif measured:
             self.widening.carried_out(call, tensor, sources, self._contexts.current())
+        else:
+            self.widening.moved(call, tensor)
 
     def _overwrite(self, tensor: Tensor, sources: tuple[int, ...]) -> None:
         slot = self._shadows.slot(tensor)

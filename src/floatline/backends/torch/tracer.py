@@ -23,6 +23,7 @@ from floatline.backends.torch.results import Results
 from floatline.backends.torch.shadows import Shadows
 from floatline.backends.torch.sites import Sites
 from floatline.backends.torch.special import LANE_CALLS, plain
+from floatline.backends.torch.widening import Widening
 
 _UNFOLLOWED = (RuntimeError, NotImplementedError, TypeError, ValueError, IndexError)
 """What an operation raises that cannot run on other dtypes."""
@@ -65,10 +66,9 @@ class Tracer(TorchDispatchMode):  # type: ignore[misc]  # PyTorch is not type-ch
         return slot.sources if slot is not None else ()
 
     @property
-    def notes(self) -> tuple[str, ...]:
-        """What a reader of the trace must know."""
-        note = self._results.widening.note
-        return () if note is None else (note,)
+    def widening(self) -> Widening:
+        """What was computed in float32 because of the device."""
+        return self._results.widening
 
     def literal(self, make: Callable[[], Tensor], values: np.ndarray) -> Tensor:
         """Answers a call that makes a 16-bit tensor of numbers: the shadow holds them unrounded."""

@@ -6,7 +6,7 @@ from floatline.precision.inspection import Inspection
 from floatline.records import Diagnosis
 from floatline.report.html.runtime import templates
 from floatline.report.inspection import LAYER_HEADER, headline, layer_row
-from floatline.report.terminal import HEADLINES
+from floatline.report.terminal import headline_text
 
 MAX_ROWS = 60
 """Layers that a card lists; `to_dataframe` has them all."""
@@ -17,7 +17,7 @@ def diagnosis_card(diagnosis: Diagnosis) -> str:
     return (
         templates()
         .get_template("diagnosis.html.j2")
-        .render(diagnosis=diagnosis, headline=HEADLINES[diagnosis.verdict])
+        .render(diagnosis=diagnosis, headline=headline_text(diagnosis))
     )
 
 

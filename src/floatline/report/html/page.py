@@ -15,7 +15,7 @@ from floatline.report.html.frame import wordless
 from floatline.report.html.rows import FORMAT_NAMES, PHASES, chosen_trace, float_line
 from floatline.report.html.runtime import templates, vega
 from floatline.report.portable import portable
-from floatline.report.terminal import HEADLINES
+from floatline.report.terminal import headline_text
 from floatline.report.training import facts, not_traced, traced
 
 
@@ -33,7 +33,7 @@ def page(diagnosis: Diagnosis, base: Path | None = None) -> str:
         .get_template("page.html.j2")
         .render(
             diagnosis=kept,
-            headline=HEADLINES[kept.verdict],
+            headline=headline_text(kept),
             facts=facts(kept, base),
             failures=findings(kept, "failure"),
             advice=findings(kept, "advice"),

@@ -9,7 +9,7 @@ keras.config.set_dtype_policy("mixed_float16")
 
 random = np.random.default_rng(0)
 x = random.uniform(size=(64, 64, 64, 1)).astype("float32")
-y = 0.01 * x + 0.002
+y = 0.001 * x + 0.0002
 
 model = keras.Sequential(
     [

@@ -18,7 +18,7 @@ class Regressor(keras.Model):
 
     def __init__(self):
         super().__init__()
-        self.rescale = layers.Rescaling(1e-10)
+        self.rescale = layers.Rescaling(1e-10)  # <- culprit on jax
         self.hidden = layers.Dense(32, activation="relu")
         self.head = layers.Dense(1)
 
