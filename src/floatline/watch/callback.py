@@ -10,7 +10,7 @@ from typing import Any
 
 import keras
 
-from floatline.backends.watch_interface import Logs, Training
+from floatline.backends.watch_interface import Company, Logs, Training
 from floatline.errors import EXIT_FOUND, FloatlineError, InputError
 from floatline.records import Diagnosis
 from floatline.scaling import checks
@@ -201,7 +201,7 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]  # (Keras carries n
             object.__delattr__(model, "make_train_function")
         self._settle(model)
         failed = self._last
-        if failed is not None and failed is not before and self.on_failure == "stop":
+        if failed is not None and failed is not before and self._stops:
             raise TrainingFailedError(self._announcement(failed), "")
         return returned
 
@@ -244,9 +244,10 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]  # (Keras carries n
             return training.step()
         logs = session.advance(training)
         # What `train_on_batch` returns is the user's own affair; only `fit` has these parameters.
-        if "epochs" in (self.params or {}) and isinstance(logs, dict):
-            return {**logs, **session.shown}
-        return logs
+        if "epochs" not in (self.params or {}) or not isinstance(logs, dict):
+            return logs
+        # With other names in the logs of a step, Keras shows its losses of one replica.
+        return logs if session.company.hindrance else {**logs, **session.shown}
 
     def _made_session(self, model: Any, compiled: dict[str, Any]) -> Session:
         listeners = Listeners(
@@ -259,8 +260,22 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]  # (Keras carries n
         return Session(model, load_watch(), self._cadence, listeners, compiled)
 
     def _breaks(self, what: str, error: Exception) -> None:
-        text = f"{type(error).__name__}: {error}".splitlines()[0]
-        self.tell(f"The watch could not {what}, and does not try again: {text}")
+        kind = "" if isinstance(error, FloatlineError) else f"{type(error).__name__}: "
+        text = f"{kind}{error}".splitlines()[0]
+        self._say(f"The watch could not {what}, and does not try again: {text}")
+
+    @property
+    def _company(self) -> Company:
+        return Company() if self._session is None else self._session.company
+
+    @property
+    def _stops(self) -> bool:
+        """Whether a failure ends the training: not while others wait for this process."""
+        return self.on_failure == "stop" and not self._company.others
+
+    def _say(self, message: str) -> None:
+        if self._company.first:
+            self.tell(message)
 
     # What it does with what it sees. -----------------------------------------------------------
 
@@ -282,23 +297,25 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]  # (Keras carries n
             f"{found.limit:.3g} in about {found.steps_left} steps."
         )
         self._write({**summary.record("warning", found), "message": message})
-        self.tell(f"At step {found.step}: {message}")
+        self._say(f"At step {found.step}: {message}")
 
     def _fails(self, model: Any, found: Symptom, origin: Origin | None) -> None:
         assert self._session is not None
         self._last = found
-        if self.on_failure == "stop":
+        if self._stops:
             model.stop_training = True
         self._write(summary.record("failure", found))
         path = self._kept(model, found, origin)
         if path is not None:
             self.failures = (*self.failures, path)
             self._undiagnosed.append(path)
-        self.tell(self._announcement(found))
+        self._say(self._announcement(found))
 
     def _kept(self, model: Any, found: Symptom, origin: Origin | None) -> Path | None:
         session = self._session
         if origin is None or session is None or len(self.failures) >= self._bounds.most:
+            return None
+        if not session.company.first:
             return None
         try:
             return keep_failure(
@@ -311,19 +328,25 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]  # (Keras carries n
                 bounds=self._bounds,
             )
         except Exception as error:  # noqa: BLE001 (whatever a disk or a class of the user's raises)
-            self.tell(f"The failure could not be kept: {error}")
+            self._say(f"The failure could not be kept: {error}")
             return None
 
     def _announcement(self, found: Symptom) -> str:
-        kept = f" Kept in {self.failures[-1]}." if self.failures else ""
-        return (
-            f"Training has failed ({found.kind}), seen at step {found.step}. {found.message}{kept}"
-        )
+        told = [f"Training has failed ({found.kind}), seen at step {found.step}.", found.message]
+        company = self._company
+        if self.failures:
+            told.append(f"Kept in {self.failures[-1]}.")
+        if company.hindrance:
+            told.append(f"The step that fails is not looked for: {company.hindrance}.")
+        if company.others and self.on_failure == "stop":
+            told.append("The training goes on, for the other processes would wait for this one.")
+        return " ".join(told)
 
     def _settle(self, model: Any) -> None:
         """Diagnoses what was kept, now that the model is free."""
         waiting, self._undiagnosed = self._undiagnosed, []
-        if not self.diagnose:
+        # A diagnosis takes steps, which nobody else would take with it.
+        if not self.diagnose or self._company.hindrance:
             return
         from floatline.watch.diagnosing import diagnose_failure
 
@@ -337,6 +360,8 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]  # (Keras carries n
             self.tell(_verdict(diagnosis, path))
 
     def _write(self, record: Mapping[str, Any]) -> None:
+        if not self._company.first:
+            return
         try:
             self._journal.write(record)
         except OSError as error:
