@@ -15,7 +15,9 @@ from tests.architecture.laws import ROOT
 from tests.scaling.samples import only_jax, only_tensorflow, only_torch
 
 SPOILED = 5
-REFUSED = "The watch could not measure a step, and does not try again: No step can be taken a second"
+REFUSED = (
+    "The watch could not measure a step, and does not try again: No step can be taken a second"
+)
 
 
 def run(script: str, argument: str, **environment: str) -> Any:

@@ -43,7 +43,8 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]  # (Keras carries n
 
     Args:
         directory: Where failures are kept; made when the first one is.
-        log: A file that every reading, sample and warning is added to: `.jsonl` or `.csv`.
+        log: A file that every reading, sample and warning is added to, `.jsonl` or `.csv`; or a
+            folder for TensorBoard.
         every: Steps between two samples; 0 takes none. A sample costs about two steps.
         read_every: Steps between two looks at loss and loss scale.
         on_failure: `"stop"` ends the training, `"continue"` lets it go on.
@@ -157,6 +158,7 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]  # (Keras carries n
         del logs
         self._settle(self._watched)
         self._leave(self._watched)
+        self._journal.close()
 
     # Loops that call `train_on_batch`. ---------------------------------------------------------
 
@@ -180,6 +182,7 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]  # (Keras carries n
         finally:
             object.__delattr__(model, "train_on_batch")
             self._leave(model)
+            self._journal.close()
 
     def step_of(self, model: keras.Model, call: Callable[[], Any]) -> Any:
         """Runs one call of `train_on_batch` under watch."""
@@ -364,7 +367,7 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]  # (Keras carries n
             return
         try:
             self._journal.write(record)
-        except OSError as error:
+        except (OSError, InputError) as error:
             self._journal = Nowhere()
             self._breaks("write its log", error)
 

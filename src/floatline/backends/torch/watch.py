@@ -9,9 +9,9 @@ import torch
 from torch import distributed
 
 from floatline.backends.interface import Batch
+from floatline.backends.scopes import WritesDropped
 from floatline.backends.torch.state import Keeper
 from floatline.backends.torch.step import own
-from floatline.backends.scopes import WritesDropped
 from floatline.backends.watch_interface import Advance, Company, Logs, Measure, Tensor, Training
 
 
