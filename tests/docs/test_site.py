@@ -37,6 +37,13 @@ def test_every_document_is_a_page(built: Path, pages: Pages) -> None:
         assert (built / document.with_suffix(".html").name).resolve() in pages
 
 
+def test_the_report_is_explained_with_a_picture_of_its_float_line(
+    built: Path, pages: Pages
+) -> None:
+    assert "float-line.png" in pages[(built / "report.html").resolve()].loaded
+    assert (built / "float-line.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_no_link_is_broken(pages: Pages) -> None:
     assert list(site.broken_links(pages)) == []
 

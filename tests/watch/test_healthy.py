@@ -37,10 +37,10 @@ def _as_before() -> Iterator[None]:
     gc.collect()
 
 
-def run(script: Path, folder: Path) -> tuple[int, list[str]]:
+def run(script: Path, folder: Path, every: int = 5) -> tuple[int, list[str]]:
     """Exit status and what the watch said, with a sample every few steps."""
     told: list[str] = []
-    settings = WatchSettings(str(folder / "kept"), every=5, diagnose=False)
+    settings = WatchSettings(str(folder / "kept"), every=every, diagnose=False)
     ended = run_script(str(script), (), None, lambda *_: None, settings, told.append)
     return ended.status, told
 
@@ -76,10 +76,10 @@ def test_a_drift_is_told_before_it_becomes_an_overflow(tmp_path: Path) -> None:
         "rate = keras.optimizers.schedules.ExponentialDecay(0.001, 40, 2.0)\n"
         "model.compile(keras.optimizers.SGD(rate), lambda y, p: -keras.ops.mean(p),\n"
         "              auto_scale_loss=False)\n"
-        "x = np.ones((6000, 4), 'float32')\n"
+        "x = np.ones((6400, 4), 'float32')\n"
         "model.fit(x, x[:, :1], batch_size=10, shuffle=False, verbose=0)\n"
     )
-    _, told = run(script, tmp_path)
+    _, told = run(script, tmp_path, every=10)
     assert told
     assert "activation of grows (float16)" in told[0]
     assert "reaches 6.55e+04 in about" in told[0]

@@ -87,6 +87,7 @@ def test_its_numbers_are_in_the_logs_of_every_later_callback(tmp_path: Path) -> 
 def test_tensorboard_has_the_same_numbers_as_the_log(tmp_path: Path) -> None:
     watches = [Watch(every=4, read_every=3, log=tmp_path / name) for name in ("board", "w.jsonl")]
     for watch in watches:
+        keras.backend.clear_session()  # The layers of both models have the same names.
         fit(model("mixed_float16"), *data(), watch)
     scalars: dict[str, dict[int, float]] = {}
     for step, value in events(tmp_path / "board"):
@@ -107,7 +108,7 @@ def test_tensorboard_shows_a_failure_as_text(tmp_path: Path) -> None:
     watch.tell = lambda _: None
     fit(model(), *data(spoiled=4), watch)
     texts = [v.tensor.string_val[0] for _, v in events(tmp_path / "board") if "failure" in v.tag]
-    assert texts == [b"The weights are not finite."]
+    assert [text.startswith(b"The weights are not finite.") for text in texts] == [True]
 
 
 def test_a_healthy_training_leaves_nothing_behind(

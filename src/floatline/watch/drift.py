@@ -27,7 +27,7 @@ activations by one or two."""
 
 HORIZON = 1.0
 """How far ahead is looked, in lengths of the time that was seen: a limit is near when as much
-growth again reaches it. Predictions that grow from 1 to their targets do so as steeply, and stop."""
+growth again reaches it. Predictions of a young model grow as steeply, and stop at their targets."""
 
 
 def drift(quantity: str, points: Sequence[Point], limit: float) -> Drift | None:
