@@ -1,4 +1,4 @@
-"""What is made when the site is built: a page per rule, a picture, the repository's own documents."""
+"""What is made when the site is built: rule pages, a picture, the repository's own documents."""
 
 from __future__ import annotations
 

@@ -162,7 +162,14 @@ def test_a_browser_opens_it_without_a_complaint_and_asks_nobody_else(
 def test_a_broken_link_fails_the_build(tmp_path: Path) -> None:
     for name in ("docs", "examples"):
         shutil.copytree(laws.ROOT / name, tmp_path / name)
-    for name in ("src", "mkdocs.yml", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md"):
+    for name in (
+        "src",
+        "tests",
+        "mkdocs.yml",
+        "ARCHITECTURE.md",
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+    ):
         (tmp_path / name).symlink_to(laws.ROOT / name)
     (tmp_path / "docs" / "index.md").write_text("# Home\n\n[lost](nowhere.md)\n")
     done = site.build(tmp_path / "site", tmp_path / "mkdocs.yml")

@@ -15,7 +15,7 @@ from floatline.errors import EXIT_FOUND, FloatlineError, InputError
 from floatline.records import Diagnosis
 from floatline.scaling import checks
 from floatline.scaling.guard import scales_loss
-from floatline.watch import summary
+from floatline.watch import summary, words
 from floatline.watch.journal import Nowhere, journal
 from floatline.watch.keeping import Bounds, check_directory, keep_failure
 from floatline.watch.kernels import load_watch
@@ -294,11 +294,7 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]  # (Keras carries n
 
     def _drifts(self, found: Drift) -> None:
         self.drifts = (*self.drifts, found)
-        message = (
-            f"{found.quantity[0].upper()}{found.quantity[1:]} doubles every "
-            f"{1 / found.per_step:.0f} steps. It is {found.value:.3g} and reaches "
-            f"{found.limit:.3g} in about {found.steps_left} steps."
-        )
+        message = words.drift(found)
         self._write({**summary.record("warning", found), "message": message})
         self._say(f"At step {found.step}: {message}")
 
@@ -335,15 +331,7 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]  # (Keras carries n
             return None
 
     def _announcement(self, found: Symptom) -> str:
-        told = [f"Training has failed ({found.kind}), seen at step {found.step}.", found.message]
-        company = self._company
-        if self.failures:
-            told.append(f"Kept in {self.failures[-1]}.")
-        if company.hindrance:
-            told.append(f"The step that fails is not looked for: {company.hindrance}.")
-        if company.others and self.on_failure == "stop":
-            told.append("The training goes on, for the other processes would wait for this one.")
-        return " ".join(told)
+        return words.failure(found, self.failures, self._company, self.on_failure)
 
     def _settle(self, model: Any) -> None:
         """Diagnoses what was kept, now that the model is free."""
@@ -360,7 +348,7 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]  # (Keras carries n
                 self.tell(f"The failure could not be diagnosed: {error}")
                 continue
             self.diagnoses = (*self.diagnoses, diagnosis)
-            self.tell(_verdict(diagnosis, path))
+            self.tell(words.verdict(diagnosis, path))
 
     def _write(self, record: Mapping[str, Any]) -> None:
         if not self._company.first:
@@ -394,12 +382,6 @@ def _built(model: Any) -> bool:
     if not optimizer.built:  # Keras' own train step would do it, too late to keep its state.
         optimizer.build(model.trainable_variables)
     return True
-
-
-def _verdict(diagnosis: Diagnosis, path: Path) -> str:
-    failures = [finding for finding in diagnosis.findings if finding.severity == "failure"]
-    first = f" {failures[0].rule} {failures[0].cause}: {failures[0].summary}." if failures else ""
-    return f"{diagnosis.explanation}{first} The whole diagnosis: floatline diagnose --from {path}"
 
 
 def _warn(message: str) -> None:
