@@ -95,12 +95,12 @@ def test_tensorboard_has_the_same_numbers_as_the_log(tmp_path: Path) -> None:
     records = [json.loads(line) for line in (tmp_path / "w.jsonl").read_text().splitlines()]
     for kind, name in (("reading", "loss"), ("reading", "loss_scale"), ("sample", "update_ratio")):
         expected = {r["step"]: r[name] for r in records if r["record"] == kind and name in r}
-        assert len(expected) >= 7
+        assert len(expected) >= 5
         assert scalars[f"floatline/{name}"] == pytest.approx(expected)
-    layer = next(r for r in records if r["record"] == "sample")["layers"][0]
-    assert scalars[f"floatline/layers/{layer['layer']}/headroom"][4] == pytest.approx(
-        layer["headroom"]
-    )
+    sample = next(record for record in records if record["record"] == "sample")
+    layer = sample["layers"][0]
+    found = scalars[f"floatline/layers/{layer['layer']}/headroom"]
+    assert found[sample["step"]] == pytest.approx(layer["headroom"])
 
 
 def test_tensorboard_shows_a_failure_as_text(tmp_path: Path) -> None:
