@@ -1,4 +1,4 @@
-"""Pages that are made when the site is built: one per rule, and the repository's own documents."""
+"""What is made when the site is built: rule pages, a picture, the repository's own documents."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from mkdocs.structure.files import File, Files
 
 from floatline.findings.page import markdown, page
 from floatline.findings.table import RULES
+from floatline.report.files import load
+from floatline.report.html.still import pictures
 
 ROOT = Path(__file__).parents[2]
 
@@ -25,6 +27,10 @@ PUBLISHED: Mapping[str, str] = MappingProxyType(
     }
 )
 """Files outside of `docs/` to which pages link, and where they are on the site."""
+
+PICTURE = "float-line.png"
+DRAWN = ("tests/report/stored/diagnosis-1.json", 2, "backward")
+"""The diagnosis, step and phase of the float line that `report.md` shows."""
 
 INDEX = "rules/index.md"
 _LINK = re.compile(r"\]\((?:\.\./)?(" + "|".join(map(re.escape, PUBLISHED)) + r")\)")
@@ -45,6 +51,13 @@ def rule_index() -> str:
     return "\n".join(["# Rules", "", "| rule | root cause | fault |", "|---|---|---|", *rows, ""])
 
 
+def picture() -> bytes:
+    """A float line as PNG, drawn as the report draws it."""
+    file, *chosen = DRAWN
+    drawn = pictures(load(ROOT / file))
+    return next(image for step, phase, image in drawn if [step, phase] == chosen)
+
+
 def with_links_into_the_site(text: str) -> str:
     """Markdown whose links to published files lead to where these are on the site."""
     return _LINK.sub(lambda link: f"]({PUBLISHED[link[1]]})", text)
@@ -61,6 +74,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Adds what is not written in `docs/`."""
     for place, text in {INDEX: rule_index(), **rule_pages()}.items():
         files.append(File.generated(config, place, content=text))
+    files.append(File.generated(config, PICTURE, content=picture()))
     for name, place in PUBLISHED.items():
         files.append(File.generated(config, place, abs_src_path=str(ROOT / name)))
     return files

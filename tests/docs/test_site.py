@@ -37,6 +37,13 @@ def test_every_document_is_a_page(built: Path, pages: Pages) -> None:
         assert (built / document.with_suffix(".html").name).resolve() in pages
 
 
+def test_the_report_is_explained_with_a_picture_of_its_float_line(
+    built: Path, pages: Pages
+) -> None:
+    assert "float-line.png" in pages[(built / "report.html").resolve()].loaded
+    assert (built / "float-line.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_no_link_is_broken(pages: Pages) -> None:
     assert list(site.broken_links(pages)) == []
 
@@ -155,7 +162,14 @@ def test_a_browser_opens_it_without_a_complaint_and_asks_nobody_else(
 def test_a_broken_link_fails_the_build(tmp_path: Path) -> None:
     for name in ("docs", "examples"):
         shutil.copytree(laws.ROOT / name, tmp_path / name)
-    for name in ("src", "mkdocs.yml", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md"):
+    for name in (
+        "src",
+        "tests",
+        "mkdocs.yml",
+        "ARCHITECTURE.md",
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+    ):
         (tmp_path / name).symlink_to(laws.ROOT / name)
     (tmp_path / "docs" / "index.md").write_text("# Home\n\n[lost](nowhere.md)\n")
     done = site.build(tmp_path / "site", tmp_path / "mkdocs.yml")

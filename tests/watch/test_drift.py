@@ -8,7 +8,7 @@ import random
 import pytest
 
 from floatline.watch.drift import LEAST_POINTS, drift, slope
-from floatline.watch.records import ActivationSample, Sample
+from floatline.watch.records import ActivationSample, Sample, VariableSample
 from floatline.watch.trends import Trends
 
 LIMIT = 65504.0
@@ -70,6 +70,31 @@ def test_the_slope_ignores_a_quarter_of_wild_points() -> None:
     points = [(n, 0.5 * n) for n in range(12)]
     wild = [(n, value + (1000.0 if n in (2, 7, 9) else 0.0)) for n, value in points]
     assert slope(wild) == pytest.approx(0.5)
+
+
+def test_what_has_passed_its_limit_is_told_by_others() -> None:
+    assert drift("it", growing(13, 1.0), 2.0**11) is None
+
+
+def test_the_predictions_of_a_young_model_grow_to_their_targets() -> None:
+    """From 1 to 60 they double in every second sample; as much again is far from the limit."""
+    assert drift("it", growing(12, 0.5), LIMIT) is None
+
+
+def gradients(count: int, per_sample: float) -> list[Sample]:
+    activations = (ActivationSample("dense", "float16", 1.0),)
+    return [
+        Sample(step, True, 1.0, (VariableSample("w", "d", value, 1, 0, 1, 1, 0),), activations)
+        for step, value in growing(count, per_sample)
+    ]
+
+
+@pytest.mark.parametrize(("least", "told"), [(1.0, 1), (0.25, 0), (0.0, 0)])
+def test_gradients_have_the_limit_of_the_smallest_scale(least: float, told: int) -> None:
+    """They grow from 1 to 2**8 while 2**16 is the limit, and to less than the half of 2**18."""
+    trends = Trends(least)
+    found = [trends.after(one) for one in gradients(9, 1.0)]
+    assert sum(map(len, found)) == told
 
 
 def sample(step: int, largest: float) -> Sample:

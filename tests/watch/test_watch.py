@@ -14,6 +14,7 @@ import pytest
 from floatline.errors import InputError
 from floatline.watch import session
 from floatline.watch.callback import Watch
+from tests.report.test_tensorboard import events
 from tests.watch.samples import BATCH, data, everything, fit, model, same
 
 
@@ -81,6 +82,33 @@ def test_its_numbers_are_in_the_logs_of_every_later_callback(tmp_path: Path) -> 
     last = [record for record in records if record["record"] == "sample"][-1]
     dtypes = {entry["layer"]: entry["dtype"] for entry in last["layers"]}
     assert set(dtypes.values()) == {"float16", "float32"}
+
+
+def test_tensorboard_has_the_same_numbers_as_the_log(tmp_path: Path) -> None:
+    watches = [Watch(every=4, read_every=3, log=tmp_path / name) for name in ("board", "w.jsonl")]
+    for watch in watches:
+        keras.backend.clear_session()  # The layers of both models have the same names.
+        fit(model("mixed_float16"), *data(), watch)
+    scalars: dict[str, dict[int, float]] = {}
+    for step, value in events(tmp_path / "board"):
+        scalars.setdefault(value.tag, {})[step] = value.simple_value
+    records = [json.loads(line) for line in (tmp_path / "w.jsonl").read_text().splitlines()]
+    for kind, name in (("reading", "loss"), ("reading", "loss_scale"), ("sample", "update_ratio")):
+        expected = {r["step"]: r[name] for r in records if r["record"] == kind and name in r}
+        assert len(expected) >= 5
+        assert scalars[f"floatline/{name}"] == pytest.approx(expected)
+    sample = next(record for record in records if record["record"] == "sample")
+    layer = sample["layers"][0]
+    found = scalars[f"floatline/layers/{layer['layer']}/headroom"]
+    assert found[sample["step"]] == pytest.approx(layer["headroom"])
+
+
+def test_tensorboard_shows_a_failure_as_text(tmp_path: Path) -> None:
+    watch = Watch(tmp_path, every=0, read_every=3, log=tmp_path / "board", diagnose=False)
+    watch.tell = lambda _: None
+    fit(model(), *data(spoiled=4), watch)
+    texts = [v.tensor.string_val[0] for _, v in events(tmp_path / "board") if "failure" in v.tag]
+    assert [text.startswith(b"The weights are not finite.") for text in texts] == [True]
 
 
 def test_a_healthy_training_leaves_nothing_behind(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from floatline.backends.interface import Batch
@@ -54,8 +55,27 @@ Measure = Callable[[Callable[[], Any], Scope, Batch], Any]
 """Given what runs the train step, the scope of a forward pass, and the batch: a nest of tensors."""
 
 
+@dataclass(frozen=True, slots=True)
+class Company:
+    """What trains together with this process and its one device.
+
+    Attributes:
+        hindrance: Why no step can be taken a second time, as a clause; None when any can.
+        first: Whether this process writes and speaks for all.
+        others: Whether other processes wait for this one in every step.
+    """
+
+    hindrance: str | None = None
+    first: bool = True
+    others: bool = False
+
+
 class WatchKernels(Protocol):
     """The few operations of a watch that a framework has its own way for."""
+
+    def company(self, model: Any) -> Company:
+        """Who trains this model together."""
+        ...
 
     def tapped(self, model: Any, function: Any, advance: Advance) -> Any:
         """Stands in for `function`, the train function of `model`: every call goes to `advance`.

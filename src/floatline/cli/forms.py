@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from floatline import events
 from floatline.cli.output import checked_folder, checked_target, write_atomically
 from floatline.records import Diagnosis
 from floatline.report import json
@@ -63,9 +64,7 @@ def checked(json_file: str | None, html_file: str | None, folder: str | None) ->
         InputError: One of them cannot be written, or its library is missing.
     """
     if folder is not None:
-        from floatline.report.tensorboard import require
-
-        require()
+        events.require()
     to_stdout = json_file == STDOUT
     return Forms(
         None if json_file is None or to_stdout else checked_target(json_file),

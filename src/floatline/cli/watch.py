@@ -26,7 +26,9 @@ _OPTIONS = (
         help="Keep failures here: state, batches and how the model is made.",
     ),
     click.option(
-        "--watch-log", metavar="FILE", help="Add what the watch sees to FILE (.jsonl or .csv)."
+        "--watch-log",
+        metavar="FILE",
+        help="Add what the watch sees to FILE (.jsonl or .csv), or for TensorBoard to a folder.",
     ),
     click.option(
         "--watch-every",

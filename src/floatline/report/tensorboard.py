@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from floatline.errors import InputError
+from floatline import events
 from floatline.findings.outcome import nonfinite
 from floatline.records import Diagnosis, Finding
 from floatline.report.html.still import pictures
@@ -16,26 +16,8 @@ from floatline.report.portable import portable
 from floatline.report.terminal import headline_text
 
 
-def require() -> Any:
-    """The library that writes event files.
-
-    Raises:
-        InputError: It is not installed.
-    """
-    try:
-        import tensorboardX
-    except ModuleNotFoundError as error:
-        raise InputError(
-            "Files for TensorBoard need tensorboardX, which is not installed.",
-            "Run `pip install 'floatline[tensorboard]'`.",
-        ) from error
-    return tensorboardX
-
-
 def write(diagnosis: Diagnosis, folder: Path, base: Path | None = None) -> None:
     """Writes an event file; what the folder holds already stays.
-
-    tensorboardX imports PyTorch where that is installed, but never TensorFlow.
 
     Args:
         diagnosis: The whole answer.
@@ -45,21 +27,13 @@ def write(diagnosis: Diagnosis, folder: Path, base: Path | None = None) -> None:
     Raises:
         InputError: tensorboardX is not installed, or the folder cannot be written.
     """
-    library = require()
     kept = portable(diagnosis, base)
-    try:
-        writer = library.SummaryWriter(str(folder))
-    except OSError as error:
-        raise InputError(
-            f"The folder {str(folder)!r} cannot be written: {error.strerror}.",
-            "Name a folder that you may write to.",
-        ) from error
-    with writer:
+    with events.writer(folder) as writer:
         for tag, text in _texts(kept):
             writer.add_text(f"floatline/{tag}", text)
         for tag, step, value in _scalars(kept):
             writer.add_scalar(f"floatline/{tag}", value, step)
-        summary = library.proto.summary_pb2.Summary
+        summary = events.library().proto.summary_pb2.Summary
         for step, phase, image in pictures(kept):
             tag = f"floatline/float_line_{phase}"
             value = summary.Value(tag=tag, image=_encoded(summary, image))

@@ -10,12 +10,12 @@ from typing import Any
 
 import keras
 
-from floatline.backends.watch_interface import Logs, Training
+from floatline.backends.watch_interface import Company, Logs, Training
 from floatline.errors import EXIT_FOUND, FloatlineError, InputError
 from floatline.records import Diagnosis
 from floatline.scaling import checks
 from floatline.scaling.guard import scales_loss
-from floatline.watch import summary
+from floatline.watch import summary, words
 from floatline.watch.journal import Nowhere, journal
 from floatline.watch.keeping import Bounds, check_directory, keep_failure
 from floatline.watch.kernels import load_watch
@@ -43,7 +43,8 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]  # (Keras carries n
 
     Args:
         directory: Where failures are kept; made when the first one is.
-        log: A file that every reading, sample and warning is added to: `.jsonl` or `.csv`.
+        log: A file that every reading, sample and warning is added to, `.jsonl` or `.csv`; or a
+            folder for TensorBoard.
         every: Steps between two samples; 0 takes none. A sample costs about two steps.
         read_every: Steps between two looks at loss and loss scale.
         on_failure: `"stop"` ends the training, `"continue"` lets it go on.
@@ -157,6 +158,7 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]  # (Keras carries n
         del logs
         self._settle(self._watched)
         self._leave(self._watched)
+        self._journal.close()
 
     # Loops that call `train_on_batch`. ---------------------------------------------------------
 
@@ -180,6 +182,7 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]  # (Keras carries n
         finally:
             object.__delattr__(model, "train_on_batch")
             self._leave(model)
+            self._journal.close()
 
     def step_of(self, model: keras.Model, call: Callable[[], Any]) -> Any:
         """Runs one call of `train_on_batch` under watch."""
@@ -201,7 +204,7 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]  # (Keras carries n
             object.__delattr__(model, "make_train_function")
         self._settle(model)
         failed = self._last
-        if failed is not None and failed is not before and self.on_failure == "stop":
+        if failed is not None and failed is not before and self._stops:
             raise TrainingFailedError(self._announcement(failed), "")
         return returned
 
@@ -244,9 +247,10 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]  # (Keras carries n
             return training.step()
         logs = session.advance(training)
         # What `train_on_batch` returns is the user's own affair; only `fit` has these parameters.
-        if "epochs" in (self.params or {}) and isinstance(logs, dict):
-            return {**logs, **session.shown}
-        return logs
+        if "epochs" not in (self.params or {}) or not isinstance(logs, dict):
+            return logs
+        # With other names in the logs of a step, Keras shows its losses of one replica.
+        return logs if session.company.hindrance else {**logs, **session.shown}
 
     def _made_session(self, model: Any, compiled: dict[str, Any]) -> Session:
         listeners = Listeners(
@@ -259,8 +263,22 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]  # (Keras carries n
         return Session(model, load_watch(), self._cadence, listeners, compiled)
 
     def _breaks(self, what: str, error: Exception) -> None:
-        text = f"{type(error).__name__}: {error}".splitlines()[0]
-        self.tell(f"The watch could not {what}, and does not try again: {text}")
+        kind = "" if isinstance(error, FloatlineError) else f"{type(error).__name__}: "
+        text = f"{kind}{error}".splitlines()[0]
+        self._say(f"The watch could not {what}, and does not try again: {text}")
+
+    @property
+    def _company(self) -> Company:
+        return Company() if self._session is None else self._session.company
+
+    @property
+    def _stops(self) -> bool:
+        """Whether a failure ends the training: not while others wait for this process."""
+        return self.on_failure == "stop" and not self._company.others
+
+    def _say(self, message: str) -> None:
+        if self._company.first:
+            self.tell(message)
 
     # What it does with what it sees. -----------------------------------------------------------
 
@@ -276,29 +294,27 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]  # (Keras carries n
 
     def _drifts(self, found: Drift) -> None:
         self.drifts = (*self.drifts, found)
-        message = (
-            f"{found.quantity[0].upper()}{found.quantity[1:]} doubles every "
-            f"{1 / found.per_step:.0f} steps. It is {found.value:.3g} and reaches "
-            f"{found.limit:.3g} in about {found.steps_left} steps."
-        )
+        message = words.drift(found)
         self._write({**summary.record("warning", found), "message": message})
-        self.tell(f"At step {found.step}: {message}")
+        self._say(f"At step {found.step}: {message}")
 
     def _fails(self, model: Any, found: Symptom, origin: Origin | None) -> None:
         assert self._session is not None
         self._last = found
-        if self.on_failure == "stop":
+        if self._stops:
             model.stop_training = True
         self._write(summary.record("failure", found))
         path = self._kept(model, found, origin)
         if path is not None:
             self.failures = (*self.failures, path)
             self._undiagnosed.append(path)
-        self.tell(self._announcement(found))
+        self._say(self._announcement(found))
 
     def _kept(self, model: Any, found: Symptom, origin: Origin | None) -> Path | None:
         session = self._session
         if origin is None or session is None or len(self.failures) >= self._bounds.most:
+            return None
+        if not session.company.first:
             return None
         try:
             return keep_failure(
@@ -311,19 +327,17 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]  # (Keras carries n
                 bounds=self._bounds,
             )
         except Exception as error:  # noqa: BLE001 (whatever a disk or a class of the user's raises)
-            self.tell(f"The failure could not be kept: {error}")
+            self._say(f"The failure could not be kept: {error}")
             return None
 
     def _announcement(self, found: Symptom) -> str:
-        kept = f" Kept in {self.failures[-1]}." if self.failures else ""
-        return (
-            f"Training has failed ({found.kind}), seen at step {found.step}. {found.message}{kept}"
-        )
+        return words.failure(found, self.failures, self._company, self.on_failure)
 
     def _settle(self, model: Any) -> None:
         """Diagnoses what was kept, now that the model is free."""
         waiting, self._undiagnosed = self._undiagnosed, []
-        if not self.diagnose:
+        # A diagnosis takes steps, which nobody else would take with it.
+        if not self.diagnose or self._company.hindrance:
             return
         from floatline.watch.diagnosing import diagnose_failure
 
@@ -334,12 +348,14 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]  # (Keras carries n
                 self.tell(f"The failure could not be diagnosed: {error}")
                 continue
             self.diagnoses = (*self.diagnoses, diagnosis)
-            self.tell(_verdict(diagnosis, path))
+            self.tell(words.verdict(diagnosis, path))
 
     def _write(self, record: Mapping[str, Any]) -> None:
+        if not self._company.first:
+            return
         try:
             self._journal.write(record)
-        except OSError as error:
+        except (OSError, InputError) as error:
             self._journal = Nowhere()
             self._breaks("write its log", error)
 
@@ -366,12 +382,6 @@ def _built(model: Any) -> bool:
     if not optimizer.built:  # Keras' own train step would do it, too late to keep its state.
         optimizer.build(model.trainable_variables)
     return True
-
-
-def _verdict(diagnosis: Diagnosis, path: Path) -> str:
-    failures = [finding for finding in diagnosis.findings if finding.severity == "failure"]
-    first = f" {failures[0].rule} {failures[0].cause}: {failures[0].summary}." if failures else ""
-    return f"{diagnosis.explanation}{first} The whole diagnosis: floatline diagnose --from {path}"
 
 
 def _warn(message: str) -> None:

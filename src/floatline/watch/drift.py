@@ -25,13 +25,13 @@ LEAST_GAIN = 2.0
 """Powers of two that it must have grown. A healthy start of training moves weights and
 activations by one or two."""
 
-HORIZON = 2.0
-"""How far ahead is looked, in lengths of the time that was seen. A line through noisy points says
-little about what lies much further away."""
+HORIZON = 1.0
+"""How far ahead is looked, in lengths of the time that was seen: a limit is near when as much
+growth again reaches it. Predictions of a young model grow as steeply, and stop at their targets."""
 
 
 def drift(quantity: str, points: Sequence[Point], limit: float) -> Drift | None:
-    """A warning when a magnitude will reach its limit soon, None otherwise.
+    """A warning when a magnitude will reach its limit soon; None otherwise, and when it has.
 
     The pace is the median slope of log2 over all pairs of samples (Theil and Sen), or that of the
     newer half where it is less: growth that is slowing down is no drift.
@@ -43,9 +43,9 @@ def drift(quantity: str, points: Sequence[Point], limit: float) -> Drift | None:
 
     Example:
 
-    >>> growing = [(100 * n, 2.0**n) for n in range(8)]
+    >>> growing = [(100 * n, 2.0**n) for n in range(12)]
     >>> drift("largest activation of dense", growing, 65504.0).steps_left
-    899
+    499
     >>> drift("largest activation of dense", [(step, 3.0) for step, _ in growing], 65504.0)
     """
     known = [(step, math.log2(value)) for step, value in points if 0 < value < math.inf]
@@ -57,8 +57,8 @@ def drift(quantity: str, points: Sequence[Point], limit: float) -> Drift | None:
     seen = step - known[0][0]
     if pace <= 0 or exponent - known[0][1] < LEAST_GAIN or rising(known) < RISING_SHARE:
         return None
-    steps_left = max(0.0, math.log2(limit) - exponent) / pace
-    if steps_left > HORIZON * seen:
+    steps_left = (math.log2(limit) - exponent) / pace
+    if not 0 < steps_left <= HORIZON * seen:
         return None
     return Drift(quantity, step, 2.0**exponent, limit, pace, int(steps_left))
 

@@ -41,13 +41,21 @@ class ScaleReader:
             values: Gives the values of variables.
             steps: Steps since the training began.
         """
-        if not isinstance(self._optimizer, keras.optimizers.LossScaleOptimizer):
+        if not _scales(self._optimizer):
             return None
         held = list(zip(self._read_from, values(self._read_from), strict=True))
         with keras.StatelessScope(held):
             if hasattr(self._optimizer, "report"):
                 return self._reported(self._optimizer.report())
             return self._counted(steps)
+
+    @property
+    def least(self) -> float:
+        """The smallest value that the scale may take; 0 where Keras' class has no floor."""
+        if not _scales(self._optimizer):
+            return 1.0
+        law = getattr(self._optimizer, "scale", None)
+        return 0.0 if law is None else float(getattr(law, "floor", law.initial_state().scale))
 
     def scale(self, values: Values) -> float:
         """The loss scale now; 1 when nothing is scaled."""
@@ -74,6 +82,10 @@ class ScaleReader:
             self._idle = self._idle + steps - self._steps if idle else 0
         self._steps, self._applied = steps, applied
         return ScaleReading(scale, max(0, steps - applied), self._idle)
+
+
+def _scales(optimizer: Any) -> bool:
+    return isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
 
 
 def _number(variable: Any) -> float:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from floatline.backends.watch_interface import Logs, Training, WatchKernels
+from floatline.errors import TraceError
 from floatline.watch import summary
 from floatline.watch.losses import Losses, loss_of
 from floatline.watch.past import Origin, Past, locate
@@ -70,6 +71,7 @@ class Session:
         self.epoch = 0
         self.shown: dict[str, float] = {}
         self.readings: list[Reading] = []
+        self.company = kernels.company(model)
         self._model = model
         self._kernels = kernels
         self._cadence = cadence
@@ -79,7 +81,7 @@ class Session:
         self._compiled = compiled
         self._weights: Weights = compiled.setdefault("weights", Weights(model, kernels))
         self._losses = Losses()
-        self._trends = Trends()
+        self._trends = Trends(self._scaling.least)
         self._last_step: int | None = None
         self._broken: set[str] = set()
         self._failed = False
@@ -182,7 +184,7 @@ class Session:
         if found.kind == "stalled-scale":
             return self._past.present(training, self.steps)
         origin = self._past.origin()
-        if origin is None or found.kind == "divergence":
+        if origin is None or found.kind == "divergence" or self.company.hindrance:
             return origin
         return locate(origin, training, self._kernels, self._weights.first_bad, loss_of)
 
@@ -195,6 +197,11 @@ class Session:
         return True
 
     def _half(self, training: Training) -> Half | None:
+        if self.company.hindrance:
+            raise TraceError(
+                f"No step can be taken a second time: {self.company.hindrance}.",
+                "Loss, loss scale and weights are watched; Watch(every=0) asks for no more.",
+            )
         if not training.taken:
             return None
         if "sampler" not in self._compiled:

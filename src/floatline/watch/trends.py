@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict, deque
 from collections.abc import Iterator
 
@@ -11,16 +12,21 @@ from floatline.watch.records import Drift, Sample
 
 
 class Trends:
-    """The latest samples of every activation and gradient."""
+    """The latest samples of every activation and gradient.
 
-    def __init__(self) -> None:
+    Args:
+        least_scale: The smallest value that the loss scale may take; 0 where it has no floor.
+    """
+
+    def __init__(self, least_scale: float = 1.0) -> None:
+        self._least_scale = least_scale
         self._points: dict[str, deque[Point]] = defaultdict(lambda: deque(maxlen=LATEST_POINTS))
         self._warned: set[str] = set()
 
     def after(self, sample: Sample) -> tuple[Drift, ...]:
         """Adds a sample; returns the drifts that are new."""
         found = []
-        for quantity, value, limit in quantities(sample):
+        for quantity, value, limit in quantities(sample, self._least_scale):
             points = self._points[quantity]
             points.append((sample.step, value))
             warning = drift(quantity, tuple(points), limit)
@@ -32,11 +38,12 @@ class Trends:
         return tuple(found)
 
 
-def quantities(sample: Sample) -> Iterator[tuple[str, float, float]]:
+def quantities(sample: Sample, least_scale: float) -> Iterator[tuple[str, float, float]]:
     """What is followed: its name in words, its value, and the largest that its format holds.
 
     Gradients are followed without the loss scale, which follows them by itself as far as it can:
-    the limit is that of the narrowest format that the layers of the step return.
+    the limit is what fits at the smallest scale into the narrowest format that the layers of the
+    step return, and in any case that of float32, which weights have.
     """
     for entry in sample.activations:
         name = f"the largest activation of {entry.layer} ({entry.dtype})"
@@ -44,4 +51,5 @@ def quantities(sample: Sample) -> Iterator[tuple[str, float, float]]:
     limits = [FORMATS[entry.dtype].max_finite for entry in sample.activations]
     if limits and sample.variables:
         largest = max(entry.largest for entry in sample.variables)
-        yield "the largest gradient", largest, min(limits)
+        limit = min(limits) / least_scale if least_scale else math.inf
+        yield "the largest gradient", largest, min(limit, FORMATS["float32"].max_finite)

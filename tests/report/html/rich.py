@@ -6,7 +6,7 @@ import dataclasses
 
 from floatline import records
 from floatline.precision.plan import Plan
-from floatline.repairs import Remedy, Repair, Trial
+from floatline.repairs import Remedy, Repair, SourceChange, Trial
 from tests.report import samples
 
 EVIL = "<script>alert(1)</script>"
@@ -91,7 +91,9 @@ def repair() -> Repair:
         ("Raise the scale.",), plan, "fixed", "As float32.", 30, 0, 0.03, 0.03, 1.0, losses, losses
     )
     remedy = Remedy("loss-scale", f"Raise the scale. {EVIL}", "None.", plan, "FL202")
-    return Repair("fixed", "Raise the scale.", plan, (remedy,), (nothing, found), True, True)
+    change = SourceChange("train.py", 4, "y = x * x", f"x = cast(x)  # {EVIL}\ny = x * x", "Why.")
+    trials = (nothing, found)
+    return Repair("fixed", "Raise the scale.", plan, (remedy,), trials, True, True, (change,))
 
 
 def diagnosis() -> records.Diagnosis:

@@ -144,6 +144,14 @@ def test_a_layer_opens_to_its_operations_by_keyboard(report: Opened) -> None:
     expect(page.locator(".line-row.operation")).to_have_count(0)
 
 
+def test_changes_of_the_source_stand_at_their_lines(report: Opened) -> None:
+    change = report.page.locator("#repair article.change")
+    expect(change.locator(".where")).to_have_text("train.py:4")
+    expect(change.locator("del")).to_have_text("-y = x * x")
+    expect(change.locator("ins")).to_have_text([f"+x = cast(x)  # {rich.EVIL}", "+y = x * x"])
+    assert report.complaints == []
+
+
 def test_every_part_can_be_seen(report: Opened) -> None:
     page, diagnosis = report.page, rich.diagnosis()
     expect(page.get_by_role("heading", level=1)).to_have_text("The precision is at fault.")

@@ -13,7 +13,7 @@ from jax.extend.core import get_opaque_trace_state
 
 from floatline.backends.interface import Batch
 from floatline.backends.jax.variables import ModelVariables
-from floatline.backends.watch_interface import Advance, Logs, Measure, Tensor, Training
+from floatline.backends.watch_interface import Advance, Company, Logs, Measure, Tensor, Training
 
 
 class JaxTraining:
@@ -69,6 +69,15 @@ class JaxTraining:
 @final
 class JaxWatch:
     """The operations of a watch on JAX."""
+
+    def company(self, model: Any) -> Company:
+        """The processes; devices of one process are one to a compiled function."""
+        del model
+        count = jax.process_count()
+        if count == 1:
+            return Company()
+        first = jax.process_index() == 0
+        return Company(f"{count} processes train together", first, others=True)
 
     def tapped(self, model: Any, function: Any, advance: Advance) -> Any:
         """Stands in for the train function."""

@@ -6,11 +6,11 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any, final
 
-import keras
 import tensorflow as tf
 
 from floatline.backends.interface import Batch
-from floatline.backends.watch_interface import Advance, Logs, Measure, Tensor, Training
+from floatline.backends.scopes import WritesDropped
+from floatline.backends.watch_interface import Advance, Company, Logs, Measure, Tensor, Training
 from floatline.errors import TraceError
 
 _WRITES = ("Assign", "ResourceApply", "ResourceScatter", "ResourceSparseApply", "Rng")
@@ -120,6 +120,22 @@ class TensorFlowTraining:
 class TensorFlowWatch:
     """The operations of a watch on TensorFlow."""
 
+    def company(self, model: Any) -> Company:
+        """The replicas of a strategy; a loop over several steps keeps its batches, too."""
+        strategy = model._distribute_strategy  # noqa: SLF001 (Keras' own is the default one, too)
+        if strategy is not None:
+            return Company(
+                f"{type(strategy).__name__} hands the batches to its replicas",
+                first=bool(strategy.extended.should_save_summary),
+                others=bool(strategy.extended._in_multi_worker_mode()),  # noqa: SLF001 (nothing public tells)
+            )
+        if model.steps_per_execution > 1:
+            return Company(
+                f"with steps_per_execution={model.steps_per_execution} Keras takes the batches "
+                "inside of its compiled loop"
+            )
+        return Company()
+
     def tapped(self, model: Any, function: Any, advance: Advance) -> Any:
         """Stands in for the train function."""
         # Kept with what it is made for, so that a later `fit` does not trace the step again.
@@ -142,10 +158,10 @@ class TensorFlowWatch:
 
         def compute(batch: Batch) -> Any:
             def train() -> None:
-                with keras.StatelessScope():
+                with WritesDropped():
                     step(batch)
 
-            return measure(train, keras.StatelessScope, batch)
+            return measure(train, WritesDropped, batch)
 
         jit_compile = bool(model.jit_compile) and not model.run_eagerly
         function = tf.function(

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, final
 
-import keras
 import torch
+from torch import distributed
 
 from floatline.backends.interface import Batch
+from floatline.backends.scopes import WritesDropped
 from floatline.backends.torch.state import Keeper
 from floatline.backends.torch.step import own
-from floatline.backends.watch_interface import Advance, Logs, Measure, Tensor, Training
+from floatline.backends.watch_interface import Advance, Company, Logs, Measure, Tensor, Training
 
 
 class TorchTraining:
@@ -53,6 +54,17 @@ class TorchTraining:
 class TorchWatch:
     """The operations of a watch on PyTorch."""
 
+    def company(self, model: Any) -> Company:
+        """The processes: what one of them does alone, the others would wait for."""
+        del model
+        if not (distributed.is_available() and distributed.is_initialized()):
+            return Company()
+        count = distributed.get_world_size()
+        if count == 1:
+            return Company()
+        first = distributed.get_rank() == 0
+        return Company(f"{count} processes train together", first, others=True)
+
     def tapped(self, model: Any, function: Any, advance: Advance) -> Any:
         """Stands in for the train function."""
         del model
@@ -78,12 +90,12 @@ class TorchWatch:
             batch = own(batch)
 
             def train() -> None:
-                with keras.StatelessScope():
+                with WritesDropped():
                     step(batch)
 
             before = keeper.snapshot()
             try:
-                return measure(train, keras.StatelessScope, batch)
+                return measure(train, WritesDropped, batch)
             finally:
                 keeper.restore(before)
 
