@@ -102,7 +102,7 @@ def final_losses(task: Task, policy: str, seeds: int, steps: int) -> list[float]
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(optimizer, loss, auto_scale_loss=False)
     optimizer.build(model.trainable_variables)
-    untrained = [np.array(variable.value) for variable in optimizer.variables]
+    untrained = [ops.convert_to_numpy(variable) for variable in optimizer.variables]
     return [_trained(model, untrained, task, seed, steps) for seed in range(seeds)]
 
 
