@@ -110,9 +110,10 @@ def test_the_figures_beside_peers_are_the_measured_ones() -> None:
         _, alarm, cause, place, _, _, healthy, _ = (_counts(c) for c in _rows(zoo, [tool])[-1])
         shown = f"| {tool} | {alarm} | {place} | {cause.replace('-', 'names none')} | {healthy} |"
         assert shown in page
-    torch, jax = (float(_rows("backends-h200.md", [name])[0][6]) for name in ("PyTorch", "JAX"))
-    assert f"took {torch:.0f} times the plain step with PyTorch" in page
-    assert f"and {jax:.0f} times with JAX" in page
+    names = ("PyTorch", "JAX", "TensorFlow")
+    torch, jax, tf = (float(_rows("backends-h200.md", [name])[0][6]) for name in names)
+    assert f"took {torch:.0f} times the plain step with PyTorch, {jax:.0f} times with JAX" in page
+    assert f"and {tf:.0f} times with TensorFlow" in page
 
 
 def _counts(cell: str) -> str:
