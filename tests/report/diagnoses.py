@@ -124,9 +124,11 @@ STEPS = listed(
     )
 )
 LOSSES = listed(optional(NUMBERS))
+VERDICTS = st.sampled_from(["fixed", "not fixed", "undecided"])
+CHANGES = listed(st.builds(repairs.SourceChange, NAMES.filter(bool), COUNTS, NAMES, NAMES, NAMES))
 REPAIRS = st.builds(
     repairs.Repair,
-    st.sampled_from(["fixed", "not fixed", "undecided"]),
+    VERDICTS,
     NAMES,
     optional(PLANS),
     listed(st.builds(repairs.Remedy, NAMES, NAMES, NAMES, PLANS, optional(NAMES))),
@@ -135,7 +137,7 @@ REPAIRS = st.builds(
             repairs.Trial,
             listed(NAMES),
             PLANS,
-            st.sampled_from(["fixed", "not fixed", "undecided"]),
+            VERDICTS,
             NAMES,
             COUNTS,
             COUNTS,
@@ -148,6 +150,9 @@ REPAIRS = st.builds(
     ),
     st.booleans(),
     optional(st.booleans()),
+    CHANGES,
+    listed(st.builds(repairs.Rewrite, CHANGES, VERDICTS, NAMES, COUNTS, NUMBERS)),
+    optional(NAMES),
 )
 LAYERS = st.builds(records.LayerRecord, NAMES, NAMES, NAMES, NAMES, optional(LINES))
 CONFIGURATIONS = st.builds(

@@ -12,9 +12,10 @@ from rich.console import Console
 
 import floatline
 from floatline.precision.plan import Plan
-from floatline.repairs import Remedy, Repair, SourceChange, Trial
-from floatline.report import terminal
-from floatline.report.json import to_json
+from floatline.repairs import Remedy, Repair, Rewrite, SourceChange, Trial
+from floatline.report import reading, terminal
+from floatline.report.json import dumps, to_json
+from floatline.report.portable import portable
 from tests.report import samples
 
 BASE = Path("/home/ada")
@@ -41,6 +42,14 @@ REPAIR = Repair(
             "/home/ada/train.py", 7, "y = x * x", 'x = ops.cast(x, "float32")\ny = x * x', "Why."
         ),
     ),
+)
+CHANGED = dataclasses.replace(
+    REPAIR,
+    rewrites=(
+        Rewrite((), "undecided", "It ended with exit code 1.", 0, 3.0),
+        Rewrite(REPAIR.changes, "fixed", "Nothing is wrong in 40 steps.", 40, 12.5),
+    ),
+    patch="--- a/train.py\n+++ b/train.py\n",
 )
 DIAGNOSIS = dataclasses.replace(samples.precision(), repair=REPAIR)
 
@@ -75,3 +84,19 @@ def test_a_person_sees_result_cost_trials_and_lines() -> None:
         "2 trainings in 2 s.",
     ):
         assert words in text
+
+
+def test_runs_with_changes_come_back_from_json() -> None:
+    diagnosis = dataclasses.replace(samples.precision(), repair=CHANGED)
+    kept = portable(diagnosis, BASE).repair
+    assert reading.loads(dumps(diagnosis, BASE)).repair == kept
+    assert kept is not None
+    assert kept.rewrites[1].changes[0].file == "train.py"
+
+
+def test_a_person_sees_whether_the_lines_were_tried() -> None:
+    stream = StringIO()
+    diagnosis = dataclasses.replace(samples.precision(), repair=CHANGED)
+    Console(file=stream, width=90).print(terminal.render(diagnosis, BASE))
+    text = " ".join(stream.getvalue().split())
+    assert "The changed script was run (2 runs). Nothing is wrong in 40 steps." in text

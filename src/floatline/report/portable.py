@@ -12,6 +12,7 @@ from floatline.findings.summaries import fewer, summaries
 from floatline.findings.window import decisive_sites
 from floatline.formats import FORMATS
 from floatline.records import Diagnosis, Finding, Site, SourceLine, SourceText, Trace
+from floatline.repairs import SourceChange
 from floatline.report.places import shown
 from floatline.report.sites import is_origin, is_telling
 
@@ -95,7 +96,7 @@ _MOST_INPUTS = 8
 
 def _renamed(record: Any, base: Path) -> Any:
     """The record with every source file named relative to `base`."""
-    if isinstance(record, SourceLine | SourceText):
+    if isinstance(record, SourceLine | SourceText | SourceChange):
         file = shown(record.file, base)
         return record if file == record.file else dataclasses.replace(record, file=file)
     if isinstance(record, tuple):
