@@ -132,8 +132,12 @@ def inspect_script(
         error = execute(code, main, after_keras(begin))
         found = begun[0].conclude(error) if begun else ()
         if not found:
-            raise script_error(path, error) from error
+            raise script_error(path, error, _name_of(precision)) from error
         return found
+
+
+def _name_of(precision: str | Plan | None) -> str | None:
+    return "the plan" if isinstance(precision, Plan) else precision
 
 
 def _notes(begun: Sequence[Enabled], precision: str | Plan | None) -> tuple[str, ...]:

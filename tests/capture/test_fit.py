@@ -248,6 +248,34 @@ def test_data_of_another_shape() -> None:
     assert "\n" not in error.message
 
 
+class Clashing(keras.Model):  # type: ignore[misc]
+    """Sound in float32; in mixed precision its loss takes a difference of two dtypes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = keras.layers.Dense(1)
+
+    def call(self, inputs: Any) -> Any:
+        return self.head(inputs)
+
+    def compute_loss(
+        self, x: Any = None, y: Any = None, y_pred: Any = None, *rest: Any, **named: Any
+    ) -> Any:
+        return tf.reduce_mean(y_pred - tf.ones((), "float32"))
+
+
+def test_a_step_that_cannot_be_built_tells_its_own_error_and_its_line() -> None:
+    error = failing(compiled(Clashing))
+    line = next(
+        number
+        for number, text in enumerate(Path(__file__).read_text().splitlines(), 1)
+        if "y_pred - tf.ones" in text
+    )
+    assert f"(at {__file__}:{line})" in error.message
+    assert "float32 that does not match type float16" in error.message
+    assert "Cast one of them" in error.advice
+
+
 def test_a_generator_that_raises() -> None:
     def broken() -> Iterator[Any]:
         yield X[:8], Y[:8]

@@ -110,6 +110,18 @@ def test_a_script_that_raises(write: Write) -> None:
     assert error.__cause__.__traceback__.tb_frame.f_code.co_filename == str(script)
 
 
+def test_a_script_that_does_not_stand_the_precision(write: Write) -> None:
+    script = write(
+        """
+        assert keras.config.dtype_policy().name == "float32", "float32 only"
+        model.fit(x, y)
+        """
+    )
+    error = failing(script, precision="mixed_float16")
+    assert f"{script} failed under mixed_float16 before it trained" in error.message
+    assert "runs without --precision" in error.advice
+
+
 @pytest.mark.parametrize(
     ("leaving", "message"),
     [

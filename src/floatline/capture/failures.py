@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 
 from floatline.errors import TrainingError
+from floatline.records import SourceLine
+from floatline.sources import is_users
 
 MAX_LENGTH = 300  # characters: about four lines of a terminal
 
@@ -17,6 +19,20 @@ _NOISE = re.compile(
 )
 _TAIL = re.compile(r"\s*(\[Op:[^\]]*\]|\[\[\{\{.*?\}\}\]\]|  Label values:.*|, name: \S*)\s*")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+# Two dtypes in one operation, as TensorFlow (in a graph, at once), PyTorch and JAX say it.
+_CLASH = (
+    r"type (b?float(16|32)|half) that does not match|"
+    r"expected to be a \w+ tensor but is a \w+ tensor|"
+    r"(same|equal) (d?types?|element types)|"
+    r"scalar type \w*(half|float\w*) but found \w*(half|float)|"
+    r"float16.*(incompatible|mismatch).*float32|float32.*(incompatible|mismatch).*float16"
+)
+_CAST = (
+    "Here two dtypes meet, as they do in mixed precision when a number is made in float32 beside "
+    "layers that compute in 16 bits. Cast one of them, `keras.ops.cast(x, y.dtype)`, make it with "
+    '`dtype=`, or give the layer that returns it dtype="float32". In float32 alone it may run.'
+)
 
 # What to do, by what the framework's message says; the first that fits.
 _ADVICE = (
@@ -52,11 +68,28 @@ _OTHERWISE = (
 
 def training_error(error: BaseException, doing: str = "The training step") -> TrainingError:
     """The error of the user's training as one that says what happened and what to do."""
-    line = condensed(error)
-    advice = next(
+    line, place = condensed(error), users_line(error)
+    at = "" if place is None else f" (at {place.file}:{place.line})"
+    advice = clash_advice(line) or next(
         (text for pattern, text in _ADVICE if re.search(pattern, line, re.IGNORECASE)), _OTHERWISE
     )
-    return TrainingError(f"{doing} raised {type(error).__name__}: {line}", advice)
+    return TrainingError(f"{doing} raised {type(error).__name__}: {line}{at}", advice)
+
+
+def clash_advice(line: str) -> str | None:
+    """What to do where a framework reports that two dtypes meet; None for other errors."""
+    return _CAST if re.search(_CLASH, line, re.IGNORECASE) else None
+
+
+def users_line(error: BaseException) -> SourceLine | None:
+    """The innermost line of the user's that an error passed; None where it passed none."""
+    place, trace = None, error.__traceback__
+    while trace is not None:
+        file = trace.tb_frame.f_code.co_filename
+        if is_users(file):
+            place = SourceLine(file, trace.tb_lineno)
+        trace = trace.tb_next
+    return place
 
 
 def condensed(error: BaseException) -> str:
@@ -69,6 +102,9 @@ def condensed(error: BaseException) -> str:
 
 def _after_stack_trace(lines: list[str]) -> list[str]:
     """The lines below the last line of a stack trace inside the message, or all."""
+    quoting = [index for index, line in enumerate(lines) if line.endswith("Error encountered:")]
+    if quoting:  # Keras quotes what a layer has raised below words of its own.
+        return lines[quoting[-1] + 1 :]
     frames = [index for index, line in enumerate(lines) if line.startswith('File "')]
     if not frames:
         return lines

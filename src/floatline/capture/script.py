@@ -86,7 +86,7 @@ def capture_script(
         error = execute(code, main, after_keras(begin))
         results = begun[0].conclude(error) if begun else ()
         if not results:
-            raise script_error(path, error) from error
+            raise script_error(path, error, precision) from error
         return results[0]
 
 

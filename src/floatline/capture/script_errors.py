@@ -7,9 +7,8 @@ import sys
 from pathlib import Path
 from types import TracebackType
 
+from floatline.capture.failures import clash_advice, condensed, users_line
 from floatline.errors import BackendError, FloatlineError, ScriptError
-from floatline.records import SourceLine
-from floatline.sources import is_users
 
 HOW_TO_MARK = (
     "Put `@floatline.training_step` (after `import floatline`) above the function that runs one "
@@ -21,8 +20,15 @@ _FRAMEWORKS = {"tensorflow": "tensorflow", "jax": "jax", "jaxlib": "jax", "torch
 _USAGE_STATUS = 2  # What argparse, click and others exit with after printing the usage.
 
 
-def script_error(path: Path, error: BaseException | None) -> FloatlineError:
+def script_error(
+    path: Path, error: BaseException | None, precision: str | None = None
+) -> FloatlineError:
     """The error for a script that ended with `error`, or by itself, before it trained.
+
+    Args:
+        path: The script.
+        error: What it raised.
+        precision: What it was asked to run in, which may be what it does not stand.
 
     Raises:
         KeyboardInterrupt: When that is how the script ended.
@@ -34,7 +40,7 @@ def script_error(path: Path, error: BaseException | None) -> FloatlineError:
     if isinstance(error, SystemExit):
         return _exited(path, error)
     error.__traceback__ = from_script(error.__traceback__, str(path.absolute()))
-    return _backend_error(error) or _raised(path, error)
+    return _backend_error(error) or _raised(path, error, precision)
 
 
 def _never_trained(path: Path) -> ScriptError:
@@ -75,13 +81,21 @@ def _exited(path: Path, error: SystemExit) -> ScriptError:
     )
 
 
-def _raised(path: Path, error: BaseException) -> ScriptError:
+def _raised(path: Path, error: BaseException, precision: str | None) -> ScriptError:
     place = users_line(error)
     at = "" if place is None else f" at {place.file}:{place.line}"
-    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    said = condensed(error)
+    text = f"{type(error).__name__}: {said}" if str(error) else type(error).__name__
+    if precision is None:
+        return ScriptError(
+            f"{path} failed by itself before it trained{at}: {text}",
+            f"Make `python {path}` run as far as its training, then diagnose again.",
+        )
     return ScriptError(
-        f"{path} failed by itself before it trained{at}: {text}",
-        f"Make `python {path}` run as far as its training, then diagnose again.",
+        f"{path} failed under {precision} before it trained{at}: {text}",
+        clash_advice(said)
+        or f"See whether `python {path}` runs without --precision; if it does, this line does "
+        f"not work in {precision}.",
     )
 
 
@@ -108,14 +122,3 @@ def from_script(trace: TracebackType | None, file: str) -> TracebackType | None:
     while start is not None and start.tb_frame.f_code.co_filename != file:
         start = start.tb_next
     return start or trace
-
-
-def users_line(error: BaseException) -> SourceLine | None:
-    """The innermost line of the user's that an error passed; None where it passed none."""
-    place, trace = None, error.__traceback__
-    while trace is not None:
-        file = trace.tb_frame.f_code.co_filename
-        if is_users(file):
-            place = SourceLine(file, trace.tb_lineno)
-        trace = trace.tb_next
-    return place

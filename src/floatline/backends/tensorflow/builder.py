@@ -47,8 +47,15 @@ class Builder:
         """What was seen of each graph that the step was built into."""
         self.latest: Observed | None = None
         """What was seen of the step when it last ran as Python."""
-        self.function = tf.function(
-            self.observed_call, autograph=False, reduce_retracing=True, jit_compile=jit_compile
+        self._jit_compile = jit_compile
+        self.function = self._compiled()
+
+    def _compiled(self) -> Any:
+        return tf.function(
+            self.observed_call,
+            autograph=False,
+            reduce_retracing=True,
+            jit_compile=self._jit_compile,
         )
 
     def observed_call(self, batch: Batch) -> tuple[Any, list[Tensor], Tensor]:
@@ -67,7 +74,12 @@ class Builder:
     def concrete(self, batch: Batch) -> Any:
         """The concrete function for a batch of tensors."""
         with self._around():
-            return self.function.get_concrete_function(batch)
+            try:
+                return self.function.get_concrete_function(batch)
+            except Exception:
+                # Once its first build has failed, a tf.function raises something else each time.
+                self.function = self._compiled()
+                raise
 
     def graph_for(self, batch: Batch) -> tuple[StepGraph, list[Tensor]]:
         """The step's graph for a batch, and the batch's tensors in the graph's order.

@@ -90,7 +90,9 @@ class TensorFlowStep:
 
     def snapshot(self) -> State:
         """Copies the values of every variable that the step can touch."""
-        return {id(v): (v, v.read_value()) for v in self._variables()}
+        read = ((v, v.read_value()) for v in self._variables())
+        # What a build that failed has left behind was never initialized: it reads as empty.
+        return {id(v): (v, value) for v, value in read if v.shape.is_compatible_with(value.shape)}
 
     def restore(self, state: State) -> None:
         """Puts a snapshot back, bit for bit."""
