@@ -10,7 +10,7 @@ from typing import Any
 
 from floatline.capture.capture import Budget
 from floatline.capture.edited import edited
-from floatline.capture.script_errors import users_line
+from floatline.capture.failures import users_line
 from floatline.errors import FloatlineError
 from floatline.pipeline import diagnose_script
 from floatline.remedies.source import cast_at

@@ -135,6 +135,19 @@ def test_nothing_traced_is_undecided_in_half_precision_only() -> None:
     assert judge(evidence(config=full)).verdict == "healthy"
 
 
+@pytest.mark.parametrize(
+    ("skipped", "words"),
+    [(4, "4 of 200 steps skipped are a normal search"), (18, "the loss scale is 0.125 by now")],
+)
+def test_more_skips_than_a_search_needs_are_not_called_one(skipped: int, words: str) -> None:
+    sketch = Sketch()
+    sketch.gradient("block", sketch.loss(sketch.add("MatMul")))
+    history = steps(curve(1.0, 0.1, 200), range(skipped), 2.0**15)
+    judgement = judge(evidence([sketch.trace()], history))
+    assert judgement.verdict == "healthy"
+    assert words in judgement.explanation
+
+
 def test_advice_leaves_the_verdict_healthy_and_comes_last() -> None:
     judgement = judge(late_policy())
     assert (judgement.verdict, judgement.findings[0].severity) == ("healthy", "advice")

@@ -12,7 +12,8 @@ from floatline.errors import BackendError, FloatlineError, ScriptError
 
 HOW_TO_MARK = (
     "Put `@floatline.training_step` (after `import floatline`) above the function that runs one "
-    "training step, above `@tf.function` too."
+    "training step, above `@tf.function` too; if there is none, make one of what the loop does "
+    "with a batch."
 )
 
 # Module names by which a missing framework shows, and the name under which it is installed.
@@ -57,8 +58,8 @@ def _never_trained(path: Path) -> ScriptError:
         )
     if any(framework in sys.modules for framework in _FRAMEWORKS):
         return ScriptError(
-            f"{path} ended without training: it neither imported Keras nor called a marked "
-            "training step.",
+            f"{path} ended, and no training was seen: it neither imported Keras nor called a "
+            "marked training step.",
             f"If it trains in a loop of its own: {HOW_TO_MARK}",
         )
     return ScriptError(

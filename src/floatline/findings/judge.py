@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from floatline.findings.case import Case, study
 from floatline.findings.elsewhere import only_here
-from floatline.findings.outcome import COMPARABLE_STEPS
+from floatline.findings.outcome import COMPARABLE_STEPS, SEARCH_STEPS
 from floatline.findings.rule import CannotTell, Found, Result, Rule
 from floatline.findings.rules.fl304_lost_small_update import updates_lost
 from floatline.findings.rules.fl402_loss_scale_too_high import searched_from_above
@@ -181,14 +181,19 @@ def _healthy(case: Case) -> str:
     if not case.computes_low:
         return f"Nothing is computed in half precision in {state.steps} steps."
     if state.skipped:
-        text += (
-            f"; {state.skipped} of {state.steps} steps skipped are a normal search for the scale"
-        )
+        text += f"; {state.skipped} of {state.steps} steps skipped {_harmless(case)}"
     if state.comparison:
         text += f"; the loss {number(state.comparison.own)} keeps pace with float32's"
         text += f" {number(state.comparison.reference)}"
     here = only_here(case.evidence.traces)
     return f"{text}, as it computes here. {here}" if here else f"{text}."
+
+
+def _harmless(case: Case) -> str:
+    scale = case.evidence.history.steps[-1].loss_scale
+    if case.outcome.skipped <= SEARCH_STEPS or scale is None:
+        return "are a normal search for the scale"
+    return f"did no harm: the loss scale is {number(scale)} by now"
 
 
 def _harm(case: Case) -> str:
