@@ -1,4 +1,4 @@
-"""Runs a function as soon as a script has imported Keras, not a moment earlier.
+"""Runs a function as soon as a script has imported Keras or a framework, not a moment earlier.
 
 Keras fixes its backend when it is imported, and scripts choose it on the lines before. So nothing
 may import Keras in the script's place.
@@ -12,7 +12,7 @@ import importlib.util
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from importlib.abc import MetaPathFinder
 from types import ModuleType
 
@@ -20,14 +20,19 @@ MODULE = "keras"
 _FRAMEWORKS = ("torch", "jax", "tensorflow")
 
 
-@contextmanager
-def after_keras(act: Callable[[], None]) -> Iterator[None]:
+def after_keras(act: Callable[[], None]) -> AbstractContextManager[None]:
     """While active, calls `act` once Keras is imported; at once when it is already."""
-    if MODULE in sys.modules:
-        act()
+    return after_import(MODULE, lambda _: act())
+
+
+@contextmanager
+def after_import(module: str, act: Callable[[ModuleType], None]) -> Iterator[None]:
+    """While active, hands `act` a module once it is imported; at once when it is already."""
+    if module in sys.modules:
+        act(sys.modules[module])
         yield
         return
-    finder = _Finder(act)
+    finder = _Finder(module, act)
     sys.meta_path.insert(0, finder)
     try:
         yield
@@ -44,9 +49,10 @@ def import_keras_for_script() -> None:
 
 
 class _Finder(MetaPathFinder):
-    """Finds nothing itself; lets the loader of Keras call `act` when it is done."""
+    """Finds nothing itself; lets the loader of one module call `act` when it is done."""
 
-    def __init__(self, act: Callable[[], None]) -> None:
+    def __init__(self, module: str, act: Callable[[ModuleType], None]) -> None:
+        self._module = module
         self._act = act
         self._looking = False
 
@@ -56,7 +62,7 @@ class _Finder(MetaPathFinder):
         path: Sequence[str] | None,  # noqa: ARG002 - the import system's signature
         target: ModuleType | None = None,  # noqa: ARG002
     ) -> importlib.machinery.ModuleSpec | None:
-        if fullname != MODULE or self._looking:
+        if fullname != self._module or self._looking:
             return None
         self._looking = True  # The search below asks this finder again.
         try:
@@ -69,8 +75,8 @@ class _Finder(MetaPathFinder):
 
         def load_and_act(module: ModuleType) -> None:
             load(module)
-            self._act()
+            self._act(module)
 
-        # On this one loader object, which serves nothing but Keras' top module.
+        # On this one loader object, which serves nothing but this module.
         spec.loader.exec_module = load_and_act  # type: ignore[method-assign]
         return spec

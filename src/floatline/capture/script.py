@@ -6,14 +6,15 @@ import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from floatline.backends.interface import Backend
+from floatline.backends.updates import TORCH_OPTIMIZERS, before_torch_updates
 from floatline.capture.capture import Budget, Capture
 from floatline.capture.edited import Texts, edited
 from floatline.capture.execution import compiled, execute, main_module
-from floatline.capture.imports import after_keras, import_keras_for_script
+from floatline.capture.imports import after_import, after_keras, import_keras_for_script
 from floatline.capture.script_errors import script_error
 from floatline.errors import InputError
 from floatline.marks import MarkedStep, StepHandler, handle_steps
@@ -83,6 +84,7 @@ def capture_script(
         stack.enter_context(edited(texts))
         main = stack.enter_context(main_module(path, arguments))
         stack.enter_context(handle_steps(_step_handler(begun)))
+        stack.enter_context(_torch_updates(begun))
         error = execute(code, main, after_keras(begin))
         results = begun[0].conclude(error) if begun else ()
         if not results:
@@ -101,6 +103,25 @@ def _step_handler(begun: Sequence[Takeover[Any]]) -> StepHandler:
         return begun[0].on_marked_step(mark, args, kwargs)
 
     return handler
+
+
+@contextlib.contextmanager
+def _torch_updates(begun: Sequence[Takeover[Any]]) -> Iterator[None]:
+    """Hands updates by PyTorch's own optimizers to the takeover, which Keras' own reach anyway.
+
+    Otherwise a script with a loop of its own would train to its end before it is told of marks.
+    """
+
+    def act() -> None:
+        if not begun:
+            import_keras_for_script()
+        begun[0].on_update()
+
+    def notice(optimizers: ModuleType) -> None:
+        stack.enter_context(before_torch_updates(optimizers, act))
+
+    with contextlib.ExitStack() as stack, after_import(TORCH_OPTIMIZERS, notice):
+        yield
 
 
 @contextlib.contextmanager

@@ -225,11 +225,15 @@ class Takeover(Generic[T]):
             ),
         )
 
-    def _on_apply(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    def on_update(self) -> None:
+        """Lets an optimizer update weights, unless that is done in a loop that has no mark."""
         if self._done:
             raise Unwind
-        if self.waiting:  # The script updates weights by itself, in a loop that has no mark.
+        if self.waiting:
             self.fail(_unmarked_loop())
+
+    def _on_apply(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        self.on_update()
         return original(*args, **kwargs)
 
     def _on_new_layer(
