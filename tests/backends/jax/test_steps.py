@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
@@ -223,3 +224,28 @@ def test_the_loss_that_is_shown_is_the_one_before_a_scale_of_ones_own(unscale: s
     assert losses[0] == pytest.approx(first, rel=1e-3)
     assert losses[-1] < losses[0]
     assert diagnosis.verdict == "healthy"
+
+
+def test_a_count_of_steps_is_data_to_a_compiled_step() -> None:
+    traced: list[int] = []
+
+    def counting(weight: jax.Array, i: int) -> jax.Array:
+        traced.append(1)
+        return weight - jax.grad(lambda w: jnp.sum(w * w))(weight) / (i + 1)
+
+    step = JaxBackend().function_step(jax.jit(counting), lambda layer: None)
+    for i in (1, 2, 3):
+        returned, _ = step.run((jnp.ones(3), i))
+        np.testing.assert_allclose(returned, np.ones(3) - 2 / (i + 1), rtol=1e-6)
+    assert len(traced) == 1
+
+
+def test_a_number_that_is_a_setting_of_the_compiled_step_stays_one() -> None:
+    @functools.partial(jax.jit, static_argnums=1)
+    def powers(weight: jax.Array, count: int) -> jax.Array:
+        return jnp.stack([weight**n for n in range(count)])
+
+    step = JaxBackend().function_step(powers, lambda layer: None)
+    for count in (2, 4):
+        returned, _ = step.run((jnp.full(3, 2.0), count))
+        np.testing.assert_array_equal(returned[:, 0], 2.0 ** np.arange(count))

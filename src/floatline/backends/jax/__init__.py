@@ -59,13 +59,15 @@ class JaxBackend:
         def call(state: Sequence[Array], batch: Batch) -> tuple[Any, Sequence[Array]]:
             return _call_with(function, batch), state
 
+        compiled = hasattr(function, "lower")
         return JaxStep(
             call,
             variables=NoVariables(),
             owner=None,
-            eager=not hasattr(function, "lower"),
+            eager=not compiled,
             layer_source=layer_source,
             arguments=_parameters(function),
+            numbers=compiled,
         )
 
     def intercept(

@@ -69,6 +69,7 @@ class Builder:
         owner: The model that is trained, or None for a step function.
         layer_source: Where a layer was made by the user's code.
         arguments: What the elements of a batch that is a tuple are called.
+        numbers: Whether whole numbers in a batch are data, as far as the step stands it.
         around: Entered while a jaxpr is traced.
     """
 
@@ -80,6 +81,7 @@ class Builder:
         owner: keras.Model | None,
         layer_source: LayerSource,
         arguments: Sequence[str] = (),
+        numbers: bool = False,
         around: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
     ) -> None:
         self._call = call
@@ -87,6 +89,7 @@ class Builder:
         self._owner = owner
         self._layer_source = layer_source
         self._arguments = tuple(arguments)
+        self._numbers = numbers
         self._around = around
         self._steps: dict[Any, StepJaxpr] = {}
 
@@ -101,12 +104,15 @@ class Builder:
         Raises:
             TraceError: The step does something that only Python can do.
         """
-        leaves = Leaves.of(batch, self._arguments)
+        leaves = Leaves.of(batch, self._arguments, numbers=self._numbers)
         key = (leaves.key, tuple(map(aval, state)))
         if key not in self._steps:
             try:
                 self._steps[key] = self._trace(state, leaves)
             except Exception as error:
+                if self._numbers:  # One of them is a setting, as of `static_argnums`.
+                    self._numbers = False
+                    return self.jaxpr_for(state, batch)
                 raise TraceError(
                     f"JAX cannot trace the training step: {_first_line(error)}",
                     "Take Python side effects such as float(...) or np.asarray(...) out of the "
@@ -160,6 +166,7 @@ class Builder:
             owner=self._owner,
             layer_source=self._layer_source,
             arguments=self._arguments,
+            numbers=self._numbers,
             around=lambda: _in_float32(layers),
         )
 

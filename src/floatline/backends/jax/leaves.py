@@ -32,16 +32,23 @@ class Leaves:
     structure: Any
 
     @classmethod
-    def of(cls, batch: Batch, names: Sequence[str] = ()) -> Leaves:
+    def of(cls, batch: Batch, names: Sequence[str] = (), *, numbers: bool = False) -> Leaves:
         """Takes a batch apart.
 
         Args:
             batch: The batch.
             names: What the elements of a tuple are called.
+            numbers: Whether whole numbers of Python's are data, too, as `jax.jit` takes them:
+                a count of steps that was left in the step would make each step another one.
         """
         paths, structure = jax.tree_util.tree_flatten_with_path(batch)
-        fixed = tuple(_DYNAMIC if is_array(leaf) else leaf for _, leaf in paths)
-        chosen = [(path, leaf) for path, leaf in paths if is_array(leaf)]
+        chosen = [
+            (path, leaf)
+            for path, leaf in paths
+            if is_array(leaf) or (numbers and isinstance(leaf, int))
+        ]
+        given = {id(path) for path, _ in chosen}
+        fixed = tuple(_DYNAMIC if id(path) in given else leaf for path, leaf in paths)
         arrays = [jax.numpy.asarray(leaf) for _, leaf in chosen]
         called = tuple(_name(path, names) for path, _ in chosen)
         key = (structure, tuple(map(_hashable, fixed)), tuple(map(aval, arrays)))

@@ -37,6 +37,7 @@ class JaxStep:
         eager: Run the step without compiling it, as the user asked.
         layer_source: Where a layer was made by the user's code.
         arguments: What the elements of a batch that is a tuple are called.
+        numbers: Whether whole numbers in a batch are data, as `jax.jit` takes them.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class JaxStep:
         eager: bool,
         layer_source: LayerSource,
         arguments: Sequence[str] = (),
+        numbers: bool = False,
     ) -> None:
         self._call = call
         self._known = variables
@@ -58,6 +60,7 @@ class JaxStep:
             owner=owner,
             layer_source=layer_source,
             arguments=arguments,
+            numbers=numbers,
         )
         self._rebuilt: Builder | None = None
         self._plain: dict[int, PlainProgram] = {}
