@@ -54,6 +54,10 @@ lax.dot_general requires arguments to have equal dtypes, got float16, float32.""
             'Input 0 of layer "dense" is incompatible: expected 10, but received (None, 7)',
         ),
         (QUOTED, "Input 'y' of 'Mul' Op has type float32"),
+        (
+            "expected a float tensor but is a half tensor [Op:AddV2] name: ",
+            "expected a float tensor but is a half tensor",
+        ),
         ("plain", "plain"),
         ("", "ValueError"),
     ],
