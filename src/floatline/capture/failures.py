@@ -17,7 +17,9 @@ _NOISE = re.compile(
     r"Exception encountered when calling|Arguments received by|"
     r"\[\[\{\{|node |\^|~|•|\(\d+\) )",
 )
-_TAIL = re.compile(r"\s*(\[Op:[^\]]*\]|\[\[\{\{.*?\}\}\]\]|  Label values:.*|,?\s*\bname: ?\S*$)\s*")
+_TAIL = re.compile(
+    r"\s*(\[Op:[^\]]*\]|\[\[\{\{.*?\}\}\]\]|  Label values:.*|,?\s*\bname: ?\S*$)\s*"
+)
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 # Two dtypes in one operation, as TensorFlow (in a graph, at once), PyTorch and JAX say it.

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import keras
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -17,6 +19,7 @@ from torch import nn
 from floatline.capture.capture import Budget
 from floatline.pipeline import diagnose
 from floatline.records import Diagnosis
+from tests.contract.samples import policy
 
 ROOT = Path(__file__).parents[3]
 BUDGET = Budget(steps=30)
@@ -187,3 +190,30 @@ def test_a_norm_is_clipped_after_the_scaler_has_unscaled(unscaled: bool) -> None
 
     causes = [finding.cause for finding in stepped(model, updates, step_of).findings]
     assert causes == ([] if unscaled else ["scaled-gradient-misuse"])
+
+
+class Forgetful(keras.Model):  # type: ignore[misc]
+    """Its step leaves the loss unscaled, and its optimizer divides by the scale all the same."""
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        x, y = data
+        self.zero_grad()
+        loss = self.compute_loss(y=y, y_pred=self(x, training=True))
+        loss.backward()
+        weights = list(self.trainable_weights)
+        with torch.no_grad():
+            self.optimizer.apply([weight.value.grad for weight in weights], weights)
+        return {"loss": loss}
+
+
+@pytest.mark.parametrize(("optimizer", "severity"), [("sgd", "failure"), ("adam", "advice")])
+def test_a_loss_that_was_never_scaled_is_found(optimizer: str, severity: str) -> None:
+    with policy("mixed_float16"):
+        inputs = keras.Input((8,))
+        model = Forgetful(inputs, keras.layers.Dense(1)(inputs))
+        model.compile(optimizer, "mse")
+    x = np.random.default_rng(0).normal(size=(64, 8)).astype("float32")
+    diagnosis = diagnose(model, x, x.sum(axis=1, keepdims=True), epochs=10, budget=BUDGET)
+    found = {finding.rule: finding.severity for finding in diagnosis.findings}
+    assert diagnosis.evidence.history.steps[0].loss_scale == 2.0**15
+    assert found["FL404"] == severity

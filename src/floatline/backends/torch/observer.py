@@ -152,6 +152,7 @@ class Observer:
                 if variables is None:
                     variables = optimizer._trainable_variables  # noqa: SLF001 (Keras' own default for the argument)
                 grads, variables = list(grads), list(variables)
+                self._note_dividing(optimizer)
                 self._hand_over(optimizer, variables, grads)
                 trainable_variables = variables if trainable_variables is not None else None
             with self._update():
@@ -176,6 +177,12 @@ class Observer:
         if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
             scale = optimizer.dynamic_scale if optimizer.built else optimizer.initial_scale
             self._observed.scales.append(_kept(scale))
+
+    def _note_dividing(self, optimizer: Any) -> None:
+        """The scale that gradients are divided by, where no loss was multiplied by it."""
+        scaling = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+        if scaling and optimizer.built and not self._observed.scales:
+            self._observed.scales.append(_kept(optimizer.dynamic_scale))
 
     # PyTorch
 
