@@ -97,7 +97,7 @@ def test_a_script_that_stops_by_itself_after_training(write: Write) -> None:
     script = write("model.train_on_batch(x, y)\nraise ValueError('loss is NaN')")
     capture = run(script)
     assert len(capture.history.steps) == 1
-    assert capture.notes == ("The script ended with ValueError: loss is NaN after 1 steps.",)
+    assert capture.notes == ("After 1 steps the script ended with ValueError: loss is NaN.",)
 
 
 def test_a_marked_step_is_watched(write: Write) -> None:

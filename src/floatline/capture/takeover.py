@@ -327,7 +327,8 @@ class Takeover(Generic[T]):
             return
         if error is not None and not isinstance(error, SystemExit):
             what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-            self._notes.append(f"The script ended with {what} after {self._recording.steps} steps.")
+            steps = self._recording.steps
+            self._notes.append(f"After {steps} steps the script ended with {what.rstrip('.')}.")
         self._in_place(self._recorded)
 
 

@@ -12,10 +12,10 @@ def number(value: float) -> str:
 
     Example:
 
-    >>> number(98304.0), number(2.0), number(1.19e-07)
-    ('9.83e+04', '2', '1.19e-07')
+    >>> number(98304.0), number(2.0), number(1.19e-07), number(-0.0)
+    ('9.83e+04', '2', '1.19e-07', '0')
     """
-    return f"{value:.3g}"
+    return f"{value + 0.0:.3g}"  # A negative zero plus zero is zero.
 
 
 def share(value: float) -> str:
