@@ -133,8 +133,13 @@ def _is_symbolic(leaf: Any) -> bool:
     try:
         np.asarray(leaf)
     except Exception:  # noqa: BLE001 - every framework has its own for a value not there yet
-        return not hasattr(leaf, "indices") and not hasattr(leaf, "flat_values")
+        return not (hasattr(leaf, "indices") or hasattr(leaf, "flat_values") or _is_key(leaf))
     return False
+
+
+def _is_key(leaf: Any) -> bool:
+    """Whether it is a key of JAX's random numbers, which has a value, but none for NumPy."""
+    return str(getattr(leaf, "dtype", "")).startswith("key<")
 
 
 def _check_batches(batches: Any) -> None:

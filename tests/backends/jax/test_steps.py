@@ -13,7 +13,8 @@ import pytest
 
 import floatline
 from floatline.backends.jax import JaxBackend
-from floatline.errors import InputError, TraceError
+from floatline.capture.function import batch_of_call
+from floatline.errors import InputError, TraceError, TrainingError
 from tests.backends.jax.pure import HALF, rows
 from tests.contract.samples import noise, policy
 
@@ -255,3 +256,15 @@ def test_a_number_that_is_a_setting_of_the_compiled_step_stays_one() -> None:
     for count in (2, 4):
         returned, _ = step.run((jnp.full(3, 2.0), count))
         np.testing.assert_array_equal(returned[:, 0], 2.0 ** np.arange(count))
+
+
+def test_a_key_of_random_numbers_is_a_value_and_a_traced_one_is_none() -> None:
+    def noisy(key: jax.Array, x: jax.Array) -> jax.Array:
+        return x + jax.random.normal(key, x.shape)
+
+    batch = (jax.random.key(3), jnp.ones(2))
+    assert batch_of_call(noisy, batch, {}) == batch
+    returned, _ = JaxBackend().function_step(jax.jit(noisy), lambda layer: None).run(batch)
+    np.testing.assert_allclose(returned, noisy(*batch), rtol=1e-6)
+    with pytest.raises(TrainingError, match="no values yet"):
+        jax.jit(lambda *traced: batch_of_call(noisy, traced, {}))(*batch)
