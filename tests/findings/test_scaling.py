@@ -70,6 +70,12 @@ def test_a_way_that_was_not_followed_may_carry_the_scale() -> None:
     assert not never_scaled(dataclasses.replace(trace, not_traced=(hidden,)))
 
 
+@pytest.mark.parametrize("reason", ["reads the bits of its input", "draws from values that differ"])
+def test_what_is_never_differentiated_hides_no_scale(reason: str) -> None:
+    (trace,) = forgotten_scale().traces
+    assert never_scaled(dataclasses.replace(trace, not_traced=(NotTraced("Any", 1, reason),)))
+
+
 def test_the_explanation_does_not_promise_that_float32_trains() -> None:
     explanation = conclude(clipped_by_norm()).explanation
     assert "in float32 as well" in explanation

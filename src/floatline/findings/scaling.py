@@ -45,12 +45,19 @@ def scaled(trace: Trace) -> bool:
     return bool(trace.gradients) and trace.loss_scale is not None and trace.loss_scale >= 2.0
 
 
+_WITHOUT_GRADIENT = ("reads the bits of its input", "draws from values that differ")
+"""Why an operation was not followed that nobody differentiates, so it hides no way to a gradient.
+
+The first is in every accuracy of Keras' on TensorFlow and JAX, whose argmax looks for -0.0.
+"""
+
+
 def never_scaled(trace: Trace) -> bool:
     """Whether the optimizer's loss scale is read, but no gradient descends from it.
 
     Where an operation could not be followed, the way from one to the other may be hidden.
     """
-    if trace.not_traced:
+    if any(omitted.reason not in _WITHOUT_GRADIENT for omitted in trace.not_traced):
         return False
     view = graph(trace)
     scales = _scales(trace)
