@@ -23,7 +23,8 @@ class Forgetful(keras.Model):  # type: ignore[misc]
             loss = self.compute_loss(y=y, y_pred=predicted)
         weights = self.trainable_variables
         self.optimizer.apply_gradients(zip(tape.gradient(loss, weights), weights, strict=True))
-        return self.compute_metrics(x, y, predicted, None)
+        logs: dict[str, Any] = self.compute_metrics(x, y, predicted, None)
+        return logs
 
 
 def test_a_loss_that_was_never_scaled_is_found_beside_an_accuracy() -> None:
