@@ -53,6 +53,7 @@ lax.dot_general requires arguments to have equal dtypes, got float16, float32.""
             LAYER,
             'Input 0 of layer "dense" is incompatible: expected 10, but received (None, 7)',
         ),
+        (f"ValueError: {LAYER}", condensed(ValueError(LAYER))),
         (QUOTED, "Input 'y' of 'Mul' Op has type float32"),
         (
             "expected a float tensor but is a half tensor [Op:AddV2] name: ",

@@ -14,7 +14,7 @@ MAX_LENGTH = 300  # characters: about four lines of a terminal
 _NOISE = re.compile(
     r"^(Graph execution error:|Detected at node|Detected unsupported operations|"
     r"File \"|Stack trace for op|Original stack trace|in user code:|Traceback \(most recent|"
-    r"Exception encountered when calling|Arguments received by|"
+    r"(\w+: )?Exception encountered when calling|Arguments received by|"
     r"\[\[\{\{|node |\^|~|•|\(\d+\) )",
 )
 _TAIL = re.compile(
