@@ -1,7 +1,8 @@
-"""Which source files are the user's, and which belong to Python, a package or Floatline."""
+"""Source files: which are the user's and not a package's, and what their lines are."""
 
 from __future__ import annotations
 
+import io
 import site
 import sys
 import sysconfig
@@ -42,3 +43,14 @@ def is_users(file: str) -> bool:
     path = str(Path(file).absolute())
     generated = Path(file).name.startswith(_GENERATED)
     return not (file.startswith("<") or generated or path.startswith(library_folders()))
+
+
+def lines_of(text: str) -> list[str]:
+    r"""Lines with their ends, as Python counts them: a form feed or a Unicode separator ends none.
+
+    Example:
+
+    >>> lines_of("a\n\x0cb\u2028c")
+    ['a\n', '\x0cb\u2028c']
+    """
+    return io.StringIO(text, newline="\n").readlines()

@@ -7,8 +7,12 @@ import importlib.abc
 import importlib.machinery
 import linecache
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import CodeType, ModuleType
+from typing import Any
+
+from floatline.patches import replaced
+from floatline.sources import lines_of
 
 Texts = Mapping[str, str]
 """For the path of a file as Python knows it, what it is taken to hold."""
@@ -18,19 +22,37 @@ Texts = Mapping[str, str]
 def edited(texts: Texts) -> Iterator[None]:
     """While active, imports, tracebacks and source readers (AutoGraph) see the texts."""
     before = {file: linecache.cache.pop(file, None) for file in texts}
-    for file, text in texts.items():
-        # Without a time of change an entry is never compared with the file.
-        linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
     finder = _Finder(texts)
     sys.meta_path.insert(0, finder)
     try:
-        yield
+        with replaced(linecache, "updatecache", lambda read: _Reader(texts, read)):
+            for file in texts:
+                linecache.getlines(file)
+            yield
     finally:
         sys.meta_path.remove(finder)
         for file, entry in before.items():
-            del linecache.cache[file]
+            linecache.cache.pop(file, None)
             if entry is not None:
                 linecache.cache[file] = entry
+
+
+class _Reader:
+    """Reads a file for `linecache`, for AutoGraph asks it to read again what it holds already."""
+
+    def __init__(self, texts: Texts, read: Callable[..., list[str]]) -> None:
+        self._texts = texts
+        self._read = read
+
+    def __call__(self, filename: str, module_globals: Any = None) -> list[str]:
+        """The lines of a file."""
+        if filename not in self._texts:
+            return self._read(filename, module_globals)
+        text = self._texts[filename]
+        lines = lines_of(text)
+        # Without a time of change an entry is never compared with the file.
+        linecache.cache[filename] = (len(text), None, lines, filename)
+        return lines
 
 
 class _Finder(importlib.abc.MetaPathFinder):
