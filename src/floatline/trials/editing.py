@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import codecs
 import difflib
+import os
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from floatline.repairs import SourceChange
+from floatline.sources import lines_of
 
 Texts = Mapping[str, str]
 """What files hold, by their paths as Python knows them."""
@@ -40,13 +43,13 @@ def with_change(texts: Texts, change: SourceChange) -> Texts:
     >>> with_change({"a.py": "def f(x):\n    y = x\n"}, change)["a.py"]
     'def f(x):\n    z = x\n    y = z\n'
     """
-    lines = texts[change.file].splitlines(keepends=True)
-    first, count = change.line - 1, len(change.now.splitlines())
+    lines = lines_of(texts[change.file])
+    first, count = change.line - 1, change.now.count("\n") + 1
     now = "".join(lines[first : first + count])
     bare = textwrap.dedent(now)
     if not bare.startswith(change.now):
         return texts
-    indent = now[: now.index(bare.splitlines()[0])] if bare else ""
+    indent = now[: now.index(lines_of(bare)[0].rstrip("\n"))] if bare else ""
     behind = bare[len(change.now) :]  # A comment, the end of the line.
     then = textwrap.indent(f"{change.then}{behind}", indent)
     return {**texts, change.file: "".join([*lines[:first], then, *lines[first + count :]])}
@@ -58,7 +61,7 @@ def hunks(before: Texts, after: Texts) -> tuple[Hunk, ...]:
 
 
 def _hunks(file: str, before: str, after: str) -> Iterator[Hunk]:
-    old, new = (text.splitlines(keepends=True) for text in (before, after))
+    old, new = (lines_of(text) for text in (before, after))
     for tag, start, end, first, last in difflib.SequenceMatcher(None, old, new).get_opcodes():
         if tag == "insert" and start < len(old):
             # With the line that it stands before, so that a reader sees what it is for.
@@ -78,7 +81,7 @@ def with_hunks(before: Texts, chosen: Sequence[Hunk]) -> Texts:
     >>> with_hunks(before, hunks(before, after)[1:])["a.py"]
     'a\nb\nx\nc\n'
     """
-    lines = {file: text.splitlines(keepends=True) for file, text in before.items()}
+    lines = {file: lines_of(text) for file, text in before.items()}
     for hunk in sorted(chosen, key=lambda hunk: hunk.start, reverse=True):
         lines[hunk.file][hunk.start : hunk.end] = hunk.new
     return {file: "".join(text) for file, text in lines.items()}
@@ -86,7 +89,7 @@ def with_hunks(before: Texts, chosen: Sequence[Hunk]) -> Texts:
 
 def as_change(before: Texts, hunk: Hunk, proposals: Sequence[SourceChange]) -> SourceChange:
     """A difference as a change, with the reasons of the proposals that it comes from."""
-    now = before[hunk.file].splitlines(keepends=True)[hunk.start : hunk.end]
+    now = lines_of(before[hunk.file])[hunk.start : hunk.end]
     new = {line.strip() for line in hunk.new}
     reasons = [p.reason for p in proposals if new & {line.strip() for line in p.then.splitlines()}]
     old, then = (textwrap.dedent("".join(lines)).rstrip() for lines in (now, hunk.new))
@@ -94,16 +97,38 @@ def as_change(before: Texts, hunk: Hunk, proposals: Sequence[SourceChange]) -> S
 
 
 def patch(before: Texts, after: Texts, folder: Path) -> str:
-    """A unified diff, for `git apply` or `patch -p1` in `folder`."""
-    lines: list[str] = []
-    for file, text in after.items():
-        old, new = (t.splitlines(keepends=True) for t in (before[file], text))
-        name = _name(file, folder)
+    """A unified diff, for `git apply` or `patch -p1` in `root_of` the changed files.
+
+    Ends of lines and a byte order mark, which Python drops as it reads, are those of the files.
+    """
+    changed = {file: text for file, text in after.items() if text != before[file]}
+    root, lines = root_of(changed, folder), list[str]()
+    for file, text in changed.items():
+        mark, end = _spelling(Path(file))
+        old, new = (
+            [f"{line[:-1]}{end}" if line.endswith("\n") else line for line in lines_of(mark + t)]
+            for t in (before[file], text)
+        )
+        name = Path(os.path.normpath(file)).relative_to(root).as_posix()
         lines += difflib.unified_diff(old, new, f"a/{name}", f"b/{name}")
     unended = "\n\\ No newline at end of file\n"
     return "".join(line if line.endswith("\n") else f"{line}{unended}" for line in lines)
 
 
-def _name(file: str, folder: Path) -> str:
-    path = Path(file)
-    return str(path.relative_to(folder) if path.is_relative_to(folder) else path).lstrip("/")
+def root_of(files: Iterable[str], folder: Path) -> Path:
+    """The folder itself, or the nearest one above it that holds all the files.
+
+    Example:
+
+    >>> root_of(["/home/ada/train.py"], Path("/home/ada/runs")).as_posix()
+    '/home/ada'
+    """
+    folders = (os.path.dirname(os.path.normpath(file)) for file in files)
+    return Path(os.path.commonpath([os.path.normpath(folder), *folders]))
+
+
+def _spelling(file: Path) -> tuple[str, str]:
+    """The byte order mark with which a file begins, if it does, and what ends its lines."""
+    held = file.read_bytes()
+    mark = "\ufeff" if held.startswith(codecs.BOM_UTF8) else ""
+    return mark, "\r\n" if held.partition(b"\n")[0].endswith(b"\r") else "\n"

@@ -22,8 +22,8 @@ from floatline.trials.editing import (
 from floatline.trials.rerun import Answer, Rerun
 from floatline.trials.search import Names, search
 
-ROUNDS = 5
-"""Changes that are made one after the other: casting one line can move the fault to the next."""
+ROUNDS = 6
+"""Runs until one must have cured: casting one line can move the fault to the next."""
 
 CURED = {
     False: "Changes of your source cure it. {0}",
@@ -82,25 +82,35 @@ def _rewritten(repair: Repair, attempts: _Attempts) -> Repair:
 def _grown(
     first: Sequence[SourceChange], attempts: _Attempts
 ) -> tuple[Texts | None, list[SourceChange]]:
-    """Texts that cure, grown change by change, each proposed by the diagnosis of those before."""
-    texts: Texts = {}
-    made: list[SourceChange] = []
-    waiting = list(first)
-    while waiting and len(made) < ROUNDS:
-        change = waiting.pop(0)
-        before = {change.file: attempts.original(change.file), **texts}
-        larger = with_change(before, change)
-        if larger == before:
+    """Texts that cure, grown change by change, each proposed by the diagnosis of those before.
+
+    Where one way ends, the next proposal of an earlier diagnosis is followed.
+    """
+    waiting: list[_Way] = [_Way({}, (), change) for change in first]
+    known: list[Texts] = []
+    while waiting and len(attempts.rewrites) < ROUNDS:
+        way = waiting.pop(0)
+        before = {way.change.file: attempts.original(way.change.file), **way.texts}
+        larger, made = with_change(before, way.change), (*way.made, way.change)
+        if larger == before or larger in known:
             continue
-        answer = attempts.attempt(larger, [*made, change])
+        known.append(larger)
+        answer = attempts.attempt(larger, made)
         if answer is None:
             break
         if answer.verdict == "fixed":
-            return larger, [*made, change]
-        if answer.changes or answer.verdict == "not fixed":
-            texts, waiting = larger, list(answer.changes)
-            made.append(change)  # One with which the script breaks beyond help is left out.
-    return None, made
+            return larger, list(made)
+        waiting = [*(_Way(larger, made, change) for change in answer.changes), *waiting]
+    return None, []
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Way:
+    """A change to be made next, after others."""
+
+    texts: Texts
+    made: tuple[SourceChange, ...]
+    change: SourceChange
 
 
 def _needed(

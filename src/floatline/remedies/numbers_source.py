@@ -1,0 +1,176 @@
+"""Rewrites of one line whose numbers do not fit: literals, the layer made there, what it reads."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+from floatline.formats import FORMATS
+from floatline.records import Finding
+from floatline.remedies.statement import (
+    Edit,
+    Statement,
+    calls,
+    functions,
+    name_of,
+    root,
+    targets,
+)
+
+HALF = FORMATS["float16"]
+
+SAFE_EPSILON = "1e-4"
+"""In place of a literal that is 0 in float16: above its smallest normal number, 6.1e-5."""
+
+SAFE_BOUND = "3e4"
+"""In place of a literal that is infinite in float16: what Keras masks with, half of the range, so
+that two of them do not add up to infinity."""
+
+LITERAL_RULES = ("FL104", "FL203")
+"""Rules of a mask constant and of an epsilon, which may be another number without harm."""
+
+LOG_RULES = ("FL203", "FL204", "FL205", "FL305")
+"""Rules of numbers that vanish, of which a logarithm may be taken."""
+
+_CASTS = (
+    ("ops", 'ops.cast({name}, "float32")'),
+    ("keras", 'keras.ops.cast({name}, "float32")'),
+    ("tf", "tf.cast({name}, tf.float32)"),
+    ("jnp", "{name}.astype(jnp.float32)"),
+    ("torch", "{name}.float()"),
+)
+"""How a cast is written, by a name that the script imports."""
+
+
+def literals(line: Statement, finding: Finding) -> list[Edit]:
+    """Numbers that float16 cannot hold."""
+    edits: list[Edit] = []
+    if finding.rule not in LITERAL_RULES:
+        return edits
+    for node in ast.walk(line.node):
+        if isinstance(node, ast.Constant) and isinstance(node.value, float):
+            if 0 < node.value < HALF.min_subnormal / 2:
+                edits.append(line.replacing(node, SAFE_EPSILON))
+            elif node.value > HALF.max_finite:
+                edits.append(line.replacing(node, SAFE_BOUND))
+    return edits
+
+
+def layer(line: Statement, finding: Finding) -> list[Edit]:
+    """The call that makes the layer gets a dtype."""
+    made = finding.place.layer_class if finding.place else None
+    call = next((c for c in calls(line.node) if made and name_of(c.func) == made), None)
+    if call is None or any(keyword.arg == "dtype" for keyword in call.keywords):
+        return []
+    end = line.at(call)[1] - 1
+    given = line.text[:end].rstrip()
+    comma = "" if given.endswith(("(", ",")) else ", "
+    space = " " if given.endswith(",") else ""
+    return [(len(given), end, f'{comma}{space}dtype="float32"')]
+
+
+def operands(line: Statement, _finding: Finding | None = None) -> list[Edit]:
+    """Every value that the statement reads is cast to float32 first.
+
+    What is cast already was rounded earlier: then it is cast where it comes from.
+    """
+    cast = _cast(line)
+    if cast is None or not isinstance(line.node, ast.Assign | ast.Return | ast.AugAssign):
+        return []
+    return list(dict.fromkeys(_casts(line, line.node, cast, frozenset())))
+
+
+def logarithms(line: Statement, finding: Finding) -> list[Edit]:
+    """An epsilon that float16 holds is added to what a logarithm is taken of."""
+    if finding.rule not in LOG_RULES:
+        return []
+    edits = []
+    for call in calls(line.node):
+        if name_of(call.func) == "log" and call.args:
+            begin, end = line.at(call.args[0])
+            inner = line.text[begin:end]
+            simple = isinstance(call.args[0], ast.Name | ast.Attribute | ast.Call | ast.Subscript)
+            if SAFE_EPSILON not in inner:
+                text = inner if simple else f"({inner})"
+                edits.append((begin, end, f"{text} + {SAFE_EPSILON}"))
+    return edits
+
+
+def _cast(line: Statement) -> str | None:
+    return next((form for name, form in _CASTS if name in line.imported), None)
+
+
+def _casts(line: Statement, node: ast.stmt, cast: str, seen: frozenset[ast.stmt]) -> Iterator[Edit]:
+    """Casts of what a statement reads, or of what those values come from."""
+    value = getattr(node, "value", None)
+    if value is None or node in seen:
+        return
+    for read in _values_read(value, line):
+        text = ast.unparse(read)
+        if not isinstance(read, ast.Name):
+            if not _is_cast(node, read):
+                yield line.replacing(read, cast.format(name=text))
+            continue
+        written = f"{text} = {cast.format(name=text)}"
+        earlier = [made for made in line.earlier(text) if made.lineno < node.lineno]
+        if earlier and ast.unparse(earlier[0]) == ast.unparse(ast.parse(written)):
+            for made in earlier[1:2]:
+                yield from _casts(line, made, cast, seen | {node})
+        elif ast.unparse(node) != ast.unparse(ast.parse(written)):
+            yield line.before(node, written)
+
+
+def _is_cast(node: ast.stmt, read: ast.expr) -> bool:
+    """Whether a value is handed to a cast to float32 as it is."""
+    text = ast.unparse(read)
+    written = ast.unparse(node)
+    return any(form.format(name=text).replace('"', "'") in written for _, form in _CASTS)
+
+
+def _values_read(node: ast.expr, line: Statement) -> Iterator[ast.expr]:
+    """What may hold tensors: variables, attributes, results of layers; no functions, no options."""
+    if isinstance(node, ast.Name | ast.Attribute):
+        if root(node) not in line.imported:
+            yield node
+        return
+    if isinstance(node, ast.Call) and _calls_a_model(node, line):
+        yield node  # It casts what it is given to its own precision, so its result is cast.
+        return
+    for part in _parts(node, line.imported):
+        yield from _values_read(part, line)
+
+
+def _calls_a_model(call: ast.Call, line: Statement) -> bool:
+    """Whether a layer or a model is called: an object that was made by a class, and no loss."""
+    if isinstance(call.func, ast.Name) and call.func.id == "self":
+        return True
+    called = ast.unparse(call.func)
+    if called in {function.name for function in functions(line.tree)}:
+        return False
+    made = [
+        node.value
+        for node in ast.walk(line.tree)
+        if isinstance(node, ast.Assign)
+        and any(ast.unparse(target) == called for target in targets(node))
+        and isinstance(node.value, ast.Call)
+    ]
+    makers = [ast.unparse(value.func) for value in made]
+    return bool(makers) and all(
+        (maker.rpartition(".")[2][:1].isupper())
+        and "losses" not in maker.lower()
+        and not maker.endswith(("Crossentropy", "Loss", "Error"))
+        for maker in makers
+    )
+
+
+def _parts(node: ast.expr, imported: frozenset[str]) -> Iterator[ast.expr]:
+    """What an expression computes with."""
+    if isinstance(node, ast.Call):
+        method = node.func.value if isinstance(node.func, ast.Attribute) else None
+        if method is not None and root(method) not in {"self", *imported}:
+            yield method
+        yield from node.args
+    elif isinstance(node, ast.Subscript):
+        yield node.value
+    elif isinstance(node, ast.BinOp | ast.UnaryOp | ast.Tuple | ast.List):
+        yield from (child for child in ast.iter_child_nodes(node) if isinstance(child, ast.expr))
