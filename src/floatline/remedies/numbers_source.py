@@ -32,6 +32,12 @@ LITERAL_RULES = ("FL104", "FL203")
 LOG_RULES = ("FL203", "FL204", "FL205", "FL305")
 """Rules of numbers that vanish, of which a logarithm may be taken."""
 
+NO_VALUES = ("dtype", "compute_dtype", "variable_dtype", "shape", "ndim", "self")
+"""Names and attributes that are no numbers."""
+
+CAST_FUNCTIONS = ("cast", "astype", "convert_to_tensor", "constant", "asarray", "array", "to")
+"""What takes a dtype as its last argument or by name."""
+
 _CASTS = (
     ("ops", 'ops.cast({name}, "float32")'),
     ("keras", 'keras.ops.cast({name}, "float32")'),
@@ -69,10 +75,24 @@ def layer(line: Statement, finding: Finding) -> list[Edit]:
     return [(len(given), end, f'{comma}{space}dtype="float32"')]
 
 
+def casts(line: Statement, _finding: Finding) -> list[Edit]:
+    """What is cast to a half format, or to that of something else, is cast to float32."""
+    edits = []
+    for call in calls(line.node):
+        named = [keyword.value for keyword in call.keywords if keyword.arg == "dtype"]
+        if name_of(call.func) in CAST_FUNCTIONS:
+            edits += [
+                line.replacing(given, _float32(given))
+                for given in (*call.args[-1:], *named)
+                if _is_half(given)
+            ]
+    return edits
+
+
 def operands(line: Statement, _finding: Finding | None = None) -> list[Edit]:
     """Every value that the statement reads is cast to float32 first.
 
-    What is cast already was rounded earlier: then it is cast where it comes from.
+    What is cast already was rounded earlier: then it is cast where it comes from instead.
     """
     cast = _cast(line)
     if cast is None or not isinstance(line.node, ast.Assign | ast.Return | ast.AugAssign):
@@ -113,11 +133,29 @@ def _casts(line: Statement, node: ast.stmt, cast: str, seen: frozenset[ast.stmt]
             continue
         written = f"{text} = {cast.format(name=text)}"
         earlier = [made for made in line.earlier(text) if made.lineno < node.lineno]
-        if earlier and ast.unparse(earlier[0]) == ast.unparse(ast.parse(written)):
+        if earlier and _same(earlier[0], written):
             for made in earlier[1:2]:
+                yield line.without(earlier[0])
                 yield from _casts(line, made, cast, seen | {node})
-        elif ast.unparse(node) != ast.unparse(ast.parse(written)):
+        elif not _same(node, written):
             yield line.before(node, written)
+
+
+def _is_half(dtype: ast.expr) -> bool:
+    """Whether an argument is a half format, or a dtype that only running can tell."""
+    if isinstance(dtype, ast.Constant):
+        return dtype.value in ("float16", "bfloat16", "half")
+    text = ast.unparse(dtype)
+    return text.endswith((".float16", ".bfloat16", ".half", ".dtype", ".compute_dtype"))
+
+
+def _float32(dtype: ast.expr) -> str:
+    module = ast.unparse(dtype).rpartition(".")[0]
+    return f"{module}.float32" if name_of(dtype) in ("float16", "bfloat16") else '"float32"'
+
+
+def _same(node: ast.stmt, text: str) -> bool:
+    return ast.unparse(node) == ast.unparse(ast.parse(text))
 
 
 def _is_cast(node: ast.stmt, read: ast.expr) -> bool:
@@ -130,7 +168,7 @@ def _is_cast(node: ast.stmt, read: ast.expr) -> bool:
 def _values_read(node: ast.expr, line: Statement) -> Iterator[ast.expr]:
     """What may hold tensors: variables, attributes, results of layers; no functions, no options."""
     if isinstance(node, ast.Name | ast.Attribute):
-        if root(node) not in line.imported:
+        if root(node) not in line.imported and name_of(node) not in NO_VALUES:
             yield node
         return
     if isinstance(node, ast.Call) and _calls_a_model(node, line):

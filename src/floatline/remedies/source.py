@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from floatline.records import Finding, SourceLine
-from floatline.remedies.numbers_source import layer, literals, logarithms, operands
+from floatline.remedies.numbers_source import casts, layer, literals, logarithms, operands
 from floatline.remedies.scale_source import clipped_later, scaled_loss, wrapped_optimizer
 from floatline.remedies.statement import Edit, Statement, read
 from floatline.repairs import SourceChange
@@ -16,6 +16,7 @@ Rewrite = Callable[[Statement, Finding], list[Edit]]
 _OF_NUMBERS: Sequence[tuple[Rewrite, str]] = (
     (literals, "float16 cannot hold the number."),
     (layer, "The layer computes in float32."),
+    (casts, "Nothing is rounded to half precision there; cast what it meets later, too."),
     (
         operands,
         "The line computes in float32, and hands float32 on: cast what it meets later, too.",

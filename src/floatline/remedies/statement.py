@@ -74,6 +74,11 @@ class Statement:
         end = len(self.text) if end < 0 else end
         return end, end, f"\n{self._indent(node)}{text}"
 
+    def without(self, node: ast.stmt) -> Edit:
+        """An edit that takes the lines of a statement away."""
+        begin, end = self._starts[node.lineno - 1], self._starts[node.end_lineno or node.lineno]
+        return begin, end, ""
+
     def change(self, edits: Sequence[Edit], reason: str) -> SourceChange | None:
         """The lines that edits touch, as they stand and as they could read.
 

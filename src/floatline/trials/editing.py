@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import codecs
 import difflib
 import os
@@ -61,13 +62,33 @@ def hunks(before: Texts, after: Texts) -> tuple[Hunk, ...]:
 
 
 def _hunks(file: str, before: str, after: str) -> Iterator[Hunk]:
-    old, new = (lines_of(text) for text in (before, after))
+    old, new = lines_of(before), lines_of(after)
     for tag, start, end, first, last in difflib.SequenceMatcher(None, old, new).get_opcodes():
         if tag == "insert" and start < len(old):
             # With the line that it stands before, so that a reader sees what it is for.
             yield Hunk(file, start, start + 1, (*new[first:last], old[start]))
         elif tag != "equal":
-            yield Hunk(file, start, end, tuple(new[first:last]))
+            whole = Hunk(file, start, end, tuple(new[first:last]))
+            yield from _by_line(before, whole)
+
+
+def _by_line(before: str, whole: Hunk) -> Sequence[Hunk]:
+    """One for each line, where as many lines follow and each alone leaves the file Python."""
+    if len(whole.new) != whole.end - whole.start:
+        return [whole]
+    places = enumerate(whole.new, start=whole.start)
+    single = [Hunk(whole.file, place, place + 1, (line,)) for place, line in places]
+    texts = (with_hunks({whole.file: before}, [hunk])[whole.file] for hunk in single)
+    return single if all(is_python(text) for text in texts) else [whole]
+
+
+def is_python(text: str) -> bool:
+    """Whether a text can be parsed."""
+    try:
+        ast.parse(text)
+    except (SyntaxError, ValueError):
+        return False
+    return True
 
 
 def with_hunks(before: Texts, chosen: Sequence[Hunk]) -> Texts:
@@ -90,10 +111,16 @@ def with_hunks(before: Texts, chosen: Sequence[Hunk]) -> Texts:
 def as_change(before: Texts, hunk: Hunk, proposals: Sequence[SourceChange]) -> SourceChange:
     """A difference as a change, with the reasons of the proposals that it comes from."""
     now = lines_of(before[hunk.file])[hunk.start : hunk.end]
-    new = {line.strip() for line in hunk.new}
-    reasons = [p.reason for p in proposals if new & {line.strip() for line in p.then.splitlines()}]
+    new = [line.strip() for line in hunk.new]
+    reasons = [proposal.reason for proposal in proposals if _of(new, proposal)]
     old, then = (textwrap.dedent("".join(lines)).rstrip() for lines in (now, hunk.new))
     return SourceChange(hunk.file, hunk.start + 1, old, then, " ".join(dict.fromkeys(reasons)))
+
+
+def _of(new: Sequence[str], proposal: SourceChange) -> bool:
+    """Whether a proposal holds one of the lines, but for a comment behind it."""
+    proposed = tuple(filter(None, (line.strip() for line in proposal.then.splitlines())))
+    return any(line.startswith(proposed) for line in new)
 
 
 def patch(before: Texts, after: Texts, folder: Path) -> str:

@@ -15,6 +15,7 @@ from floatline.trials.editing import (
     Texts,
     as_change,
     hunks,
+    is_python,
     patch,
     with_change,
     with_hunks,
@@ -26,9 +27,11 @@ ROUNDS = 6
 """Runs until one must have cured: casting one line can move the fault to the next."""
 
 CURED = {
-    False: "Changes of your source cure it. {0}",
-    True: "Changes of your source cure it, and each of them is needed. {0}",
+    False: "Changes of your source cure it.",
+    True: "Changes of your source cure it, and each of them is needed.",
 }
+NO_PLAN = {False: "A plan cannot change it.", True: "No plan cures it."}
+"""Whether plans were tried."""
 
 
 def with_rewrites(
@@ -71,8 +74,8 @@ def _rewritten(repair: Repair, attempts: _Attempts) -> Repair:
     )
     if repair.verdict == "fixed":
         return found
-    reason = CURED[minimal].format(next(r.reason for r in found.rewrites if r.verdict == "fixed"))
-    text = f"{reason} {repair.explanation}"
+    cure = next(r.reason for r in found.rewrites if r.verdict == "fixed")
+    text = f"{CURED[minimal]} {cure} {NO_PLAN[bool(repair.trials)]}"
     # A plan that came nearest is no plan beside a cure.
     return dataclasses.replace(
         found, verdict="fixed", explanation=text, plan=None, remedies=(), minimal=minimal
@@ -123,6 +126,8 @@ def _needed(
         if len(names) in (0, len(by_name)):  # Known: the diagnosis, and what has just cured.
             return "fixed" if names else "not fixed"
         chosen = [by_name[name] for name in names]
+        if not all(map(is_python, with_hunks(before, chosen).values())):
+            return "not fixed"
         shown = [as_change(before, hunk, ()) for hunk in chosen]
         answer = attempts.attempt(with_hunks(before, chosen), shown)
         return None if answer is None else answer.verdict
