@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import linecache
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from floatline.records import Finding, Place, SourceLine
 from floatline.remedies.source import changes
 from floatline.repairs import SourceChange
+from floatline.trials.editing import with_change
 
 IMPORTS = "import keras\nimport tensorflow as tf\nfrom keras import layers, ops\n"
 
@@ -88,3 +90,156 @@ def test_nothing_is_said_where_the_numbers_of_a_line_are_not_at_fault(
 def test_a_line_that_cannot_be_read_is_left_out(tmp_path: Path) -> None:
     place = Place("a", "Mul", "m", "forward", SourceLine(str(tmp_path / "gone.py"), 3))
     assert changes([Finding("FL101", "cause", "forward", "", {}, (), place)]) == ()
+
+
+def loop(folder: Path, script: str, rule: str, mark: str) -> tuple[str, SourceChange | None]:
+    """A script, and what it reads after the change that a rule proposes at the line with a mark."""
+    file = folder / "train.py"
+    file.write_text(script, encoding="utf-8")
+    linecache.checkcache(str(file))
+    line = next(n for n, text in enumerate(script.splitlines(), 1) if mark in text)
+    place = Place(None, "Log", "l", "forward", SourceLine(str(file), line))
+    made = changes([Finding(rule, "cause", "forward", "", {}, (), place)])
+    if not made:
+        return script, None
+    return with_change({str(file): script}, made[0])[str(file)], made[0]
+
+
+LOOP = """
+import keras
+import tensorflow as tf
+
+model = keras.Sequential([keras.layers.Dense(1)])
+optimizer = keras.optimizers.{optimizer}
+mse = keras.losses.MeanSquaredError()
+
+
+@tf.function
+def step(x, y):
+    with tf.GradientTape() as tape:
+        loss = mse(y, model(x))  # HERE
+    gradients = tape.gradient(loss, model.trainable_variables)
+    {clip}
+    optimizer.apply(gradients, model.trainable_variables)
+    return loss
+"""
+SCALED = "LossScaleOptimizer(keras.optimizers.SGD(0.1))"
+
+
+def test_a_loss_that_was_never_scaled_is_scaled_on_the_tape(tmp_path: Path) -> None:
+    before = LOOP.format(optimizer=SCALED, clip="pass")
+    after, change = loop(tmp_path, before, "FL404", "HERE")
+    assert change is not None
+    expected = before.replace(
+        "# HERE\n", "# HERE\n        scaled_loss = optimizer.scale_loss(loss)\n"
+    ).replace("tape.gradient(loss", "tape.gradient(scaled_loss")
+    assert after == expected
+    assert loop(tmp_path, after, "FL404", "HERE")[1] is None
+
+
+def test_a_loop_without_a_loss_scale_gets_one(tmp_path: Path) -> None:
+    before = LOOP.format(optimizer="Adam(\n    1e-3,\n)", clip="pass")
+    after, _ = loop(tmp_path, before, "FL201", "layers.Dense")
+    wrapped = "keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(\n    1e-3,\n))"
+    assert f"optimizer = {wrapped}\n" in after
+    assert "        scaled_loss = optimizer.scale_loss(loss)\n" in after
+    assert "tape.gradient(scaled_loss," in after
+
+
+@pytest.mark.parametrize(
+    ("clip", "then"),
+    [
+        (
+            "gradients, _ = tf.clip_by_global_norm(gradients, 1.0)",
+            "gradients, _ = tf.clip_by_global_norm(gradients, optimizer.scale_loss(1.0))",
+        ),
+        (
+            "g = tf.clip_by_value(g, -1, 1)",
+            "g = tf.clip_by_value(g, optimizer.scale_loss(-1), optimizer.scale_loss(1))",
+        ),
+    ],
+)
+def test_a_bound_on_scaled_gradients_is_scaled(tmp_path: Path, clip: str, then: str) -> None:
+    before = LOOP.format(optimizer=SCALED, clip=clip)
+    assert loop(tmp_path, before, "FL404", "clip_by")[0] == before.replace(clip, then)
+
+
+def test_two_optimizers_in_a_step_are_left_to_their_author(tmp_path: Path) -> None:
+    second = "other.apply(gradients, model.trainable_variables)"
+    before = LOOP.format(optimizer=SCALED, clip=second)
+    assert loop(tmp_path, before, "FL404", "HERE")[1] is None
+
+
+def test_a_backward_call_gets_the_scaled_loss(tmp_path: Path) -> None:
+    before = (
+        "import keras, torch\n"
+        "def step(x, y):\n"
+        "    loss = mse(y, model(x))\n"
+        "    loss.backward()\n"
+        "    optimizer.apply([v.value.grad for v in weights], weights)\n"
+        "    return loss\n"
+    )
+    after, _ = loop(tmp_path, before, "FL404", "loss = mse")
+    assert after == before.replace("loss.backward", "optimizer.scale_loss(loss).backward")
+
+
+GAN = """
+import tensorflow as tf
+from keras import layers, ops
+
+judge = layers.Dense(1, activation="sigmoid")
+
+
+def step(x):
+    p = ops.clip(judge(x, training=True), 1e-7, 1 - 1e-7)
+    return -ops.mean(ops.log(1 - p))  # HERE
+"""
+
+
+def test_what_is_cast_too_late_is_cast_where_it_comes_from(tmp_path: Path) -> None:
+    once, _ = loop(tmp_path, GAN, "FL305", "HERE")
+    late = '    p = ops.cast(p, "float32")\n'
+    assert once == GAN.replace("    return", f"{late}    return")
+    twice, _ = loop(tmp_path, once, "FL305", "HERE")
+    source = 'ops.clip(ops.cast(judge(x, training=True), "float32"), 1e-7'
+    assert twice == GAN.replace("ops.clip(judge(x, training=True), 1e-7", source)
+
+
+def test_a_logarithm_of_what_cannot_be_cast_any_earlier_gets_an_epsilon(tmp_path: Path) -> None:
+    before = "from keras import ops\ndef loss(y, p):\n    return ops.mean(y * ops.log(1 - p))\n"
+    once, _ = loop(tmp_path, before, "FL305", "return")
+    twice, _ = loop(tmp_path, once, "FL305", "return")
+    assert twice == once.replace("log(1 - p)", "log(1 - p + 1e-4)")
+    assert loop(tmp_path, twice, "FL305", "return")[1] is None
+
+
+@pytest.mark.parametrize(
+    ("statement", "then"),
+    [
+        ("y = ops.cast(y, p.dtype)", 'y = ops.cast(y, "float32")'),
+        ('y = ops.cast(y, dtype="float16")', 'y = ops.cast(y, dtype="float32")'),
+        ("y = tf.cast(y, tf.float16)", "y = tf.cast(y, tf.float32)"),
+        ('y = y.astype("float16")', 'y = y.astype("float32")'),
+    ],
+)
+def test_a_cast_to_a_half_format_is_one_to_float32(
+    tmp_path: Path, statement: str, then: str
+) -> None:
+    change = changed(tmp_path, statement, "FL303")
+    assert change is not None
+    assert change.then == then
+
+
+@pytest.mark.parametrize(
+    ("indent", "end"), [("\t", "\n"), ("    ", "  # été\n"), ("  \t", "\n\n\n")]
+)
+def test_tabs_comments_and_other_letters_stay(tmp_path: Path, indent: str, end: str) -> None:
+    before = f"from keras import ops\ndef loss(é):\n{indent}é = é * é{end}"
+    after, _ = loop(tmp_path, before, "FL101", "é = é")
+    cast = f'{indent}é = ops.cast(é, "float32")\n'
+    assert after == before.replace(f"{indent}é = é", f"{cast}{indent}é = é")
+
+
+def test_a_change_that_would_be_no_python_is_not_proposed(tmp_path: Path) -> None:
+    before = "from keras import ops\nif a: pass\nelse: y = x * x\n"
+    assert loop(tmp_path, before, "FL101", "else")[1] is None

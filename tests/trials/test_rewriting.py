@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import itertools
 from collections.abc import Callable
@@ -156,3 +157,29 @@ def test_a_change_is_followed_to_where_the_script_breaks_on_it(tmp_path: Path) -
     repair = tried(Script(tmp_path, answer), "a")
     assert repair.verdict == "fixed"
     assert [change.then for change in repair.changes] == ["a = 1", "c = 1"]
+
+
+def test_where_one_way_ends_another_proposal_is_followed(tmp_path: Path) -> None:
+    def answer(text: str, script: Script) -> Answer:
+        if "c = 1" in text:
+            return Answer("fixed", "Nothing is wrong in 30 steps.", 30)
+        further = () if "b = 1" in text else (script.change("b"), script.change("c"))
+        return Answer("not fixed", "Steps are skipped.", 30, further)
+
+    script = Script(tmp_path, answer)
+    repair = tried(script, "a")
+    assert [change.then for change in repair.changes] == ["c = 1"]
+
+
+def test_what_is_no_python_is_not_run(tmp_path: Path) -> None:
+    def answer(text: str, _script: Script) -> Answer:
+        return Answer("fixed" if "a = [0" in text else "not fixed", "Nothing is wrong.", 30)
+
+    script = Script(tmp_path, answer)
+    change = SourceChange(script.file, 1, "a = 0\nb = 0", "a = [0,\n1]\nb = 2", "")
+    begun = diagnosed((change,))
+    found = with_rewrites(begun, cast("Rerun", script), TrialBudget(), silent).repair
+    assert found is not None
+    assert found.verdict == "fixed"
+    for text in script.runs:
+        ast.parse(text)

@@ -29,6 +29,9 @@ that two of them do not add up to infinity."""
 LITERAL_RULES = ("FL104", "FL203")
 """Rules of a mask constant and of an epsilon, which may be another number without harm."""
 
+_CLOSE = (ast.Name, ast.Attribute, ast.Call, ast.Subscript, ast.BinOp)
+"""Expressions to which a number can be added without parentheses."""
+
 LOG_RULES = ("FL203", "FL204", "FL205", "FL305")
 """Rules of numbers that vanish, of which a logarithm may be taken."""
 
@@ -109,7 +112,7 @@ def logarithms(line: Statement, finding: Finding) -> list[Edit]:
         if name_of(call.func) == "log" and call.args:
             begin, end = line.at(call.args[0])
             inner = line.text[begin:end]
-            simple = isinstance(call.args[0], ast.Name | ast.Attribute | ast.Call | ast.Subscript)
+            simple = isinstance(call.args[0], _CLOSE)
             if SAFE_EPSILON not in inner:
                 text = inner if simple else f"({inner})"
                 edits.append((begin, end, f"{text} + {SAFE_EPSILON}"))

@@ -126,16 +126,12 @@ def _of(new: Sequence[str], proposal: SourceChange) -> bool:
 def patch(before: Texts, after: Texts, folder: Path) -> str:
     """A unified diff, for `git apply` or `patch -p1` in `root_of` the changed files.
 
-    Ends of lines and a byte order mark, which Python drops as it reads, are those of the files.
+    Ends of lines and a byte order mark, which Python drops as it reads, are as in the files.
     """
     changed = {file: text for file, text in after.items() if text != before[file]}
     root, lines = root_of(changed, folder), list[str]()
     for file, text in changed.items():
-        mark, end = _spelling(Path(file))
-        old, new = (
-            [f"{line[:-1]}{end}" if line.endswith("\n") else line for line in lines_of(mark + t)]
-            for t in (before[file], text)
-        )
+        old, new = (_as_kept(Path(file), read) for read in (before[file], text))
         name = Path(os.path.normpath(file)).relative_to(root).as_posix()
         lines += difflib.unified_diff(old, new, f"a/{name}", f"b/{name}")
     unended = "\n\\ No newline at end of file\n"
@@ -154,8 +150,10 @@ def root_of(files: Iterable[str], folder: Path) -> Path:
     return Path(os.path.commonpath([os.path.normpath(folder), *folders]))
 
 
-def _spelling(file: Path) -> tuple[str, str]:
-    """The byte order mark with which a file begins, if it does, and what ends its lines."""
+def _as_kept(file: Path, text: str) -> list[str]:
+    """Lines as a file spells them, whose byte order mark, line ends and last line Python evens."""
     held = file.read_bytes()
     mark = "\ufeff" if held.startswith(codecs.BOM_UTF8) else ""
-    return mark, "\r\n" if held.partition(b"\n")[0].endswith(b"\r") else "\n"
+    end = "\r\n" if held.partition(b"\n")[0].endswith(b"\r") else "\n"
+    kept = text if held.endswith(b"\n") else text.removesuffix("\n")
+    return lines_of(mark + kept.replace("\n", end))

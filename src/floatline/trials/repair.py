@@ -7,12 +7,18 @@ import time
 from collections.abc import Callable, Sequence
 
 from floatline.capture.capture import Capture, Trainee
-from floatline.findings.outcome import bad
+from floatline.findings.outcome import bad, outcome
 from floatline.precision.plan import Plan
 from floatline.progress import Progress
 from floatline.records import Diagnosis
 from floatline.remedies.combine import combined
-from floatline.remedies.propose import MISUSE_RULES, Sets, propose, propose_for_growth
+from floatline.remedies.propose import (
+    MISUSE_RULES,
+    SCALE_RULES,
+    Sets,
+    propose,
+    propose_for_growth,
+)
 from floatline.remedies.source import changes
 from floatline.repairs import Remedy, Repair, Trial, TrialBudget, TrialVerdict
 from floatline.trials.aims import (
@@ -47,6 +53,10 @@ NO_PLAN = (
     "script."
 )
 IN_THE_SCRIPT = "The remedies are in the findings, for the script."
+NOT_SEEN = (
+    "The loss does not show the fault: without any remedy it trained as well as float32, so no "
+    "trial can prove one. The plan is a proposal."
+)
 FLOAT32_FAILS = "Float32 fails too."
 
 
@@ -139,11 +149,21 @@ def _tried(
         journal.finish()
     if journal.reused:
         notes = (*notes, f"Trials kept from a run that was interrupted: {journal.reused}.")
-    if found.chosen is None:
+    if found.chosen == () and _unseen(diagnosis):
+        result = Repair("undecided", NOT_SEEN, combined(sets[0]), sets[0], arms.trials)
+    elif found.chosen is None:
         result = _without_a_cure(found, arms, aim, sets, known)
     else:
         result = _cured(found, found.chosen, arms, tuple(known[name] for name in found.chosen))
     return dataclasses.replace(result, explanation=" ".join([*notes, result.explanation]))
+
+
+def _unseen(diagnosis: Diagnosis) -> bool:
+    """Whether the fault lies in numbers, not in the loss scale, and the loss is none the worse."""
+    root = next((f.rule for f in diagnosis.findings if f.severity == "failure"), "")
+    became = outcome(diagnosis.evidence)
+    suffered = became.broken or became.diverged or became.worse
+    return root not in SCALE_RULES and not suffered
 
 
 def _aim(diagnosis: Diagnosis, bench: Bench, budget: TrialBudget) -> tuple[Aim, tuple[str, ...]]:
