@@ -11,19 +11,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import click
+from rich.text import Text
 
 from floatline.capture.capture import Budget
-from floatline.cli import forms
+from floatline.cli import forms, repairs
 from floatline.cli.appearance import no_color_option, quiet_option
 from floatline.cli.environment import quieten_tensorflow
 from floatline.cli.exit_codes import BY_VERDICT, HELP
 from floatline.cli.failures import debug_option
 from floatline.cli.misplaced import warn_of_misplaced
-from floatline.cli.output import checked_target, stdout_on_stderr, write_atomically
+from floatline.cli.output import checked_target, stdout_on_stderr
 from floatline.progress import Progress
 from floatline.records import Diagnosis
-from floatline.repairs import Repair, TrialBudget
-from floatline.report import progress, terminal
+from floatline.repairs import TrialBudget
+from floatline.report import layout, progress, terminal
 from floatline.watch import folder
 
 _PRECISIONS = ("mixed_float16", "mixed_bfloat16", "float16", "bfloat16", "float32")
@@ -181,19 +182,11 @@ def _answer(request: Request) -> Diagnosis:
     plan_target = None if request.repair is None else checked_target(request.repair, "--repair")
     diagnosis = _diagnosis(request, divert=request.forms.to_stdout)
     if plan_target is not None and diagnosis.repair is not None:
-        _write(diagnosis.repair, plan_target)
+        repairs.write(diagnosis.repair, plan_target)
     forms.write(diagnosis, request.forms, base)
     if not request.forms.to_stdout:
-        _show(diagnosis, request, base)
+        _show(diagnosis, request, base, plan_target)
     return diagnosis
-
-
-def _write(repair: Repair, target: Path) -> None:
-    """The plan, and beside it the changes of the source that were shown to cure."""
-    if repair.plan is not None:
-        write_atomically(target, repair.plan.to_json())
-    if repair.patch is not None:
-        write_atomically(target.with_name(f"{target.name}.patch"), repair.patch)
 
 
 def _diagnosis(request: Request, *, divert: bool) -> Diagnosis:
@@ -250,10 +243,13 @@ def _replayed(request: Request, failure: str, listener: Progress) -> Diagnosis:
     )
 
 
-def _show(diagnosis: Diagnosis, request: Request, base: Path) -> None:
+def _show(diagnosis: Diagnosis, request: Request, base: Path, plan_target: Path | None) -> None:
     out = terminal.console(sys.stdout, colour=request.colour)
     if request.quiet:
         terminal.show(terminal.headline(diagnosis), out)
         return
-
     terminal.show(terminal.render(diagnosis, base), out)
+    if plan_target is not None and diagnosis.repair is not None:
+        uses = [*repairs.uses(diagnosis.repair, plan_target, request.script, base)]
+        if uses:
+            terminal.show(layout.section("To use the repair", map(Text, uses)), out)
