@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from floatline.capture.capture import Budget
 from floatline.trials.rerun import Rerun, judged
+from tests.scaling.samples import only_tensorflow
 
 SCRIPT = """
 import sys
@@ -94,3 +96,19 @@ def test_where_a_script_breaks_the_next_cast_is_proposed(rerun: Rerun) -> None:
     (change,) = answer.changes
     assert (change.file, change.line) == (file, 6)
     assert change.then.startswith("total = ops.cast(total")
+
+
+@only_tensorflow
+def test_a_function_that_autograph_reads_again_is_changed_as_well(tmp_path: Path) -> None:
+    script = tmp_path / "train.py"
+    patient = Path(__file__).parents[1] / "patients/scripts/precision/forgotten_scale.py"
+    shutil.copyfile(patient, script)
+    text = script.read_text(encoding="utf-8")
+    scaled = text.replace(
+        "    gradients = tape.gradient(loss,",
+        "        loss = optimizer.scale_loss(loss)\n    gradients = tape.gradient(loss,",
+    )
+    answer = Rerun(str(script), [], None, Budget(steps=40, seconds=60.0))(
+        {str(script): scaled}, 40, 300.0
+    )
+    assert (answer.verdict, answer.steps >= 40) == ("fixed", True)

@@ -30,8 +30,12 @@ CURED = {
     False: "Changes of your source cure it.",
     True: "Changes of your source cure it, and each of them is needed.",
 }
-NO_PLAN = {False: "A plan cannot change it.", True: "No plan cures it."}
-"""Whether plans were tried."""
+NO_PLAN = {
+    "fixed": "",
+    "not fixed": "No plan cures it.",
+    "undecided": "Whether a plan does was not shown.",
+}
+"""What is to be said of plans beside it, by what their trials came to."""
 
 
 def with_rewrites(
@@ -75,7 +79,7 @@ def _rewritten(repair: Repair, attempts: _Attempts) -> Repair:
     if repair.verdict == "fixed":
         return found
     cure = next(r.reason for r in found.rewrites if r.verdict == "fixed")
-    text = f"{CURED[minimal]} {cure} {NO_PLAN[bool(repair.trials)]}"
+    text = f"{CURED[minimal]} {cure} {NO_PLAN[repair.verdict]}"
     # A plan that came nearest is no plan beside a cure.
     return dataclasses.replace(
         found, verdict="fixed", explanation=text, plan=None, remedies=(), minimal=minimal
