@@ -33,11 +33,12 @@ def answered(request: dict[str, Any]) -> dict[str, Any]:
         with edited(request["texts"]):  # In whose lines it is.
             further = None if place is None else cast_at(place)
         return {"error": error.message.splitlines()[0], "changes": _rows(further)}
-    repair = diagnosis.repair
+    repair, history = diagnosis.repair, diagnosis.evidence.history
     return {
         "verdict": diagnosis.verdict,
         "explanation": diagnosis.explanation,
-        "steps": len(diagnosis.evidence.history.steps),
+        "steps": len(history.steps),
+        "ended": history.stopped == "end of training",
         "changes": _rows(*(repair.changes if repair else ())),
     }
 

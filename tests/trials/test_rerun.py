@@ -84,8 +84,18 @@ def test_a_script_that_takes_too_long_is_undecided(rerun: Rerun) -> None:
 def test_nothing_wrong_counts_as_long_as_the_fault_was_watched(
     verdict: str, steps: int, expected: str
 ) -> None:
-    reply = {"verdict": verdict, "explanation": "", "steps": steps, "changes": []}
+    reply = {"verdict": verdict, "explanation": "", "steps": steps, "changes": [], "ended": False}
     assert judged(reply, 10).verdict == expected
+
+
+@pytest.mark.parametrize(
+    ("steps", "ended", "lasting"), [(29, False, False), (30, False, True), (10, True, True)]
+)
+def test_a_cure_lasts_to_the_end_or_three_times_as_long(
+    steps: int, *, ended: bool, lasting: bool
+) -> None:
+    reply = {"verdict": "healthy", "explanation": "", "steps": steps, "changes": [], "ended": ended}
+    assert judged(reply, 10).lasting is lasting
 
 
 def test_where_a_script_breaks_the_next_cast_is_proposed(rerun: Rerun) -> None:

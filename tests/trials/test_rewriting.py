@@ -61,7 +61,7 @@ def wants(*names: str) -> Callable[[str, Script], Answer]:
     def answer(text: str, script: Script) -> Answer:
         missing = [name for name in names if f"{name} = 1" not in text]
         if not missing:
-            return Answer("fixed", "Nothing is wrong in 30 steps.", 30)
+            return Answer("fixed", "Nothing is wrong in 30 steps.", 30, lasting=True)
         return Answer("not fixed", "Steps are skipped.", 30, (script.change(missing[0]),))
 
     return answer
@@ -71,7 +71,7 @@ def test_changes_grow_until_the_script_trains(tmp_path: Path) -> None:
     repair = tried(Script(tmp_path, wants("a", "c")), "a")
     assert repair.verdict == "fixed"
     assert repair.plan is None
-    assert repair.minimal
+    assert (repair.minimal, repair.lasting) == (True, True)
     assert [(c.line, c.then, c.reason) for c in repair.changes] == [
         (1, "a = 1", "because of a"),
         (3, "c = 1", "because of c"),
@@ -88,7 +88,7 @@ def test_a_change_that_is_not_missed_is_left_out(tmp_path: Path) -> None:
 
     repair = tried(Script(tmp_path, answer), "a")
     assert [change.then for change in repair.changes] == ["c = 1"]
-    assert repair.minimal
+    assert (repair.minimal, repair.lasting) == (True, None)
 
 
 def test_a_change_with_which_the_script_breaks_is_not_built_upon(tmp_path: Path) -> None:

@@ -31,12 +31,14 @@ class Answer:
         steps: Steps that were watched.
         changes: What the diagnosis proposes to change further; for a script that fails, at the line
             that fails.
+        lasting: Whether it was watched to its end, or `LONGER` times as long as the fault took.
     """
 
     verdict: TrialVerdict
     reason: str
     steps: int = 0
     changes: tuple[SourceChange, ...] = ()
+    lasting: bool = False
 
 
 class Rerun:
@@ -93,8 +95,9 @@ def judged(reply: Mapping[str, Any], steps: int) -> Answer:
 
     Example:
 
-    >>> judged({"verdict": "healthy", "explanation": "", "steps": 9, "changes": []}, 10).verdict
-    'undecided'
+    >>> reply = {"verdict": "healthy", "explanation": "", "changes": [], "ended": True}
+    >>> judged({**reply, "steps": 9}, 10).verdict, judged({**reply, "steps": 10}, 10).verdict
+    ('undecided', 'fixed')
     """
     changes = tuple(SourceChange(**change) for change in reply["changes"])
     if "error" in reply:
@@ -105,4 +108,5 @@ def judged(reply: Mapping[str, Any], steps: int) -> Answer:
         return Answer(verdict, reply["explanation"], seen, changes)
     if seen < steps:
         return Answer("undecided", f"Nothing is wrong in {seen} of {steps} steps.", seen)
-    return Answer("fixed", f"Nothing is wrong in {seen} steps.", seen)
+    lasting = reply["ended"] or seen >= LONGER * steps
+    return Answer("fixed", f"Nothing is wrong in {seen} steps.", seen, lasting=lasting)

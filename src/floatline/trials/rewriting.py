@@ -82,7 +82,13 @@ def _rewritten(repair: Repair, attempts: _Attempts) -> Repair:
     text = f"{CURED[minimal]} {cure} {NO_PLAN[repair.verdict]}"
     # A plan that came nearest is no plan beside a cure.
     return dataclasses.replace(
-        found, verdict="fixed", explanation=text, plan=None, remedies=(), minimal=minimal
+        found,
+        verdict="fixed",
+        explanation=text.rstrip(),
+        plan=None,
+        remedies=(),
+        minimal=minimal,
+        lasting=attempts.lasting or None,
     )
 
 
@@ -159,6 +165,8 @@ class _Attempts:
         self.folder = rerun.folder
         self.originals: dict[str, str] = {}
         self.rewrites: tuple[Rewrite, ...] = ()
+        self.lasting = True
+        """Whether all that cured were watched long enough to call it lasting."""
 
     def original(self, file: str) -> str:
         """What a file held when it ran."""
@@ -172,6 +180,7 @@ class _Attempts:
         self._progress("running the script with a change", len(self.rewrites) + 1, None)
         answer = self._rerun(texts, self._steps, self._deadline - begin)
         seconds = self._clock() - begin
+        self.lasting &= answer.lasting or answer.verdict != "fixed"
         self.rewrites += (
             Rewrite(tuple(changes), answer.verdict, answer.reason, answer.steps, seconds),
         )
