@@ -104,10 +104,19 @@ def _repairs(own: Sequence[Score]) -> list[str]:
         if not proven:
             continue
         minimal = sum(repair["minimal"] for repair in proven)
-        sizes = sorted(len(repair["remedies"]) for repair in proven)
+        sizes = sorted(len(_parts(repair)) for repair in proven)
+        patched = sum(repair["plan"] is None for repair in proven)
         lines.append(f"  - each part of the plan necessary: {share(minimal, len(proven))}")
         lines.append(f"  - parts of a plan: median {median(sizes):g}, at most {sizes[-1]}")
+        lines.append(f"  - by changes of the source, where no plan serves: {patched}")
     return lines
+
+
+def _parts(repair: dict[str, Any]) -> list[str]:
+    """What a repair consists of, in words: remedies of a plan, or changed lines of the source."""
+    changed = repair["changes"] if repair.get("patch") and repair["plan"] is None else ()
+    places = [f"Line {change['line']} of the source." for change in changed]
+    return [*(remedy["summary"] for remedy in repair["remedies"]), *places]
 
 
 def _cost(own: Sequence[Score]) -> list[str]:
@@ -139,12 +148,15 @@ def _watched(answer: dict[str, Any]) -> int:
 
 
 def _steps(answer: dict[str, Any]) -> int:
-    """Steps that were trained in all: the user's, those in float32, and those of every trial."""
+    """Steps trained in all: the user's, in float32, in every trial and of changed scripts."""
     reference = answer["reference"] or {}
     again = sum(len(steps) for steps in reference.values())
-    trials = (answer["repair"] or {}).get("trials", ())
-    longer = trials[-1]["steps"] if (answer["repair"] or {}).get("lasting") is not None else 0
-    return _watched(answer) + again + sum(trial["steps"] for trial in trials) + longer
+    repair = answer["repair"] or {}
+    trials = repair.get("trials", ())
+    lasted = repair.get("lasting") is not None and repair["plan"] is not None
+    longer = trials[-1]["steps"] if lasted else 0
+    tried = (*trials, *repair.get("rewrites", ()))
+    return _watched(answer) + again + sum(trial["steps"] for trial in tried) + longer
 
 
 def _environment(own: Sequence[Score]) -> list[str]:
@@ -177,7 +189,7 @@ def _own(score: Score) -> list[str]:
     wrong = {"verdict": score.verdict, "cause": score.cause, "place": score.place}
     errors = [name for name, right in wrong.items() if right is False]
     repair = score.repair or {}
-    plan = "; ".join(remedy["summary"] for remedy in repair.get("remedies", ()))
+    plan = "; ".join(_parts(repair)) if repair else ""
     state = "-" if not repair else "proven" if score.proven else repair["verdict"]
     if score.truth.verdict == "healthy":
         state, plan = "-", "-"
