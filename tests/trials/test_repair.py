@@ -107,6 +107,33 @@ def test_a_repair_without_remedies_says_why(verdict: Verdict, said: str) -> None
     assert said in repair(capture, judged, QUICK, silent).explanation
 
 
+class RoundedLabels(keras.Model):  # type: ignore[misc]  # (Keras carries no types)
+    def compute_loss(
+        self, x: Any = None, y: Any = None, y_pred: Any = None, *_: Any, **__: Any
+    ) -> Any:
+        labels = keras.ops.cast(keras.ops.cast(y, "float16")[:, 0], "int32")
+        logits = keras.ops.cast(y_pred, "float32")
+        return keras.ops.mean(
+            keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
+        )
+
+
+def test_what_the_loss_does_not_show_is_not_proven_by_the_loss() -> None:
+    keras.utils.set_random_seed(0)
+    x = np.random.default_rng(0).integers(0, 8, (16 * STEPS, 1))
+    inputs = keras.Input((1,), dtype="int32")
+    hidden = keras.layers.Flatten()(keras.layers.Embedding(8, 8)(inputs))
+    model = RoundedLabels(inputs, keras.layers.Dense(2100)(hidden))
+    model.compile(keras.optimizers.Adam(0.1))
+    diagnosis = floatline.diagnose(model, x, 2049 + 2 * x, batch_size=16, trials=QUICK)
+    repair = diagnosis.repair
+    assert repair is not None
+    assert diagnosis.findings[0].cause == "integer-in-half"
+    assert repair.trials[0].verdict == "fixed"
+    assert (repair.verdict, repair.lasting) == ("undecided", None)
+    assert "does not show" in repair.explanation
+
+
 def test_without_trials_a_plan_is_proposed_and_not_called_proven(
     overflowing: Callable[[], tuple[keras.Model, np.ndarray, np.ndarray]],
 ) -> None:
