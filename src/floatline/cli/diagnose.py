@@ -252,4 +252,5 @@ def _show(diagnosis: Diagnosis, request: Request, base: Path, plan_target: Path 
     if plan_target is not None and diagnosis.repair is not None:
         uses = [*repairs.uses(diagnosis.repair, plan_target, request.script, base)]
         if uses:
-            terminal.show(layout.section("To use the repair", map(Text, uses)), out)
+            lines = [Text(use if use is uses[0] else f"or {use}") for use in uses]
+            terminal.show(layout.section("To use the repair", lines), out)
