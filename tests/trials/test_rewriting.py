@@ -183,3 +183,15 @@ def test_what_is_no_python_is_not_run(tmp_path: Path) -> None:
     assert found.verdict == "fixed"
     for text in script.runs:
         ast.parse(text)
+
+
+def test_a_change_without_which_the_script_fails_is_needed(tmp_path: Path) -> None:
+    def answer(text: str, script: Script) -> Answer:
+        changed = ["a = 1" in text, "b = 1" in text]
+        if all(changed):
+            return Answer("fixed", "Nothing is wrong in 30 steps.", 30)
+        return Answer("undecided", "It fails: TypeError", 0, (script.change("b"),), failed=True)
+
+    repair = tried(Script(tmp_path, answer), "a")
+    assert [change.then for change in repair.changes] == ["a = 1", "b = 1"]
+    assert repair.minimal

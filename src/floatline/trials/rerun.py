@@ -32,6 +32,7 @@ class Answer:
         changes: What the diagnosis proposes to change further; for a script that fails, at the line
             that fails.
         lasting: Whether it was watched to its end, or `LONGER` times as long as the fault took.
+        failed: Whether the script fails by itself with these texts.
     """
 
     verdict: TrialVerdict
@@ -39,6 +40,7 @@ class Answer:
     steps: int = 0
     changes: tuple[SourceChange, ...] = ()
     lasting: bool = False
+    failed: bool = False
 
 
 class Rerun:
@@ -101,7 +103,8 @@ def judged(reply: Mapping[str, Any], steps: int) -> Answer:
     """
     changes = tuple(SourceChange(**change) for change in reply["changes"])
     if "error" in reply:
-        return Answer("undecided", f"The script fails with it: {reply['error']}", 0, changes)
+        reason = f"The script fails with it: {reply['error']}"
+        return Answer("undecided", reason, 0, changes, failed=True)
     seen = reply["steps"]
     if reply["verdict"] != "healthy":
         verdict: TrialVerdict = "undecided" if reply["verdict"] == "undecided" else "not fixed"

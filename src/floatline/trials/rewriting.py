@@ -140,7 +140,9 @@ def _needed(
             return "not fixed"
         shown = [as_change(before, hunk, ()) for hunk in chosen]
         answer = attempts.attempt(with_hunks(before, chosen), shown)
-        return None if answer is None else answer.verdict
+        if answer is None or not answer.failed:
+            return None if answer is None else answer.verdict
+        return "not fixed"  # What the script cannot run without is missed.
 
     found = search([tuple(by_name)], attempt)
     return [by_name[name] for name in found.chosen or tuple(by_name)], found.minimal
