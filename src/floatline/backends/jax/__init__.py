@@ -11,6 +11,7 @@ from typing import Any, final
 import jax
 import keras
 
+from floatline.backends.batches import of_one_batch
 from floatline.backends.interface import Batch, CallHandler, LayerSource
 from floatline.backends.jax.discovery import find_steps
 from floatline.backends.jax.intercept import intercept
@@ -55,9 +56,10 @@ class JaxBackend:
         A batch that is a tuple fills the function's parameters, any other batch its first one.
         State that the step is given and returns is part of the batch.
         """
+        written = of_one_batch(function)
 
         def call(state: Sequence[Array], batch: Batch) -> tuple[Any, Sequence[Array]]:
-            return _call_with(function, batch), state
+            return written(batch), state
 
         compiled = hasattr(function, "lower")
         return JaxStep(
@@ -87,21 +89,6 @@ class JaxBackend:
         JAX has none: every draw names its key.
         """
         yield
-
-
-def _call_with(function: Callable[..., Any], batch: Batch) -> Any:
-    """Calls the function with a tuple batch spread over its parameters, if it takes that many."""
-    if isinstance(batch, (tuple, list)) and _accepts(function, len(batch)):
-        return function(*batch)
-    return function(batch)
-
-
-def _accepts(function: Callable[..., Any], count: int) -> bool:
-    try:
-        inspect.signature(function).bind(*range(count))
-    except (TypeError, ValueError):
-        return False
-    return True
 
 
 def _parameters(function: Callable[..., Any]) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +16,7 @@ from floatline.backends.jax.jaxprs import every_equation
 from floatline.backends.jax.lanes import LOW, Array
 from floatline.backends.jax.leaves import Leaves, aval, handed_on
 from floatline.backends.jax.observer import Observed, observing
+from floatline.backends.policies import in_float32
 from floatline.errors import TraceError
 
 PureStep = Callable[[Sequence[Array], Batch], tuple[Any, Sequence[Array]]]
@@ -167,26 +168,8 @@ class Builder:
             layer_source=self._layer_source,
             arguments=self._arguments,
             numbers=self._numbers,
-            around=lambda: _in_float32(layers),
+            around=lambda: in_float32(layers),
         )
-
-
-@contextlib.contextmanager
-def _in_float32(layers: Iterable[keras.Layer]) -> Iterator[None]:
-    """While active, the layers follow the float32 policy.
-
-    The attribute is set behind Keras' back, because its setter would write into a policy map that
-    layers share, and rebuild quantized layers.
-    """
-    policy = keras.DTypePolicy("float32")
-    before = [(layer, layer._dtype_policy) for layer in layers]  # noqa: SLF001 (see above)
-    try:
-        for layer, _ in before:
-            layer._dtype_policy = policy  # noqa: SLF001
-        yield
-    finally:
-        for layer, kept in before:
-            layer._dtype_policy = kept  # noqa: SLF001
 
 
 def _first_line(error: BaseException) -> str:

@@ -24,8 +24,9 @@ from floatline.backends.jax.lanes import (
     upcast,
 )
 from floatline.backends.jax.pieces import Function, compiled
-from floatline.backends.jax.provenance import Provenance, layer_path
+from floatline.backends.jax.provenance import Provenance
 from floatline.backends.jax.recorder import Recorder
+from floatline.backends.paths import owner_path
 from floatline.records import GradientSite, Place, Site, Trace
 from floatline.tracing.decoding import decode
 from floatline.tracing.omissions import Omissions
@@ -130,7 +131,7 @@ class TracedProgram:
         self._gradients = [
             GradientSite(path, layer, _site(frame.recorder, v, _gradient_place(layer)))
             for path, v in gradients
-            for layer in [layer_path(path, step.root)]
+            for layer in [owner_path(path, step.root)]
         ]
         self._rows, pack = frame.recorder.finish()
         return (pack or empty(0)), [jnp.asarray(value.lead) for value in outputs]

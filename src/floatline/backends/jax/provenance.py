@@ -11,8 +11,16 @@ from typing import Any
 from floatline.backends.interface import LayerSource
 from floatline.backends.jax.jaxprs import is_backward, layer_numbers, scopes, user_scopes
 from floatline.backends.jax.lanes import Stage
+from floatline.backends.lines import (
+    LAYER_CALL,
+    PLUMBING,
+    inside_step,
+    library_line,
+    users_line,
+    within,
+)
+from floatline.backends.paths import owner_path, path_of
 from floatline.records import Phase, Place, SourceLine
-from floatline.sources import is_users
 
 
 class Provenance:
@@ -54,7 +62,7 @@ class Provenance:
             if any(str(variable.path) == path for variable in layer.variables):
                 owner = layer
         return Place(
-            layer=layer_path(path, self._root),
+            layer=owner_path(path, self._root),
             operation="Parameter",
             name=path,
             phase="forward",
@@ -64,7 +72,7 @@ class Provenance:
 
     def _find(self, equation: Any, outer: tuple[Any, ...], stack: str, stage: Stage) -> Place:
         layers = [self._layers[number] for number in layer_numbers(stack)]
-        path = self._path(layers) or user_scopes(stack)
+        path = path_of(layers, self._root) or user_scopes(stack)
         operation = equation.primitive.name
         source, library = self._lines([*outer, equation], layers)
         return Place(
@@ -82,23 +90,20 @@ class Provenance:
         count = self._names[name]
         return name if count == 1 else f"{name}_{count - 1}"
 
-    def _path(self, layers: Sequence[Any]) -> str | None:
-        below = layers[1:] if layers and layers[0] is self._root else layers
-        return "/".join(layer.name for layer in (below or layers)) or None
-
     def _lines(
         self, equations: Sequence[Any], layers: Sequence[Any]
     ) -> tuple[SourceLine | None, SourceLine | None]:
         """The user's line, else the line that made the layer; and the library's line."""
         # JAX's stack of an operation inside a function begins with that function.
         frames = [_frames(equation) for equation in equations]
-        in_layer = (_users_line(_in_innermost_layer(some)) for some in reversed(frames))
+        in_layer = (users_line(within(some, LAYER_CALL)) for some in reversed(frames))
         source = next(filter(None, in_layer), None)
         if source is None:
             source = next(filter(None, map(self._layer_source, reversed(layers))), None)
         if source is None:
-            source = next(filter(None, map(_users_line, reversed(frames))), None)
-        library = next(filter(None, map(_library_line, reversed(frames))), None)
+            source = next(filter(None, map(users_line, reversed(frames))), None)
+        named = (library_line(some, _is_telling) for some in reversed(frames))
+        library = next(filter(None, named), None)
         return source, (None if library == source else library)
 
 
@@ -109,68 +114,19 @@ def _phase(stack: str, stage: Stage) -> Phase:
 
 
 def _frames(equation: Any) -> tuple[SourceLine, ...]:
-    """The Python stack inside the step that made an operation, outermost first.
-
-    What stands above the step (the user's call of `fit`, Floatline) says nothing of the operation.
-    """
+    """The Python stack inside the step that made an operation, outermost first."""
     traceback = equation.source_info.traceback
     raw = traceback.frames if traceback is not None else ()
     frames = [SourceLine(f.file_name, f.line_num) for f in reversed(raw)]
-    entries = [index for index, frame in enumerate(frames) if frame.file == _ENTRY]
-    inside = frames[entries[-1] + 1 :] if entries else frames
-    return tuple(frame for frame in inside if not frame.file.startswith(_OUR_OWN))
+    return inside_step(frames, _ENTRY)
 
 
-def _in_innermost_layer(frames: tuple[SourceLine, ...]) -> tuple[SourceLine, ...]:
-    """What runs inside the innermost layer: the user's code only where it wrote the operation."""
-    calls = [index for index, frame in enumerate(frames) if frame.file.endswith(_LAYER_CALL)]
-    return frames[calls[-1] + 1 :] if calls else frames
-
-
-def _users_line(frames: tuple[SourceLine, ...]) -> SourceLine | None:
-    return next((frame for frame in reversed(frames) if is_users(frame.file)), None)
-
-
-def _library_line(frames: tuple[SourceLine, ...]) -> SourceLine | None:
-    """The innermost telling line of a library (a layer's, a loss's) below the user's own."""
-    for frame in reversed(frames):
-        if is_users(frame.file):
-            return None
-        if _is_telling(frame.file):
-            return frame
-    return None
-
-
-_OUR_OWN = os.path.join(
-    os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), ""
-)
 _ENTRY = os.path.join(os.path.dirname(os.path.abspath(__file__)), "builder.py")
 """The user's step is called from this file: everything above it led there."""
 
-_KERAS = os.path.join("keras", "src", "")
-_JAX = os.path.join("jax", "_src", "")
-_LAYER_CALL = os.path.join(_KERAS, "layers", "layer.py")
-_PLUMBING = (
-    *(os.path.join(_KERAS, name) for name in ("backend", "ops", "utils", "tree")),
-    _LAYER_CALL,
-    _JAX,
-)
+_PLUMBING = (*PLUMBING, os.path.join("jax", "_src", ""))
 
 
 @cache
 def _is_telling(file: str) -> bool:
     return not any(folder in file for folder in _PLUMBING)
-
-
-def layer_path(path: str, root: Any | None) -> str | None:
-    """Path of the layer that owns a variable, without the name of the trained model.
-
-    Example:
-
-    >>> layer_path("encoder/dense/kernel", None)
-    'encoder/dense'
-    """
-    owner = path.rpartition("/")[0]
-    if root is not None:
-        owner = owner.removeprefix(f"{root.name}/")
-    return owner or None

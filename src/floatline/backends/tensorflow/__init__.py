@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any, final
@@ -12,6 +11,7 @@ import keras
 import tensorflow as tf
 from tensorflow.python.eager import context
 
+from floatline.backends.batches import of_one_batch
 from floatline.backends.interface import Batch, CallHandler, LayerSource
 from floatline.backends.tensorflow.discovery import find_steps
 from floatline.backends.tensorflow.intercept import intercept
@@ -63,7 +63,7 @@ class TensorFlowBackend:
         compiled = isinstance(function, tf.types.experimental.PolymorphicFunction)
         call = _as_written(function) if compiled else function
         return TensorFlowStep(
-            _of_one_batch(call),
+            of_one_batch(call),
             owner=None,
             eager=not compiled,
             jit_compile=bool(getattr(function, "_jit_compile", False)),
@@ -105,22 +105,3 @@ def _as_written(function: Any) -> Callable[..., Any]:
         status = tf.__internal__.autograph.control_status_ctx()
         python = tf.__internal__.autograph.tf_convert(python, status)
     return python
-
-
-def _of_one_batch(function: Callable[..., Any]) -> Callable[[Batch], Any]:
-    """The function with a tuple batch spread over its parameters, if it takes that many."""
-
-    def call(batch: Batch) -> Any:
-        if isinstance(batch, (tuple, list)) and _accepts(function, len(batch)):
-            return function(*batch)
-        return function(batch)
-
-    return call
-
-
-def _accepts(function: Callable[..., Any], count: int) -> bool:
-    try:
-        inspect.signature(function).bind(*range(count))
-    except TypeError:
-        return False
-    return True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -11,6 +11,7 @@ import keras
 import tensorflow as tf
 
 from floatline.backends.interface import Batch, LayerSource
+from floatline.backends.policies import in_float32
 from floatline.backends.tensorflow.lanes import Tensor, upcast
 from floatline.backends.tensorflow.observer import Observed, Observer
 from floatline.backends.tensorflow.optimizers import raw
@@ -137,26 +138,8 @@ class Builder:
             owner=self._owner,
             jit_compile=False,
             layer_source=self._layer_source,
-            around=lambda: _in_float32(layers),
+            around=lambda: in_float32(layers),
         )
-
-
-@contextlib.contextmanager
-def _in_float32(layers: Iterable[keras.Layer]) -> Iterator[None]:
-    """While active, the layers follow the float32 policy.
-
-    The attribute is set behind Keras' back, because its setter would write into a policy map that
-    layers share, and rebuild quantized layers.
-    """
-    policy = keras.DTypePolicy("float32")
-    before = [(layer, layer._dtype_policy) for layer in layers]  # noqa: SLF001 (see above)
-    try:
-        for layer, _ in before:
-            layer._dtype_policy = policy  # noqa: SLF001
-        yield
-    finally:
-        for layer, kept in before:
-            layer._dtype_policy = kept  # noqa: SLF001
 
 
 def as_tensors(batch: Batch) -> Batch:

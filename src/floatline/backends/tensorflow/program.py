@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from floatline.backends.interface import LayerSource
+from floatline.backends.paths import owner_path
 from floatline.backends.tensorflow.interpreter import Interpreter, Setting
 from floatline.backends.tensorflow.lanes import (
     COMPUTED,
@@ -22,7 +23,7 @@ from floatline.backends.tensorflow.lanes import (
     upcast,
 )
 from floatline.backends.tensorflow.observer import Observed
-from floatline.backends.tensorflow.provenance import Provenance, layer_path
+from floatline.backends.tensorflow.provenance import Provenance
 from floatline.backends.tensorflow.recorder import IN_PLACE, Recorder
 from floatline.backends.tensorflow.variables import VariableTable
 from floatline.records import GradientSite, Place, Site, Trace
@@ -144,7 +145,7 @@ class TracedProgram:
         ledger = self._ledger
         self._losses = tuple(max(ledger.resolve(v.sources)) for v in losses if v.sources)
         self._gradients = [
-            GradientSite(path, layer_path(path, step.root), max(ledger.resolve(value.sources)))
+            GradientSite(path, owner_path(path, step.root), max(ledger.resolve(value.sources)))
             for value, (_, path) in zip(gradients, step.gradients, strict=True)
             if value.sources
         ]

@@ -8,9 +8,17 @@ from functools import cache
 import keras
 
 from floatline.backends.interface import LayerSource
+from floatline.backends.lines import (
+    LAYER_CALL,
+    PLUMBING,
+    inside_step,
+    library_line,
+    users_line,
+    within,
+)
+from floatline.backends.paths import path_of
 from floatline.backends.tensorflow.observer import Context, Observed, Operation
 from floatline.records import Place, SourceLine
-from floatline.sources import is_users
 
 
 class Provenance:
@@ -48,7 +56,7 @@ class Provenance:
             layers = self._layers_of_inputs(operation)
         source, library = self._lines(operation, forward, layers)
         return Place(
-            layer=self._path(layers) or (outer.layer if outer else None),
+            layer=path_of(layers, self._root) or (outer.layer if outer else None),
             operation=operation.type,
             name=operation.name,
             phase=context.phase if context else (outer.phase if outer else "forward"),
@@ -74,96 +82,37 @@ class Provenance:
                 return self._layers_of(context.forward)
         return ()
 
-    def _path(self, layers: tuple[keras.Layer, ...]) -> str | None:
-        below = layers[1:] if layers and layers[0] is self._root else layers
-        names = [layer.name for layer in (below or layers)]
-        return "/".join(names) if names else None
-
     def _lines(
         self, operation: Operation, forward: Operation | None, layers: tuple[keras.Layer, ...]
     ) -> tuple[SourceLine | None, SourceLine | None]:
         """The user's line, else the line that made the layer; and the library's line."""
         frames = _frames(operation)
-        own = _below_the_tape(frames) if forward is not None else frames
+        own = within(frames, _TAPE) if forward is not None else frames
         differentiated = _frames(forward) if forward is not None else ()
-        source = _users_line(_in_innermost_layer(own))
-        source = source or _users_line(_in_innermost_layer(differentiated))
+        source = users_line(within(own, LAYER_CALL))
+        source = source or users_line(within(differentiated, LAYER_CALL))
         if source is None:
             source = next(filter(None, map(self._layer_source, reversed(layers))), None)
-        source = source or _users_line(own) or _users_line(differentiated) or _users_line(frames)
-        library = _library_line(frames)
+        source = source or users_line(own) or users_line(differentiated) or users_line(frames)
+        library = library_line(frames, _is_telling)
         if library is None and forward is not None:
-            library = _library_line(_frames(forward))
+            library = library_line(_frames(forward), _is_telling)
         return source, (None if library == source else library)
 
 
 def _frames(operation: Operation) -> tuple[SourceLine, ...]:
-    """The Python stack inside the step that created an operation, outermost first.
-
-    What stands above the step (the user's call of `fit`, Floatline) says nothing of the operation.
-    """
+    """The Python stack inside the step that created an operation, outermost first."""
     frames = [SourceLine(f.filename, f.lineno) for f in operation.traceback or ()]
-    entries = [index for index, frame in enumerate(frames) if frame.file == _ENTRY]
-    inside = frames[entries[-1] + 1 :] if entries else frames
-    return tuple(frame for frame in inside if not frame.file.startswith(_OUR_OWN))
+    return inside_step(frames, _ENTRY)
 
 
-def _below_the_tape(frames: tuple[SourceLine, ...]) -> tuple[SourceLine, ...]:
-    """What runs inside the tape: the user's own gradient functions, not `tape.gradient(...)`."""
-    tape = [index for index, frame in enumerate(frames) if frame.file.endswith(_TAPE)]
-    return frames[tape[-1] + 1 :] if tape else frames
-
-
-def _in_innermost_layer(frames: tuple[SourceLine, ...]) -> tuple[SourceLine, ...]:
-    """What runs inside the innermost layer: the user's code only where it wrote the operation."""
-    calls = [index for index, frame in enumerate(frames) if frame.file.endswith(_LAYER_CALL)]
-    return frames[calls[-1] + 1 :] if calls else frames
-
-
-def _users_line(frames: tuple[SourceLine, ...]) -> SourceLine | None:
-    return next((frame for frame in reversed(frames) if is_users(frame.file)), None)
-
-
-def _library_line(frames: tuple[SourceLine, ...]) -> SourceLine | None:
-    """The innermost telling line of a library (a layer's, a loss's) below the user's own."""
-    for frame in reversed(frames):
-        if is_users(frame.file):
-            return None
-        if _is_telling(frame.file):
-            return frame
-    return None
-
-
-_OUR_OWN = os.path.join(
-    os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), ""
-)
 _ENTRY = os.path.join(os.path.dirname(os.path.abspath(__file__)), "step.py")
 """The user's step is called from this file: everything above it led there."""
 
 _TAPE = os.path.join("tensorflow", "python", "eager", "backprop.py")
-_KERAS = os.path.join("keras", "src", "")
-_LAYER_CALL = os.path.join(_KERAS, "layers", "layer.py")
-_PLUMBING = (
-    *(os.path.join(_KERAS, name) for name in ("backend", "ops", "utils", "tree")),
-    _LAYER_CALL,
-    os.path.join("tensorflow", "python", ""),
-)
+_PLUMBING = (*PLUMBING, os.path.join("tensorflow", "python", ""))
 
 
 @cache
 def _is_telling(file: str) -> bool:
     return not any(folder in file for folder in _PLUMBING)
-
-
-def layer_path(path: str, root: keras.Layer | None) -> str | None:
-    """Path of the layer that owns a variable, without the name of the trained model.
-
-    Example:
-
-    >>> layer_path("encoder/dense/kernel", None)
-    'encoder/dense'
-    """
-    owner = path.rpartition("/")[0]
-    if root is not None:
-        owner = owner.removeprefix(f"{root.name}/")
-    return owner or None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any, final
@@ -11,6 +10,7 @@ from typing import Any, final
 import keras
 import torch
 
+from floatline.backends.batches import of_one_batch
 from floatline.backends.interface import Batch, CallHandler, LayerSource
 from floatline.backends.torch.discovery import find_steps
 from floatline.backends.torch.intercept import intercept
@@ -42,7 +42,7 @@ class TorchBackend:
     def function_step(self, function: Callable[..., Any], layer_source: LayerSource) -> TorchStep:
         """The training step that a user wrote as a function of one batch."""
         return TorchStep(
-            _of_one_batch(function), owner=None, roots=[function], layer_source=layer_source
+            of_one_batch(function), owner=None, roots=[function], layer_source=layer_source
         )
 
     def intercept(
@@ -63,22 +63,3 @@ class TorchBackend:
             yield
         finally:
             put_random_state(before)
-
-
-def _of_one_batch(function: Callable[..., Any]) -> Callable[[Batch], Any]:
-    """The function with a tuple batch spread over its parameters, if it takes that many."""
-
-    def call(batch: Batch) -> Any:
-        if isinstance(batch, (tuple, list)) and _accepts(function, len(batch)):
-            return function(*batch)
-        return function(batch)
-
-    return call
-
-
-def _accepts(function: Callable[..., Any], count: int) -> bool:
-    try:
-        inspect.signature(function).bind(*range(count))
-    except TypeError:
-        return False
-    return True

@@ -11,6 +11,7 @@ import keras
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from floatline.backends import policies
 from floatline.backends.interface import Batch, Outcome
 from floatline.backends.torch.lanes import LOW, Arguments, Tensor, mapped, tensors_in, upcast
 from floatline.backends.torch.literals import Literals
@@ -127,11 +128,7 @@ def _raised_leaf(leaf: Any) -> Any:
 
 @contextlib.contextmanager
 def _as_if_float32(layers: Iterable[keras.Layer]) -> Iterator[None]:
-    """While active, the layers follow the float32 policy and autocast regions do nothing.
-
-    The attribute is set behind Keras' back, because its setter would write into a policy map that
-    layers share, and rebuild quantized layers.
-    """
+    """While active, the layers follow the float32 policy and autocast regions do nothing."""
 
     def disabled(original: Any) -> Any:
         def initialize(autocast: Any, *args: Any, **kwargs: Any) -> None:
@@ -140,13 +137,5 @@ def _as_if_float32(layers: Iterable[keras.Layer]) -> Iterator[None]:
 
         return initialize
 
-    policy = keras.DTypePolicy("float32")
-    before = [(layer, layer._dtype_policy) for layer in layers]  # noqa: SLF001 (see above)
-    try:
-        for layer, _ in before:
-            layer._dtype_policy = policy  # noqa: SLF001
-        with replaced(torch.autocast, "__init__", disabled):
-            yield
-    finally:
-        for layer, kept in before:
-            layer._dtype_policy = kept  # noqa: SLF001
+    with policies.in_float32(layers), replaced(torch.autocast, "__init__", disabled):
+        yield

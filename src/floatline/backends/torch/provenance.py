@@ -12,9 +12,17 @@ from typing import Any
 import torch
 
 from floatline.backends.interface import LayerSource
+from floatline.backends.lines import (
+    KERAS,
+    LAYER_CALL,
+    OUR_OWN,
+    PLUMBING,
+    library_line,
+    users_line,
+    within,
+)
 from floatline.backends.torch.layers import Paths
 from floatline.records import Phase, Place, SourceLine
-from floatline.sources import is_users
 
 Frames = tuple[tuple[CodeType, int], ...]
 """Code and instruction of every Python function that is running, innermost first."""
@@ -59,7 +67,7 @@ def running_frames() -> Frames:
     while frame is not None:
         code = frame.f_code
         file = code.co_filename
-        if file.startswith(_OUR_OWN):
+        if file.startswith(OUR_OWN):
             if file == _ENTRY and code.co_name == ENTRY_NAME:
                 break
         else:
@@ -121,14 +129,15 @@ class Provenance:
     ) -> tuple[SourceLine | None, SourceLine | None]:
         """The user's line, else the line that made the layer; and the library's line."""
         frames = self._lines_of(context.frames)
-        own = frames if context.forward is None else _below_the_engine(frames)
+        own = frames if context.forward is None else within(frames, _ENGINE)
         differentiated = self._lines_of(context.forward.frames) if context.forward else ()
-        source = _users_line(_in_innermost_layer(own))
-        source = source or _users_line(_in_innermost_layer(differentiated))
+        source = users_line(within(own, *_LAYER_CALLS))
+        source = source or users_line(within(differentiated, *_LAYER_CALLS))
         if source is None:
             source = next(filter(None, map(self._layer_source, reversed(layers))), None)
-        source = source or _users_line(own) or _users_line(differentiated) or _users_line(frames)
-        library = _library_line(own) or _library_line(differentiated)
+        source = source or users_line(own) or users_line(differentiated) or users_line(frames)
+        library = library_line(own, _is_telling)
+        library = library or library_line(differentiated, _is_telling)
         return source, (None if library == source else library)
 
     def _lines_of(self, frames: Frames) -> tuple[SourceLine, ...]:
@@ -164,50 +173,17 @@ def _line(code: CodeType, instruction: int) -> int:
     return code.co_firstlineno
 
 
-def _below_the_engine(frames: tuple[SourceLine, ...]) -> tuple[SourceLine, ...]:
-    """What autograd calls: the user's own gradient functions, not `loss.backward()`."""
-    engine = [index for index, frame in enumerate(frames) if frame.file.endswith(_ENGINE)]
-    return frames[engine[-1] + 1 :] if engine else frames
-
-
-def _in_innermost_layer(frames: tuple[SourceLine, ...]) -> tuple[SourceLine, ...]:
-    """What runs inside the innermost layer: the user's code only where it wrote the operation."""
-    calls = [index for index, frame in enumerate(frames) if frame.file.endswith(_LAYER_CALLS)]
-    return frames[calls[-1] + 1 :] if calls else frames
-
-
-def _users_line(frames: tuple[SourceLine, ...]) -> SourceLine | None:
-    return next((frame for frame in reversed(frames) if is_users(frame.file)), None)
-
-
-def _library_line(frames: tuple[SourceLine, ...]) -> SourceLine | None:
-    """The innermost telling line of a library (a layer's, a loss's) below the user's own."""
-    for frame in reversed(frames):
-        if is_users(frame.file):
-            return None
-        if _is_telling(frame.file):
-            return frame
-    return None
-
-
 ENTRY_NAME = "enter_step"
 _HERE = os.path.dirname(os.path.abspath(__file__))
-_OUR_OWN = os.path.join(os.path.dirname(os.path.dirname(_HERE)), "")
 _ENTRY = os.path.join(_HERE, "step.py")
 """The user's step is called by this function: everything above it led there."""
 
 _ENGINE = os.path.join("torch", "autograd", "graph.py")
-_KERAS = os.path.join("keras", "src", "")
-_BACKEND = os.path.join(_KERAS, "backend", "torch", "")
+_BACKEND = os.path.join(KERAS, "backend", "torch", "")
 _CONVERSIONS = ("core.py", "trainer.py", "layer.py")
-_LAYER_CALLS = (
-    os.path.join(_KERAS, "layers", "layer.py"),
-    os.path.join("torch", "nn", "modules", "module.py"),
-)
-_PLUMBING = (
-    *(os.path.join(_KERAS, name) for name in ("backend", "ops", "utils", "tree", "trainers")),
-    *_LAYER_CALLS,
-)
+_MODULE_CALL = os.path.join("torch", "nn", "modules", "module.py")
+_LAYER_CALLS = (LAYER_CALL, _MODULE_CALL)
+_PLUMBING = (*PLUMBING, os.path.join(KERAS, "trainers"), _MODULE_CALL)
 _TORCH = os.path.join(os.path.dirname(torch.__file__), "")
 _TORCH_TELLING = tuple(os.path.join(_TORCH, *parts) for parts in (("nn", "modules"), ("optim",)))
 
