@@ -9,7 +9,8 @@ import pytest
 from floatline.capture.capture import KeptMoment
 from floatline.progress import silent
 from floatline.records import Statistics, StepRecord
-from floatline.tracing.moments import compare, trace_moments
+from floatline.tracing.agreement import compare
+from floatline.tracing.moments import trace_moments
 from tests.tracing.fakes import ToldStep, capture, traced
 
 GOOD, INFINITE, POISON = Statistics(2), Statistics(2, inf=1), Statistics(2, nan=1)

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from jax import lax
 
-from floatline.backends.jax import pieces
+from floatline.backends.jax import JaxBackend, pieces
 from floatline.backends.jax.pieces import compiled, in_pieces
+from floatline.backends.jax.programs import WHOLE_NOTE
 
 CPU = jax.devices("cpu")[0]
 
@@ -117,3 +118,25 @@ def test_small_functions_and_those_of_several_devices_stay_whole(
     function = compiled(jax.make_jaxpr(deep)(jnp.eye(2)), inputs, {})
     np.testing.assert_allclose(function([jnp.eye(2)])[0], deep(jnp.eye(2)), rtol=1e-6)
     assert (not cuts) == whole
+
+
+def squashed(weight: jax.Array, values: jax.Array) -> jax.Array:
+    """Finite as it is written, and not as XLA rewrites it: 1 + 1e-6 is 1 in float16."""
+    action = jnp.tanh((weight * values).astype(jnp.float16))
+    return -jnp.mean(jnp.log((1 - action) + 1e-6)).astype(jnp.float32)
+
+
+@pytest.mark.parametrize(("affordable", "finite"), [(9999, False), (10, True)])
+def test_a_step_that_fails_as_a_whole_is_traced_as_a_whole_if_it_can_be(
+    monkeypatch: pytest.MonkeyPatch, affordable: int, finite: bool
+) -> None:
+    monkeypatch.setattr(pieces, "WHOLE", 10)
+    monkeypatch.setattr(pieces, "AFFORDABLE", affordable)
+    step = JaxBackend().function_step(jax.jit(jax.value_and_grad(squashed)), lambda layer: None)
+    batch = (jnp.float32(1.0), jnp.full(4, 20.0))
+    _, outcome = step.run(batch)
+    assert outcome.loss == np.inf
+    trace = step.trace(step.snapshot(), batch)
+    assert (trace.sites[trace.losses[0]].statistics.nonfinite == 0) == finite
+    assert trace.notes == (() if finite else (WHOLE_NOTE,))
+    assert step.trace(step.snapshot(), batch) == trace

@@ -24,6 +24,9 @@ BRANCH = "cond"
 WHOLE = 2500
 """Operations of a function that is compiled as a whole."""
 
+AFFORDABLE = 4 * WHOLE
+"""Those of a function that may be if nothing else shows what its user sees."""
+
 Function = Callable[[Sequence[Array]], list[Array]]
 
 
@@ -43,7 +46,9 @@ class Piece(NamedTuple):
     drops: tuple[Any, ...]
 
 
-def compiled(closed: Any, inputs: Sequence[Array], options: Mapping[str, Any]) -> Function:
+def compiled(
+    closed: Any, inputs: Sequence[Array], options: Mapping[str, Any], *, whole: bool = False
+) -> Function:
     """Compiles a function for inputs like these: as a whole while that is quick.
 
     XLA rewrites what it sees together, `(1 - x) + c` into `(1 + c) - x`, and a small step is to be
@@ -54,24 +59,26 @@ def compiled(closed: Any, inputs: Sequence[Array], options: Mapping[str, Any]) -
         inputs: What it will be given. Where they are spread over several devices the function
             stays whole, for only XLA knows how what lies between pieces would be spread.
         options: Compiler options.
+        whole: Compile it as a whole as long as that is affordable, not only while it is quick.
 
     Returns:
         A function from inputs to outputs.
     """
     devices = {device for array in inputs for device in getattr(array, "devices", set)()}
-    if len(devices) > 1 or closed.effects or len(closed.jaxpr.eqns) <= WHOLE:
-        whole = jax.jit(core.jaxpr_as_fun(closed), compiler_options=dict(options))
-        return lambda given: whole(*given)
+    most = AFFORDABLE if whole else WHOLE
+    if len(devices) > 1 or closed.effects or len(closed.jaxpr.eqns) <= most:
+        function = jax.jit(core.jaxpr_as_fun(closed), compiler_options=dict(options))
+        return lambda given: function(*given)
     return in_pieces(closed, next(iter(devices), jax.devices()[0]), options)
 
 
 def in_pieces(closed: Any, device: Any, options: Mapping[str, Any]) -> Function:
     """Compiles a function for a device, piece by piece."""
-    return _Chain(closed, _Compiler(jax.sharding.SingleDeviceSharding(device), options))
+    return Chain(closed, _Compiler(jax.sharding.SingleDeviceSharding(device), options))
 
 
-class _Chain:
-    """Compiled pieces that are run one after the other."""
+class Chain:
+    """Compiled pieces that are run one after the other, from inputs to outputs."""
 
     def __init__(self, closed: Any, compiler: _Compiler) -> None:
         self._consts = dict(zip(closed.jaxpr.constvars, closed.consts, strict=True))
@@ -79,6 +86,7 @@ class _Chain:
         self._pieces = compiler.compile(_bordered(closed.jaxpr))
 
     def __call__(self, inputs: Sequence[Array]) -> list[Array]:
+        """Runs them."""
         values = self._consts | dict(zip(self._inputs, inputs, strict=True))
         for piece in self._pieces:
             results = piece.run(*(values[variable] for variable in piece.reads))
@@ -209,7 +217,7 @@ class _Compiler:
         equation = border.equations[0]
         if equation.primitive.name != BRANCH:
             return None
-        functions = [_Chain(branch, self) for branch in equation.params["branches"]]
+        functions = [Chain(branch, self) for branch in equation.params["branches"]]
         return _Fork(equation, border, functions)
 
     def _options_for(self, border: _Border) -> dict[str, Any]:

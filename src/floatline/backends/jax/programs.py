@@ -23,7 +23,7 @@ from floatline.backends.jax.lanes import (
     is_float,
     upcast,
 )
-from floatline.backends.jax.pieces import Function, compiled
+from floatline.backends.jax.pieces import Chain, Function, compiled
 from floatline.backends.jax.provenance import Provenance
 from floatline.backends.jax.recorder import Recorder
 from floatline.backends.paths import owner_path
@@ -32,6 +32,11 @@ from floatline.tracing.decoding import decode
 from floatline.tracing.omissions import Omissions
 from floatline.tracing.sites import Description, Ledger
 from floatline.tracing.statistics import Pack, empty
+
+WHOLE_NOTE = (
+    "A traced step of this size is compiled in pieces. In pieces this one did not show what the "
+    "step itself shows, so it was compiled as a whole: what XLA rewrites belongs to what is seen."
+)
 
 
 class Ran(NamedTuple):
@@ -83,10 +88,16 @@ class PlainProgram:
 
 
 class TracedProgram:
-    """The step with a float32 shadow beside every operation; built once, run often."""
+    """The step with a float32 shadow beside every operation; built once, run often.
 
-    def __init__(self, step: StepJaxpr) -> None:
+    Args:
+        step: The step.
+        whole: Compile it as a whole if that is affordable, and say so in the trace.
+    """
+
+    def __init__(self, step: StepJaxpr, *, whole: bool = False) -> None:
         self._step = step
+        self._whole = whole
         self._ledger = Ledger()
         self._omissions = Omissions()
         self._rows: list[int] = []
@@ -95,12 +106,17 @@ class TracedProgram:
         self._function: Function | None = None
         self._structure: Any = None
 
+    @property
+    def in_pieces(self) -> bool:
+        """Whether XLA saw only a piece at a time when it compiled what has run."""
+        return isinstance(self._function, Chain)
+
     def run(self, inputs: Sequence[Array]) -> tuple[Trace, list[Array]]:
         """Traces one step; returns the trace and what the step computed."""
         if self._function is None:
             closed, shapes = jax.make_jaxpr(self._build, return_shape=True)(list(inputs))
             self._structure = jax.tree.structure(shapes)
-            self._function = compiled(closed, inputs, _quickly_compiled())
+            self._function = compiled(closed, inputs, _quickly_compiled(), whole=self._whole)
         pack, outputs = jax.tree.unflatten(self._structure, self._function(inputs))
         trace = Trace(
             step=0,
@@ -110,6 +126,7 @@ class TracedProgram:
             losses=self._losses,
             moved=self._omissions.moved,
             not_traced=self._omissions.listed(),
+            notes=(WHOLE_NOTE,) if self._whole and not self.in_pieces else (),
         )
         return trace, outputs
 

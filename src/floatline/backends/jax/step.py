@@ -24,7 +24,8 @@ from floatline.backends.jax.variables import (
     values_of,
 )
 from floatline.errors import TraceError
-from floatline.records import Trace
+from floatline.records import StepRecord, Trace
+from floatline.tracing.agreement import compare
 
 
 class JaxStep:
@@ -85,9 +86,7 @@ class JaxStep:
             step, arrays = self._builder.jaxpr_for(before, batch)
         except TraceError:
             return self._run_as_python(variables, before, batch)
-        if id(step) not in self._plain:
-            self._plain[id(step)] = PlainProgram(step, COMPUTED, eager=self._eager)
-        program = self._plain[id(step)]
+        program = self._plain_program(step)
         ran = program.run([*before, *arrays])
         outputs = ran.outputs
         self._threads.follow(arrays, outputs[: step.returned])
@@ -128,8 +127,29 @@ class JaxStep:
     # Looking inside
 
     def trace(self, state: State, batch: Batch) -> Trace:
-        """Runs the step from `state` with a float32 shadow; the user's variables stay."""
-        return self._run_traced(state, batch)[0]
+        """Runs the step from `state` with a float32 shadow; the user's variables stay.
+
+        In pieces a step escapes what XLA makes of it as a whole. If that is what fails, the step is
+        traced as a whole.
+        """
+        trace, _ = self._run_traced(state, batch)
+        before = self._values(state)
+        step, arrays = self._builder.jaxpr_for(before, batch)
+        if self._traced[id(step)].in_pieces and not self._shows(trace, step, [*before, *arrays]):
+            self._traced[id(step)] = TracedProgram(step, whole=True)
+            trace, _ = self._run_traced(state, batch)
+        return trace
+
+    def _shows(self, trace: Trace, step: StepJaxpr, inputs: Sequence[Array]) -> bool:
+        """Whether a trace shows what the step shows by itself."""
+        program = self._plain_program(step)
+        outcome = _outcome(step, program, inputs, program.run(inputs))
+        return compare(trace, StepRecord(0, outcome.loss, all(outcome.finite))) is None
+
+    def _plain_program(self, step: StepJaxpr) -> PlainProgram:
+        if id(step) not in self._plain:
+            self._plain[id(step)] = PlainProgram(step, COMPUTED, eager=self._eager)
+        return self._plain[id(step)]
 
     def traced_state(self, state: State, batch: Batch) -> dict[str, Array]:
         """What the traced step gives each variable: for comparison with the step itself."""
