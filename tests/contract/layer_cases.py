@@ -269,6 +269,7 @@ IMPOSSIBLE = {
         "MultiHeadAttention": "F16_F16_F32",
         "GroupedQueryAttention": "F16_F16_F32",
         "RandomCrop": "Slice entries must be static integers",
+        "StackedRNNCells": "carry output must have the same pytree structure",
     },
     "tensorflow": {
         "ActivityRegularization": "Cannot convert a list containing a tensor of dtype",
@@ -283,7 +284,10 @@ IMPOSSIBLE = {
         "AveragePooling3D": "avg_pool3d_out_frame",
     },
 }
-"""Layers that Keras itself cannot train under mixed_float16 on a backend's CPU, with its error."""
+"""Layers that Keras itself cannot train under mixed_float16 on a backend's CPU, with its error.
+
+JAX trains stacked cells, but not a stack of one.
+"""
 
 OTHERWISE = {
     "jax": {},
