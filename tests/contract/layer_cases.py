@@ -298,6 +298,18 @@ OTHERWISE = {
 }
 """Layers of which Keras computes another thing under mixed_float16 than in float32."""
 
+UNLIKE: dict[str, dict[str, str]] = {
+    "jax": {},
+    "tensorflow": {},
+    "torch": {
+        "ContrastLimitedAdaptiveHistogramEqualization": (
+            "Keras counts in integers there, which rounds the limit of a histogram to 0, and its "
+            "symmetric padding repeats the edge"
+        ),
+    },
+}
+"""Layers of which Keras computes another thing on a backend than on the others."""
+
 LEFT_OUT = {
     "Layer": "the base class",
     "Wrapper": "the base class of layers around a layer",
