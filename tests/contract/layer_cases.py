@@ -205,7 +205,8 @@ def _images() -> Iterator[Case]:
 
 def _augmentations() -> Iterator[Case]:
     """Layers that change images at random, set to one strength wherever that settles the change."""
-    given: dict[str, Any] = {"call": inside, "value_range": (-1, 1), "seed": 1}
+    placed: dict[str, Any] = {"call": inside, "seed": 1}
+    given = placed | {"value_range": (-1, 1)}
     yield _case("RandomColorDegeneration", IMAGE, **given, factor=(0.3, 0.3))
     yield _case("RandomContrast", IMAGE, **given, draws=True, factor=0.3)
     yield _case("RandomErasing", IMAGE, **given, draws=True, factor=(1, 1), fill_value=0.2)
@@ -219,16 +220,15 @@ def _augmentations() -> Iterator[Case]:
     yield _case("RandomSaturation", IMAGE, **colours, factor=(0.4, 0.4))
     jitter: dict[str, Any] = {"brightness_factor": (0.1, 0.1), "saturation_factor": (0.4, 0.4)}
     yield _case("RandomColorJitter", IMAGE, **colours, **jitter)
-    given.pop("value_range")
-    yield _case("RandomGrayscale", IMAGE, **given, factor=1.0)
-    yield _case("RandomCrop", IMAGE, **given, draws=True, height=4, width=5)
-    yield _case("RandomFlip", IMAGE, **given, draws=True)
-    yield _case("RandomPerspective", IMAGE, **given, draws=True, factor=(1, 1), scale=0.3)
-    yield _case("RandomRotation", IMAGE, **given, factor=(0.1, 0.1))
-    yield _case("RandomShear", IMAGE, **given, draws=True, x_factor=(0.25, 0.25))
+    yield _case("RandomGrayscale", IMAGE, **placed, factor=1.0)
+    yield _case("RandomCrop", IMAGE, **placed, draws=True, height=4, width=5)
+    yield _case("RandomFlip", IMAGE, **placed, draws=True)
+    yield _case("RandomPerspective", IMAGE, **placed, draws=True, factor=(1, 1), scale=0.3)
+    yield _case("RandomRotation", IMAGE, **placed, factor=(0.1, 0.1))
+    yield _case("RandomShear", IMAGE, **placed, draws=True, x_factor=(0.25, 0.25))
     shares: dict[str, Any] = {"height_factor": (0.2, 0.2), "width_factor": (0.1, 0.1)}
-    yield _case("RandomTranslation", IMAGE, **given, **shares)
-    yield _case("RandomZoom", IMAGE, **given, **shares)
+    yield _case("RandomTranslation", IMAGE, **placed, **shares)
+    yield _case("RandomZoom", IMAGE, **placed, **shares)
 
 
 def _random() -> Iterator[Case]:
