@@ -57,6 +57,11 @@ def test_findings_are_text_in_which_nothing_of_the_model_is_markup(written: list
     found = texts["floatline/finding_1/text_summary"]
     assert "loss-scale-too-low" in found
     assert "<script" not in found
+    assert "Tried: the changed script was run" in texts["floatline/repair/text_summary"]
+    # Markdown shows indented lines as they are.
+    lines = texts["floatline/patch/text_summary"].splitlines()
+    assert [line.removeprefix("    ") for line in lines] == rich.PATCH.splitlines()
+    assert all(line.startswith("    ") for line in lines)
 
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:

@@ -28,8 +28,9 @@ def sections(repair: Repair | None, base: Path) -> Iterator[RenderableType]:
     yield layout.section("Repair", lines)
     if repair.changes:
         edits = [part for change in repair.changes for part in _edit(change, base)]
-        title = "In your source" if repair.plan is None else "Or in your source"
-        yield layout.section(title, [*edits, *_tried(repair)])
+        came = what_came(repair)
+        told = [] if came is None else [Text(came)]
+        yield layout.section(source_title(repair), [*edits, *told])
     if repair.trials:
         rows = [_row(number, trial) for number, trial in enumerate(repair.trials, start=1)]
         yield layout.section("Trials", [layout.columns(_HEADER, rows), *_legend(repair.trials)])
@@ -43,13 +44,18 @@ def _edit(change: SourceChange, base: Path) -> Iterator[RenderableType]:
         yield Text("\n".join(f"   {mark} {line}" for line in text.splitlines()))
 
 
-def _tried(repair: Repair) -> Iterator[RenderableType]:
-    """What the script did with its source changed."""
+def source_title(repair: Repair) -> str:
+    """The heading of the changes in the user's source."""
+    return "In your source" if repair.plan is None else "Or in your source"
+
+
+def what_came(repair: Repair) -> str | None:
+    """What the script did with its source changed; None when it did not run so."""
     if not repair.rewrites:
-        return
+        return None
     runs = numbers.counted(len(repair.rewrites), "run")
-    what = "The changed script was run" if repair.patch else "No change of the source is proven"
-    yield Text(f"{what} ({runs}). {_cure(repair).reason}")
+    what = "the changed script was run" if repair.patch else "no change of the source is proven"
+    return f"Tried: {what} ({runs}). {_cure(repair).reason}"
 
 
 def _cure(repair: Repair) -> Rewrite:

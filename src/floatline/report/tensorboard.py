@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from floatline.records import Diagnosis, Finding
 from floatline.report.html.still import pictures
 from floatline.report.numbers import exponent
 from floatline.report.portable import portable
+from floatline.report.repair import what_came
 from floatline.report.terminal import headline_text
 
 
@@ -47,7 +49,10 @@ def _texts(diagnosis: Diagnosis) -> Iterator[tuple[str, str]]:
         yield f"finding_{number}", _finding(finding)
     if diagnosis.repair is not None:
         repair = diagnosis.repair
-        yield "repair", f"**{repair.verdict}** {_plain(repair.explanation)}"
+        came = _plain(what_came(repair) or "")
+        yield "repair", f"**{repair.verdict}** {_plain(repair.explanation)} {came}".rstrip()
+        if repair.patch is not None:
+            yield "patch", textwrap.indent(repair.patch, "    ")
 
 
 def _finding(finding: Finding) -> str:

@@ -6,11 +6,19 @@ import dataclasses
 
 from floatline import records
 from floatline.precision.plan import Plan
-from floatline.repairs import Remedy, Repair, SourceChange, Trial
+from floatline.repairs import Remedy, Repair, Rewrite, SourceChange, Trial
 from tests.report import samples
 
 EVIL = "<script>alert(1)</script>"
 EVIL_END = "</script><!--"
+
+PATCH = f"""--- a/train.py
++++ b/train.py
+@@ -4 +4,2 @@
+-y = x * x
++x = cast(x)  # {EVIL}
++y = x * x
+"""
 
 LAYERS = ("embedding", "encoder/attention", EVIL, "head")
 
@@ -92,8 +100,20 @@ def repair() -> Repair:
     )
     remedy = Remedy("loss-scale", f"Raise the scale. {EVIL}", "None.", plan, "FL202")
     change = SourceChange("train.py", 4, "y = x * x", f"x = cast(x)  # {EVIL}\ny = x * x", "Why.")
-    trials = (nothing, found)
-    return Repair("fixed", "Raise the scale.", plan, (remedy,), trials, True, True, (change,))
+    missed = Rewrite((change,), "not fixed", f"It still overflows in {EVIL}.", 30, 4.0)
+    cured = Rewrite((change, change), "fixed", "Nothing is wrong in 75 steps.", 75, 5.5)
+    return Repair(
+        "fixed",
+        "Raise the scale.",
+        plan,
+        (remedy,),
+        (nothing, found),
+        minimal=True,
+        lasting=True,
+        changes=(change,),
+        rewrites=(missed, cured),
+        patch=PATCH,
+    )
 
 
 def diagnosis() -> records.Diagnosis:

@@ -56,6 +56,25 @@ def test_text_of_the_model_is_text(report: Opened) -> None:
     assert report.complaints == []
 
 
+def test_a_button_copies_the_patch_and_selects_it_where_the_clipboard_is_shut(
+    report: Opened,
+) -> None:
+    page = report.page
+    # What it holds is read off on the way: without a person in front, reading it is not allowed.
+    page.evaluate(
+        "() => { navigator.clipboard.writeText = async (text) => { window.kept = text; } }"
+    )
+    button = page.locator("[data-copies=patch]")
+    button.click()
+    expect(button).to_have_text("Copied")
+    assert page.evaluate("kept") == rich.PATCH
+    page.evaluate("() => { navigator.clipboard.writeText = () => Promise.reject('shut'); }")
+    button.click()
+    expect(button).to_have_text("Selected")
+    assert page.evaluate("getSelection().toString()").strip() == rich.PATCH.strip()
+    assert report.complaints == []
+
+
 def test_the_tabs_turn_with_the_mouse(report: Opened) -> None:
     page = report.page
     for phase, count in (("forward", 6), ("update", 2), ("backward", 5)):
@@ -163,7 +182,7 @@ def test_every_part_can_be_seen(report: Opened) -> None:
     expect(page.locator("#code").get_by_text("line_3 =")).to_be_visible()
     for number in (0, 1):
         expect(page.locator(f"figure[data-chart=trial-{number}] svg")).to_be_visible()
-    expect(page.locator(".plan")).to_contain_text('"policy": "mixed_float16"')
+    expect(page.locator("#plan")).to_contain_text('"policy": "mixed_float16"')
     expect(page.locator("#dtypes")).to_contain_text("float16")
     expect(page.locator("#measured")).to_contain_text("3 x PyFunc")
     expect(page.locator("#measured")).to_contain_text("floatline diagnose train.py")

@@ -22,10 +22,12 @@ MAX_BYTES = 6_000_000
 
 
 class Tags(HTMLParser):
-    """The elements of a page, and what they refer to."""
+    """The elements of a page, what they refer to, and the text of those with an id."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
+        self.texts: dict[str, str] = {}
+        self._within: str | None = None
         self.tags: list[str] = []
         self.addresses: list[str] = []
         self.ids: list[str] = []
@@ -35,6 +37,14 @@ class Tags(HTMLParser):
         self.tags.append(tag)
         self.addresses += [v or "" for k, v in attributes if k in ("src", "href")]
         self.ids += [v or "" for k, v in attributes if k == "id"]
+        self._within = dict(attributes).get("id")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._within = None
+
+    def handle_data(self, data: str) -> None:
+        if self._within is not None:
+            self.texts[self._within] = self.texts.get(self._within, "") + data
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +105,29 @@ def test_any_diagnosis_at_all_has_a_page_and_a_card(diagnosis: records.Diagnosis
     assert Tags(written).tags.count("script") == 3
     assert data_of(written)["line"]["formats"]
     assert "<script" not in diagnosis._repr_html_()
+
+
+def test_what_came_of_changes_in_the_source_is_told_with_a_patch_to_copy(text: str) -> None:
+    assert (
+        "<b>Tried:</b> the changed script was run (2 runs). Nothing is wrong in 75 steps." in text
+    )
+    assert "<b>not fixed</b> with 1 change: train.py:4." in text
+    assert Tags(text).texts["patch"] == rich.PATCH
+    card = rich.diagnosis()._repr_html_()
+    assert "Tried: the changed script was run" in card
+    assert "<script" not in card
+    bare = dataclasses.replace(rich.repair(), rewrites=(), patch=None)
+    without = page(dataclasses.replace(rich.diagnosis(), repair=bare))
+    assert "Tried:" not in without
+    assert 'id="patch"' not in without
+
+
+def test_a_changed_file_is_named_from_the_working_folder() -> None:
+    change = dataclasses.replace(rich.repair().changes[0], file="/home/ada/train.py")
+    repair = dataclasses.replace(rich.repair(), changes=(change,), rewrites=())
+    written = page(dataclasses.replace(rich.diagnosis(), repair=repair), Path("/home/ada"))
+    assert "/home/ada" not in written
+    assert '<p class="where">train.py:4</p>' in written
 
 
 def test_a_diagnosis_is_saved_as_a_page(tmp_path: Path, text: str) -> None:

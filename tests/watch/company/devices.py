@@ -19,7 +19,6 @@ from keras import layers
 
 import floatline
 
-MODE = sys.argv[1]
 SPOILED = 5
 
 
@@ -34,10 +33,12 @@ def strategy() -> Any:
     return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 
 
-def trained(watch: floatline.Watch | None, spoiled: int | None = None) -> tuple[list[Any], Any]:
+def trained(
+    mode: str, watch: floatline.Watch | None, spoiled: int | None = None
+) -> tuple[list[Any], Any]:
     """All variables after three epochs of ten batches, and the history."""
     keras.utils.set_random_seed(3)
-    with strategy().scope() if MODE == "mirrored" else contextlib.nullcontext():
+    with strategy().scope() if mode == "mirrored" else contextlib.nullcontext():
         inputs = keras.Input((8,))
         x = layers.Dense(16, activation="relu", dtype="mixed_float16")(inputs)
         x = layers.Dropout(0.25)(layers.BatchNormalization(dtype="mixed_float16")(x))
@@ -45,7 +46,7 @@ def trained(watch: floatline.Watch | None, spoiled: int | None = None) -> tuple[
         optimizer = keras.optimizers.Adam(1e-2)
         if spoiled is None:
             optimizer = floatline.LossScaleOptimizer(optimizer)
-        steps = 3 if MODE == "steps" else 1
+        steps = 3 if mode == "steps" else 1
         model.compile(optimizer, "mse", auto_scale_loss=False, steps_per_execution=steps)
     rows = np.random.default_rng(7).normal(size=(160, 8)).astype("float32")
     if spoiled is not None:
@@ -65,17 +66,17 @@ def watched(folder: str, told: list[str]) -> floatline.Watch:
     return watch
 
 
-def main() -> None:
+def main(mode: str) -> None:
     """Trains three times."""
-    if MODE == "data":
+    if mode == "data":
         keras.distribution.set_distribution(keras.distribution.DataParallel())
     with tempfile.TemporaryDirectory() as folder:
         healthy: list[str] = []
         failing: list[str] = []
-        plain, before = trained(None)
-        values, after = trained(watched(folder, healthy))
+        plain, before = trained(mode, None)
+        values, after = trained(mode, watched(folder, healthy))
         watch = watched(folder, failing)
-        trained(watch, SPOILED)
+        trained(mode, watch, SPOILED)
         kept = [json.loads((path / "failure.json").read_text()) for path in watch.failures]
     same = all(a.tobytes() == b.tobytes() for a, b in zip(plain, values, strict=True))
     print(
@@ -92,4 +93,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1])

@@ -6,6 +6,7 @@ from floatline.precision.inspection import Inspection
 from floatline.records import Diagnosis
 from floatline.report.html.runtime import templates
 from floatline.report.inspection import LAYER_HEADER, headline, layer_row
+from floatline.report.repair import what_came
 from floatline.report.terminal import headline_text
 
 MAX_ROWS = 60
@@ -14,10 +15,15 @@ MAX_ROWS = 60
 
 def diagnosis_card(diagnosis: Diagnosis) -> str:
     """The verdict, the findings with their lines, and how to see more."""
+    repair = diagnosis.repair
     return (
         templates()
         .get_template("diagnosis.html.j2")
-        .render(diagnosis=diagnosis, headline=headline_text(diagnosis))
+        .render(
+            diagnosis=diagnosis,
+            headline=headline_text(diagnosis),
+            came=None if repair is None else what_came(repair),
+        )
     )
 
 

@@ -15,6 +15,7 @@ from floatline.report.html.frame import wordless
 from floatline.report.html.rows import FORMAT_NAMES, PHASES, chosen_trace, float_line
 from floatline.report.html.runtime import templates, vega
 from floatline.report.portable import portable
+from floatline.report.repair import source_title, what_came
 from floatline.report.terminal import headline_text
 from floatline.report.training import facts, not_traced, traced
 
@@ -41,6 +42,8 @@ def page(diagnosis: Diagnosis, base: Path | None = None) -> str:
             format_names=FORMAT_NAMES,
             vega=vega(),
             numbers=numbers,
+            source_title=source_title,
+            what_came=what_came,
             data=_data(kept),
             **_sections(kept),
         )

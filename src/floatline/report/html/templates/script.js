@@ -304,6 +304,22 @@
     new ResizeObserver(resize).observe(figure);
   }
 
+  // Where the browser keeps its clipboard shut, the text is selected for the reader to copy.
+  async function copy(button) {
+    const source = byId(button.dataset.copies);
+    try {
+      await navigator.clipboard.writeText(source.textContent);
+      button.textContent = "Copied";
+    } catch {
+      getSelection().selectAllChildren(source);
+      button.textContent = "Selected";
+    }
+  }
+
+  for (const button of document.querySelectorAll("[data-copies]")) {
+    button.hidden = false;
+    button.addEventListener("click", () => copy(button));
+  }
   if (data.line.traces.length) FloatLine.drawnFor(data.line);
   for (const figure of document.querySelectorAll("[data-chart]")) {
     const name = figure.dataset.chart;
