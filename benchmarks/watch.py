@@ -1,14 +1,16 @@
-"""Cost of a watch per step, beside the hooks that look into every operation.
+"""Cost of a watch per step, beside hooks that look more often, and into more.
 
-All arms train the same model from the same weights on the same data, in turns in one process, so
-that what else the machine does meets all of them; the median of the rounds' ratios is the cost. A
-sample is rare, so its cost is measured by itself, in an arm that takes many, and spread over the
-default cadence. Prints Markdown.
+All arms train the same model from the same weights on the same data, in turns in one process, each
+round beginning with another one, so that what else the machine does meets all of them. A cost is
+the median of the rounds' ratios to plain training, with the quartiles as its spread. A sample is
+rare, so its cost is measured by itself, in an arm that takes many, and spread as the watch would.
+Prints Markdown.
 
     KERAS_BACKEND=jax python benchmarks/watch.py              sizes for the device that is there
     python benchmarks/watch.py --small                        sizes for a CPU
     python benchmarks/watch.py --model resnet                 only one of the models
     python benchmarks/watch.py --no-peers                     only the watch
+    python benchmarks/watch.py --seconds 120                  no new round of a model after so long
 """
 
 from __future__ import annotations
@@ -30,10 +32,9 @@ import numpy as np
 from keras import ops
 
 import floatline
-from floatline.watch.session import Cadence
+from floatline.watch.pace import Pace, steps_between
 
 BACKEND = keras.backend.backend()
-DEFAULT = Cadence()
 OFTEN = 10
 """Steps between two samples in the arm that measures what a sample costs."""
 
@@ -71,6 +72,17 @@ def watches(every: int) -> Arm:
     return Arm(lambda folder: [floatline.Watch(folder, every=every)])
 
 
+class ReadsEveryWeight(keras.callbacks.Callback):
+    """Looks at every weight after each step, as a debugging callback written by hand does."""
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Stops at the first weight that is not finite."""
+        del batch, logs
+        for variable in self.model.trainable_variables:
+            if not np.isfinite(ops.convert_to_numpy(variable)).all():
+                self.model.stop_training = True
+
+
 @contextlib.contextmanager
 def check_numerics() -> Iterator[None]:
     """TensorFlow's check of every operation."""
@@ -97,6 +109,10 @@ def debug_nans() -> contextlib.AbstractContextManager[Any]:
     return jax.debug_nans(True)
 
 
+CALLBACKS = {
+    "TerminateOnNaN": Arm(lambda _: [keras.callbacks.TerminateOnNaN()]),
+    "a callback that reads every weight": Arm(lambda _: [ReadsEveryWeight()]),
+}
 PEERS = {
     "tensorflow": {
         "tf.debugging.enable_check_numerics": Arm(hook=check_numerics),
@@ -131,8 +147,10 @@ def optimizer(size: Size) -> Any:
     return floatline.LossScaleOptimizer(inner) if half else inner
 
 
-def step_times_ms(name: str, size: Size, arms: dict[str, Arm]) -> dict[str, list[float]]:
-    """Milliseconds per step of each arm in each round."""
+def step_times_ms(
+    name: str, size: Size, arms: dict[str, Arm], seconds: float
+) -> dict[str, list[float]]:
+    """Milliseconds per step of each arm in each round; no round begins after so many seconds."""
     keras.utils.set_random_seed(0)
     keras.config.set_dtype_policy(size.transformer.policy)
     models, weights = {}, None
@@ -144,48 +162,66 @@ def step_times_ms(name: str, size: Size, arms: dict[str, Arm]) -> dict[str, list
         model.compile(optimizer(size), loss, auto_scale_loss=False, run_eagerly=arm.eager)
         models[title] = model
     times: dict[str, list[float]] = {title: [] for title in arms}
+    deadline = time.perf_counter() + seconds
     with tempfile.TemporaryDirectory() as folder:
         for turn in range(size.rounds + 1):
-            for title, arm in arms.items():
-                with arm.hook():
-                    begin = time.perf_counter()
+            if turn > 1 and time.perf_counter() > deadline:
+                break
+            for title in rotated(list(arms), turn):
+                begin = time.perf_counter()
+                with arms[title].hook():
+                    callbacks = arms[title].callbacks(folder)
                     models[title].fit(
-                        x,
-                        y,
-                        batch_size=batch,
-                        shuffle=False,
-                        verbose=0,
-                        callbacks=arm.callbacks(folder),
+                        x, y, batch_size=batch, shuffle=False, verbose=0, callbacks=callbacks
                     )
-                    spent = time.perf_counter() - begin
                 if turn:  # The first one compiles.
-                    times[title].append(1000 * spent / size.steps)
+                    times[title].append(1000 * (time.perf_counter() - begin) / size.steps)
     return times
+
+
+def rotated(titles: list[str], turn: int) -> list[str]:
+    """The same titles, beginning with another one each turn."""
+    first = turn % len(titles)
+    return titles[first:] + titles[:first]
+
+
+def spread(values: list[float]) -> tuple[float, float, float]:
+    """Lower quartile, median and upper quartile."""
+    low, middle, high = np.quantile(values, (0.25, 0.5, 0.75))
+    return float(low), float(middle), float(high)
 
 
 def table(name: str, times: dict[str, list[float]]) -> str:
     """Medians, and their ratio to plain training."""
-    lines = ["| model | training | ms per step | fastest round | cost |", "|---|---|---|---|---|"]
+    rounds = len(times["plain"])
+    lines = [
+        f"| model | training | ms per step | fastest round | cost (quartiles of {rounds} rounds) |",
+        "|---|---|---|---|---|",
+    ]
     for title, values in times.items():
         ratios = [value / plain for value, plain in zip(values, times["plain"], strict=True)]
+        low, middle, high = (100 * (ratio - 1) for ratio in spread(ratios))
         lines.append(
             f"| {name} | {title} | {statistics.median(values):.2f} | {min(values):.2f} "
-            f"| {100 * (statistics.median(ratios) - 1):+.1f} % |"
+            f"| {middle:+.1f} % ({low:+.1f} to {high:+.1f}) |"
         )
     return "\n".join(lines)
 
 
 def summary(size: Size, times: dict[str, list[float]]) -> str:
-    """What the watch costs at its default cadence: readings as they are, samples spread out."""
+    """What the watch costs by default: readings as they are, samples spread out."""
     plain, without, often = list(times.values())[:3]
     taken = (size.steps - 1) // OFTEN
     rounds = list(zip(plain, without, often, strict=True))
     # In steps, from rounds of one turn: what drifts between turns cancels.
-    sample = statistics.median((o - w) / p for p, w, o in rounds) * size.steps / taken
-    readings = statistics.median(w / p - 1 for p, w, _ in rounds)
+    samples = spread([(o - w) / p * size.steps / taken for p, w, o in rounds])
+    readings = spread([100 * (w / p - 1) for p, w, _ in rounds])
+    apart = steps_between(Pace((1.0,), (1.0 + max(samples[1], 0.0),)))
+    total = readings[1] + 100 * samples[1] / apart
     return (
-        f"A sample costs {sample:.1f} steps. At one in {DEFAULT.sample} steps the watch costs "
-        f"{100 * (readings + sample / DEFAULT.sample):+.2f} %."
+        f"A sample costs {samples[1]:.1f} steps ({samples[0]:.1f} to {samples[2]:.1f}), so by "
+        f"default there is one in {apart} steps. Readings cost {readings[1]:+.2f} % "
+        f"({readings[0]:+.2f} to {readings[2]:+.2f}), both together {total:+.2f} %."
     )
 
 
@@ -196,6 +232,9 @@ def main() -> None:
     parser.add_argument("--model", choices=list(MODELS), help="only this model")
     parser.add_argument("--rounds", type=int, help="rounds of all arms")
     parser.add_argument("--steps", type=int, help="steps of each arm in a round")
+    parser.add_argument(
+        "--seconds", type=float, default=float("inf"), help="no new round after this, per model"
+    )
     parser.add_argument("--no-peers", action="store_true", help="only the watch")
     options = parser.parse_args()
     size = SMALL if options.small or not loss_scaling.has_gpu() else LARGE
@@ -210,10 +249,10 @@ def main() -> None:
         "Watch, readings only": watches(0),
         f"Watch, a sample every {OFTEN}": watches(OFTEN),
     }
-    arms |= {} if options.no_peers else PEERS[BACKEND]
+    arms |= {} if options.no_peers else CALLBACKS | PEERS[BACKEND]
     print(f"Backend {BACKEND}, Keras {keras.__version__}, device {ops.zeros(1).device}, {size}\n")
     for name in [options.model] if options.model else MODELS:
-        times = step_times_ms(name, size, arms)
+        times = step_times_ms(name, size, arms, options.seconds)
         print(table(name, times), "\n\n", summary(size, times), "\n", sep="", flush=True)
 
 

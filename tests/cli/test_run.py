@@ -204,6 +204,26 @@ def test_a_kept_failure_is_replayed(run: Run) -> None:
     assert diagnosis["findings"][0]["rule"] == "FL601"
 
 
+def test_a_kept_failure_is_repaired(run: Run) -> None:
+    script = """
+    from keras import layers
+
+    keras.config.set_dtype_policy("mixed_float16")
+    last = layers.Dense(1, dtype="float32")
+    model = keras.Sequential([keras.Input((4,)), layers.Rescaling(1e6, name="large"), last])
+    model.compile("adam", "mse")
+    model.fit(x, y, epochs=3, batch_size=1, verbose=0)
+    """
+    run("run", "--no-diagnose", "--watch-dir", "kept", write(script))
+    keras.config.set_dtype_policy("float32")
+    (kept,) = Path("kept").iterdir()
+    asked = ("--from", str(kept), "--repair", "plan.json", "--trial-seconds", "100")
+    result = run("diagnose", *asked)
+    assert "Fixed: Keep layer 'large' in float32." in result.stdout, result.stderr
+    (rule,) = Plan.load("plan.json").rules
+    assert (rule.path, rule.policy) == ("large", "float32")
+
+
 @pytest.mark.parametrize("words", [("--from", "nowhere"), ()])
 def test_nothing_to_diagnose(run: Run, words: tuple[str, ...]) -> None:
     result = run("diagnose", *words)

@@ -84,6 +84,12 @@ def test_its_numbers_are_in_the_logs_of_every_later_callback(tmp_path: Path) -> 
     assert set(dtypes.values()) == {"float16", "float32"}
 
 
+def test_by_default_a_short_training_is_sampled_early() -> None:
+    steps = data(60)
+    assert "update_ratio" in fit(model(), *steps, Watch(), epochs=1).history
+    assert "update_ratio" not in fit(model(), *steps, Watch(every=0), epochs=1).history
+
+
 def test_tensorboard_has_the_same_numbers_as_the_log(tmp_path: Path) -> None:
     watches = [Watch(every=4, read_every=3, log=tmp_path / name) for name in ("board", "w.jsonl")]
     for watch in watches:

@@ -34,7 +34,7 @@ _OPTIONS = (
         "--watch-every",
         type=click.IntRange(min=0),
         default=_DEFAULT.every,
-        show_default=True,
+        show_default="as often as 0.5 % of the time allows",
         help="Steps between two measured steps; 0 measures none.",
     ),
     click.option(
@@ -65,7 +65,7 @@ def watch_asked_for(
     watch: bool,
     watch_dir: str,
     watch_log: str | None,
-    watch_every: int,
+    watch_every: int | None,
     on_failure: Any,
     diagnose: bool,
 ) -> WatchSettings | None:

@@ -45,7 +45,8 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]  # (Keras carries n
         directory: Where failures are kept; made when the first one is.
         log: A file that every reading, sample and warning is added to, `.jsonl` or `.csv`; or a
             folder for TensorBoard.
-        every: Steps between two samples; 0 takes none. A sample costs about two steps.
+        every: Steps between two samples; 0 takes none. By default the first one is taken early, and
+            then as many as 0.5 % of the time allows: `floatline.watch.pace`.
         read_every: Steps between two looks at loss and loss scale.
         on_failure: `"stop"` ends the training, `"continue"` lets it go on.
         diagnose: Whether a failure is diagnosed as soon as it is kept.
@@ -76,7 +77,7 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]  # (Keras carries n
         directory: str | Path = DIRECTORY,
         *,
         log: str | Path | None = None,
-        every: int = 500,
+        every: int | None = None,
         read_every: int = 25,
         on_failure: Mode = "stop",
         diagnose: bool = True,

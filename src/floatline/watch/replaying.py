@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,10 @@ def rebuilt(kept: Kept) -> Any:
             advice,
         )
     try:
-        model = keras.models.model_from_json((kept.folder / MODEL).read_text(encoding="utf-8"))
+        text = (kept.folder / MODEL).read_text(encoding="utf-8")
+        # Keras gives a model its loss scaling by the policy that is in force when it is made.
+        with _policy(kept.record["global_policy"]):
+            model = keras.models.model_from_json(text)
         if not getattr(model, "compiled", False):
             raise ValueError("it is not compiled")
     except Exception as error:
@@ -103,6 +107,16 @@ def rebuilt(kept: Kept) -> Any:
             f"The model {told['name']!r} cannot be made from its description: {why}.", advice
         ) from error
     return model
+
+
+@contextlib.contextmanager
+def _policy(name: str) -> Iterator[None]:
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def capture(
@@ -145,6 +159,7 @@ def capture(
         for batch in kept.batches:
             recording.advance(batch)
     described = configuration.of_model(model, entry="fit", source=source, layer_source=layer_source)
+    described = replace(described, global_policy=kept.record["global_policy"])
     return recording.capture(described, (_told(kept), *notes))
 
 

@@ -10,6 +10,7 @@ from floatline.backends.watch_interface import Logs, Training, WatchKernels
 from floatline.errors import TraceError
 from floatline.watch import summary
 from floatline.watch.losses import Losses, loss_of
+from floatline.watch.occasions import Occasions
 from floatline.watch.past import Origin, Past, locate
 from floatline.watch.records import Drift, Reading, Sample, Symptom
 from floatline.watch.sampling import Half, Sampler
@@ -25,12 +26,12 @@ class Cadence:
 
     Attributes:
         read: Steps between two readings of loss and loss scale.
-        sample: Steps between two measured steps; 0 measures none.
+        sample: Steps between two measured steps; 0 measures none, None as many as cost little.
         most_bytes: Bytes of batches to keep in memory.
     """
 
     read: int = 25
-    sample: int = 500
+    sample: int | None = None
     most_bytes: int = 512 * 2**20
 
 
@@ -87,16 +88,17 @@ class Session:
         self._failed = False
         self._looks_at_weights = True
         self._next_read = cadence.read
-        self._next_sample = cadence.sample
+        self._occasions = Occasions(cadence.sample)
 
     def advance(self, training: Training) -> Logs:
         """Takes the next step, and looks at it when it is time to."""
-        half = None
         if self.steps == 0:
             self._ours("keep the state", lambda: self._begin(training))
-        if self._samples_now():
-            training.take()
-            half = self._ours("measure a step", lambda: self._half(training))
+        if self._occasions.due(self.steps) and not self._failed:
+            return self._sampled_step(training)
+        return self._step(training)
+
+    def _step(self, training: Training) -> Logs:
         logs = training.step()
         taken = len(training.taken) or int(self._model.steps_per_execution)
         self.steps += taken
@@ -106,8 +108,7 @@ class Session:
         if due or self._past.crowded:
             self._next_read = self.steps + self._cadence.read
             self._ours("read the training", lambda: self._look(training, logs))
-        if half is not None:
-            self._ours("measure a step", lambda: self._sampled(half, training))
+            self._occasions.read(self.steps)
         return logs
 
     def begin_epoch(self, epoch: int, last_step: int | None = None) -> None:
@@ -190,11 +191,16 @@ class Session:
 
     # Samples. ----------------------------------------------------------------------------------
 
-    def _samples_now(self) -> bool:
-        if not self._cadence.sample or self._failed or self.steps < self._next_sample:
-            return False
-        self._next_sample = self.steps + self._cadence.sample
-        return True
+    def _sampled_step(self, training: Training) -> Logs:
+        self._occasions.begin(self.steps)
+        compiles = "sampler" not in self._compiled
+        training.take()
+        half = self._ours("measure a step", lambda: self._half(training))
+        logs = self._step(training)
+        if half is not None:
+            self._ours("measure a step", lambda: self._sampled(half, training))
+        self._occasions.end(typical=half is not None and not compiles)
+        return logs
 
     def _half(self, training: Training) -> Half | None:
         if self.company.hindrance:

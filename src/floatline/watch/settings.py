@@ -24,13 +24,13 @@ class WatchSettings:
     Attributes:
         directory: Where failures are kept.
         log: A file for every reading, sample and warning, or None.
-        every: Steps between two samples; 0 takes none.
+        every: Steps between two samples; 0 takes none, None as many as cost little.
         on_failure: Whether a failure ends the training.
         diagnose: Whether a failure is diagnosed at once.
     """
 
     directory: str = DIRECTORY
     log: str | None = None
-    every: int = 500
+    every: int | None = None
     on_failure: Mode = "stop"
     diagnose: bool = True
