@@ -75,8 +75,10 @@ def half() -> Iterator[None]:
 
 @pytest.mark.usefixtures("half")
 def test_a_stalled_scale_replays_to_the_same_verdict(tmp_path: Path) -> None:
-    scaled = [layers.Rescaling(factor) for factor in (1e3, 1e3, 1e-3, 1e-3)]
-    trained = keras.Sequential([keras.Input((8,)), *scaled, layers.Dense(1, dtype="float32")])
+    large = keras.initializers.RandomNormal(stddev=300.0, seed=1)
+    hidden = [layers.Dense(8, kernel_initializer=large, name=name) for name in ("one", "two")]
+    head = [layers.Rescaling(1e-6), layers.Dense(1, dtype="float32")]
+    trained = keras.Sequential([keras.Input((8,)), *hidden, *head])
     trained.compile(keras.optimizers.SGD(0.01), "mse")
     assert isinstance(trained.optimizer, keras.optimizers.LossScaleOptimizer)
     watch, told = watched(tmp_path, read_every=25, diagnose=True)
