@@ -36,11 +36,11 @@ def kept(tmp_path: Path) -> Path:
     return path
 
 
-def on_a_terminal(*words: str) -> str:
+def on_a_terminal(*words: str, **more: str) -> str:
     """What a command writes when its output is a terminal."""
     master, slave = pty.openpty()
     with subprocess.Popen(
-        [sys.executable, "-m", "floatline", *words], stdout=slave, env=environment()
+        [sys.executable, "-m", "floatline", *words], stdout=slave, env=environment(**more)
     ) as process:
         os.close(slave)
         written = b""
@@ -82,8 +82,21 @@ def test_a_pipe_gets_no_colour_and_a_terminal_does(kept: Path) -> None:
     assert f"{ESCAPE}1;31m" in on_a_terminal("report", str(kept))
 
 
-def test_no_color_leaves_no_colour_on_a_terminal(kept: Path) -> None:
-    shown = on_a_terminal("report", "--no-color", str(kept))
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a disk that is always full")
+def test_a_full_disk_is_no_fault_of_floatlines() -> None:
+    command = [sys.executable, "-m", "floatline", "rules"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, env=environment(), text=True, check=False
+        )
+    assert (done.returncode, done.stderr) == (2, "floatline: No space left on device.\n")
+
+
+@pytest.mark.parametrize(("words", "more"), [(["--no-color"], {}), ([], {"NO_COLOR": "1"})])
+def test_no_color_leaves_no_colour_on_a_terminal(
+    kept: Path, words: list[str], more: dict[str, str]
+) -> None:
+    shown = on_a_terminal("report", *words, str(kept), **more)
     assert "The precision is at fault." in shown
     assert f"{ESCAPE}1;31m" not in shown
 

@@ -189,7 +189,7 @@ DIAGNOSES = st.builds(
         CONFIGURATIONS,
         st.builds(records.History, STEPS, st.sampled_from(["budget", "symptom"]), NUMBERS),
         listed(traces(), 2),
-        optional(st.builds(records.Reference, STEPS, STEPS, STEPS)),
+        optional(st.builds(records.Reference, STEPS, STEPS, STEPS, STEPS)),
     ),
     environment=st.builds(records.Environment, *[NAMES] * 6),
     notes=listed(NAMES),

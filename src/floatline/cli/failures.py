@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 import traceback
 from typing import Any
@@ -29,6 +30,10 @@ class Commands(click.Group):
         except FloatlineError as error:
             _say(f"floatline: {error}", ctx)
             ctx.exit(error.exit_code)
+        except OSError as error:
+            full = error.errno == errno.ENOSPC
+            _say(f"floatline: {error.strerror}." if full else _apology(error), ctx)
+            ctx.exit(EXIT_COULD_NOT_RUN)
         except Exception as error:  # noqa: BLE001 (the last resort: people get words, not frames)
             _say(_apology(error), ctx)
             ctx.exit(EXIT_COULD_NOT_RUN)

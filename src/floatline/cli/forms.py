@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from floatline import events
-from floatline.cli.output import checked_folder, checked_target, write_atomically
+from floatline import events, files
+from floatline.cli.output import checked_folder, checked_target
 from floatline.records import Diagnosis
 from floatline.report import json
 
@@ -85,11 +85,11 @@ def write(diagnosis: Diagnosis, forms: Forms, base: Path) -> None:
     if forms.to_stdout:
         click.echo(json.dumps(diagnosis, base), nl=False)
     if forms.json is not None:
-        write_atomically(forms.json, json.dumps(diagnosis, base))
+        files.write(forms.json, json.dumps(diagnosis, base))
     if forms.html is not None:
         from floatline.report.html.page import page
 
-        write_atomically(forms.html, page(diagnosis, base))
+        files.write(forms.html, page(diagnosis, base))
     if forms.tensorboard is not None:
         from floatline.report import tensorboard
 

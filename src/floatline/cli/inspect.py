@@ -8,11 +8,12 @@ import sys
 
 import click
 
+from floatline import files
 from floatline.cli.appearance import no_color_option, quiet_option
 from floatline.cli.environment import quieten_tensorflow
 from floatline.cli.failures import debug_option
 from floatline.cli.misplaced import warn_of_misplaced
-from floatline.cli.output import checked_target, stdout_on_stderr, write_atomically
+from floatline.cli.output import checked_target, stdout_on_stderr
 from floatline.cli.precision import asked_for, precision_options
 from floatline.report import inspection as inspection_report
 from floatline.report import terminal
@@ -73,7 +74,7 @@ def inspect(
         found = inspect_script(script, arguments, precision=asked, batch_size=batch_size)
     text = json.dumps([one.to_dict() for one in found], indent=1, allow_nan=False) + "\n"
     if target is not None:
-        write_atomically(target, text)
+        files.write(target, text)
     if to_stdout:
         click.echo(text, nl=False)
         return

@@ -9,9 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from floatline.errors import InputError
-from floatline.report.files import write as write_atomically
-
-__all__ = ["checked_target", "stdout_on_stderr", "write_atomically"]
 
 
 def checked_target(name: str, option: str = "--json") -> Path:

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
-from floatline.cli.output import write_atomically
+from floatline import files
 from floatline.repairs import Repair
 from floatline.trials.editing import root_of
 
@@ -20,9 +20,9 @@ def write(repair: Repair, target: Path) -> None:
         target: File of the plan; the patch's name is this and `.patch`.
     """
     if repair.plan is not None:
-        write_atomically(target, repair.plan.to_json())
+        files.write(target, repair.plan.to_json())
     if repair.patch is not None:
-        write_atomically(_patch(target), repair.patch)
+        files.write(_patch(target), repair.patch)
 
 
 def uses(repair: Repair, target: Path, script: str | None, base: Path) -> Iterator[str]:

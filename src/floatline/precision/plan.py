@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from floatline import files
 from floatline.errors import InputError
 from floatline.precision import plan_json
 from floatline.precision.policies import POLICIES
@@ -89,17 +90,8 @@ class Plan:
         Raises:
             InputError: The file cannot be read, or holds no valid plan.
         """
-        try:
-            text = Path(file).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(
-                f"The plan {str(file)!r} cannot be read: {error}.",
-                "Name a JSON file as `Plan.to_json` writes it.",
-            ) from error
-        try:
-            return cls.from_json(text)
-        except InputError as error:
-            raise InputError(f"{file}: {error.message}", error.advice) from error
+        advice = "Name a JSON file as `Plan.to_json` writes it."
+        return files.read(file, "plan", advice, cls.from_json)
 
     def to_json(self) -> str:
         """The plan as JSON text: keys in a fixed order, a rule per few lines, a final newline."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
+from floatline import files
 from floatline.errors import InputError
 from floatline.records import Diagnosis
 from floatline.report import json, reading
@@ -40,7 +40,7 @@ def save(diagnosis: Diagnosis, file: str | Path) -> None:
             f"The file {str(file)!r} ends in {path.suffix or 'no suffix'!r}.",
             f"Name a file that ends in {' or '.join(FORMS)}.",
         )
-    write(path, FORMS[path.suffix](diagnosis))
+    files.write(path, FORMS[path.suffix](diagnosis))
 
 
 def load(file: str | Path) -> Diagnosis:
@@ -56,41 +56,5 @@ def load(file: str | Path) -> Diagnosis:
     Raises:
         InputError: The file cannot be read, or holds no diagnosis.
     """
-    try:
-        text = Path(file).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"The diagnosis {str(file)!r} cannot be read: {error}.",
-            "Name a file that `floatline diagnose --json FILE` has written.",
-        ) from error
-    try:
-        return reading.loads(text)
-    except InputError as error:
-        raise InputError(f"{file}: {error.message}", error.advice) from error
-
-
-def write(path: Path, text: str) -> None:
-    """Writes a whole text file, or leaves what was there.
-
-    Raises:
-        InputError: The file cannot be written.
-    """
-    try:
-        if path.exists() and not path.is_file():  # A device such as /dev/null.
-            path.write_text(text, encoding="utf-8")
-            return
-        _replace(path, text)
-    except OSError as error:
-        raise InputError(
-            f"The file {str(path)!r} cannot be written: {error.strerror}.",
-            "Name a file in an existing folder that you may write to.",
-        ) from error
-
-
-def _replace(path: Path, text: str) -> None:
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
-    try:
-        unfinished.write_text(text, encoding="utf-8")
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    advice = "Name a file that `floatline diagnose --json FILE` or `diagnosis.save` has written."
+    return files.read(file, "diagnosis", advice, reading.loads)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -9,21 +10,10 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
-from floatline.records import (
-    Check,
-    Configuration,
-    Diagnosis,
-    Environment,
-    Finding,
-    History,
-    LayerRecord,
-    Reference,
-    SourceText,
-    StepRecord,
-)
+from floatline.precision.plan import Plan
+from floatline.records import Configuration, Diagnosis, Finding, LayerRecord
 from floatline.report.places import shown
 from floatline.report.portable import portable
-from floatline.report.repair import repair_row
 from floatline.report.sites import position, trace_rows
 
 SCHEMA_VERSION = 2
@@ -49,16 +39,16 @@ def to_json(diagnosis: Diagnosis, base: Path | None = None) -> dict[str, Any]:
         "script": None if diagnosis.script is None else shown(diagnosis.script, base),
         "command": diagnosis.command,
         "findings": [_finding(finding, base) for finding in diagnosis.findings],
-        "checks": [_check(check) for check in diagnosis.checks],
+        "checks": diagnosis.checks,
         "not_traced": _not_traced(diagnosis),
         "notes": diagnosis.notes,
-        "environment": _environment(diagnosis.environment),
+        "environment": diagnosis.environment,
         "configuration": _configuration(evidence.configuration, base),
-        "history": _history(evidence.history),
-        "reference": _reference(evidence.reference),
+        "history": evidence.history,
+        "reference": evidence.reference,
         "traces": [trace_rows(trace, base) for trace in evidence.traces],
-        "repair": repair_row(diagnosis.repair, base),
-        "sources": [_source(source) for source in diagnosis.sources],
+        "repair": diagnosis.repair,
+        "sources": diagnosis.sources,
     }
     strict: dict[str, Any] = strictly(document)
     return strict
@@ -92,7 +82,7 @@ def _line(value: Any) -> str:
 
 
 def strictly(value: Any) -> Any:
-    """Turns sequences into lists and numbers into ones that strict JSON has.
+    """Turns sequences into lists, records into objects, and numbers into ones that strict JSON has.
 
     Example:
 
@@ -109,6 +99,10 @@ def strictly(value: Any) -> Any:
         return {str(key): strictly(item) for key, item in value.items()}
     if isinstance(value, Sequence):
         return [strictly(item) for item in value]
+    if isinstance(value, Plan):
+        return json.loads(value.to_json())
+    if dataclasses.is_dataclass(value):
+        return {f.name: strictly(getattr(value, f.name)) for f in dataclasses.fields(value)}
     raise TypeError(f"A record holds {value!r}, which has no form in JSON.")
 
 
@@ -141,14 +135,6 @@ def _finding(finding: Finding, base: Path) -> dict[str, Any]:
     }
 
 
-def _source(source: SourceText) -> dict[str, Any]:
-    return {"file": source.file, "lines": source.lines}
-
-
-def _check(check: Check) -> dict[str, Any]:
-    return {"rule": check.rule, "verdict": check.verdict, "missing": check.missing}
-
-
 def _not_traced(diagnosis: Diagnosis) -> list[dict[str, Any]]:
     return [
         {
@@ -160,17 +146,6 @@ def _not_traced(diagnosis: Diagnosis) -> list[dict[str, Any]]:
         for trace in diagnosis.evidence.traces
         for entry in trace.not_traced
     ]
-
-
-def _environment(environment: Environment) -> dict[str, Any]:
-    return {
-        "floatline": environment.floatline,
-        "python": environment.python,
-        "keras": environment.keras,
-        "backend": environment.backend,
-        "framework": environment.framework,
-        "device": environment.device,
-    }
 
 
 def _configuration(configuration: Configuration, base: Path) -> dict[str, Any]:
@@ -195,33 +170,4 @@ def _layer(layer: LayerRecord, base: Path) -> dict[str, Any]:
         "compute_dtype": layer.compute_dtype,
         "variable_dtype": layer.variable_dtype,
         **position(layer.source, base),
-    }
-
-
-def _history(history: History) -> dict[str, Any]:
-    return {
-        "stopped": history.stopped,
-        "seconds": history.seconds,
-        "steps": [_step(step) for step in history.steps],
-    }
-
-
-def _reference(reference: Reference | None) -> dict[str, Any] | None:
-    if reference is None:
-        return None
-    return {
-        "steps": [_step(step) for step in reference.steps],
-        "perturbed": [_step(step) for step in reference.perturbed],
-        "rebuilt": [_step(step) for step in reference.rebuilt],
-    }
-
-
-def _step(step: StepRecord) -> dict[str, Any]:
-    return {
-        "step": step.step,
-        "loss": step.loss,
-        "finite_gradients": step.finite_gradients,
-        "nonfinite_variables": step.nonfinite_variables,
-        "skipped": step.skipped,
-        "loss_scale": step.loss_scale,
     }

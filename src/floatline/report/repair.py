@@ -1,20 +1,17 @@
-"""What trials of remedies came to: for a terminal, and as JSON."""
+"""What trials of remedies came to, for a terminal."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from rich.console import RenderableType
 from rich.text import Text
 
-from floatline.precision.plan import Plan
 from floatline.records import SourceLine
 from floatline.repairs import Repair, Rewrite, SourceChange, Trial
 from floatline.report import layout, numbers
-from floatline.report.places import line_of, shown
+from floatline.report.places import line_of
 
 _HEADER = ("trial", "result", "steps", "skipped", "loss", "in float32")
 
@@ -62,72 +59,6 @@ def _cure(repair: Repair) -> Rewrite:
     """The last run that cured; the last one where none did."""
     cures = [rewrite for rewrite in repair.rewrites if rewrite.verdict == "fixed"]
     return (cures or repair.rewrites)[-1]
-
-
-def repair_row(repair: Repair | None, base: Path) -> dict[str, Any] | None:
-    """The repair for JSON; plans as `Plan.to_json` writes them."""
-    if repair is None:
-        return None
-    return {
-        "verdict": repair.verdict,
-        "explanation": repair.explanation,
-        "minimal": repair.minimal,
-        "lasting": repair.lasting,
-        "plan": None if repair.plan is None else _plan(repair.plan),
-        "remedies": [
-            {
-                "name": remedy.name,
-                "summary": remedy.summary,
-                "cost": remedy.cost,
-                "rule": remedy.rule,
-                "plan": _plan(remedy.plan),
-            }
-            for remedy in repair.remedies
-        ],
-        "trials": [_trial(trial) for trial in repair.trials],
-        "changes": [_change(change, base) for change in repair.changes],
-        "rewrites": [
-            {
-                "verdict": rewrite.verdict,
-                "reason": rewrite.reason,
-                "steps": rewrite.steps,
-                "seconds": rewrite.seconds,
-                "changes": [_change(change, base) for change in rewrite.changes],
-            }
-            for rewrite in repair.rewrites
-        ],
-        "patch": repair.patch,
-    }
-
-
-def _change(change: SourceChange, base: Path) -> dict[str, Any]:
-    return {
-        "file": shown(change.file, base),
-        "line": change.line,
-        "now": change.now,
-        "then": change.then,
-        "reason": change.reason,
-    }
-
-
-def _plan(plan: Plan) -> Any:
-    return json.loads(plan.to_json())
-
-
-def _trial(trial: Trial) -> dict[str, Any]:
-    return {
-        "remedies": trial.remedies,
-        "verdict": trial.verdict,
-        "reason": trial.reason,
-        "steps": trial.steps,
-        "skipped": trial.skipped,
-        "loss": trial.loss,
-        "float32_loss": trial.float32_loss,
-        "seconds": trial.seconds,
-        "plan": _plan(trial.plan),
-        "losses": trial.losses,
-        "float32_losses": trial.float32_losses,
-    }
 
 
 def _row(number: int, trial: Trial) -> tuple[str, ...]:

@@ -44,9 +44,10 @@ def console(file: TextIO, *, colour: bool = True) -> Console:
 
     Args:
         file: Where it writes; 80 columns wide when it is not a terminal.
-        colour: Whether to colour, where the terminal can.
+        colour: Whether to colour, where the terminal can and the variable NO_COLOR is not set.
     """
-    made = Console(file=file, no_color=not colour, highlight=False, markup=False, emoji=False)
+    no_color = None if colour else True  # None: rich asks the variable.
+    made = Console(file=file, no_color=no_color, highlight=False, markup=False, emoji=False)
     made.width = min(made.width, _WIDEST)
     return made
 

@@ -149,7 +149,7 @@ def diagnosis() -> records.Diagnosis:
             dataclasses.replace(samples.CONFIGURATION, layers=layers),
             records.History(steps, "budget", 3.0),
             (traced, second),
-            records.Reference(plain, rounded, plain),
+            records.Reference(plain, rounded, plain, rounded),
         ),
         notes=(f"A note of {EVIL}.",),
         repair=repair(),
