@@ -35,6 +35,21 @@ def line_of(source: SourceLine, base: Path) -> str:
     return f"{shown(source.file, base)}:{source.line}"
 
 
+def library_line(source: SourceLine, base: Path) -> str:
+    """File and line in a package, from the package on: where it is installed is long and no news.
+
+    Example:
+
+    >>> library_line(SourceLine("/opt/lib/site-packages/keras/src/ops.py", 7), Path("/home/ada"))
+    'keras/src/ops.py:7'
+    """
+    for folder in ("/site-packages/", "/dist-packages/"):
+        _, found, inside = source.file.rpartition(folder)
+        if found:
+            return f"{inside}:{source.line}"
+    return line_of(source, base)
+
+
 def quoted(source: SourceLine, base: Path) -> str | None:
     """The text of a source line without its indentation, or None when it cannot be read."""
     try:

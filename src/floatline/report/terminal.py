@@ -13,7 +13,7 @@ from rich.text import Text
 from floatline.records import Check, Diagnosis, Environment, Finding, Verdict
 from floatline.report import layout, numbers, repair, training
 from floatline.report.gradients import LayerGradients, most_flushed
-from floatline.report.places import layer_of, line_of, quoted
+from floatline.report.places import layer_of, library_line, line_of, quoted
 
 HEADLINES: Mapping[Verdict, str] = {
     "healthy": "Healthy: nothing is wrong with the precision.",
@@ -135,7 +135,7 @@ def _whereabouts(finding: Finding, base: Path) -> Group:
         if text is not None:
             lines.append(layout.quote(text))
     if place.library is not None:
-        lines.append(Text(f"in {line_of(place.library, base)}", style="dim"))
+        lines.append(Text(f"in {library_line(place.library, base)}", style="dim"))
     return Group(*lines)
 
 
