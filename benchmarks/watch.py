@@ -151,7 +151,7 @@ def step_times_ms(
     name: str, size: Size, arms: dict[str, Arm], seconds: float
 ) -> dict[str, list[float]]:
     """Milliseconds per step of each arm in each round; no round begins after so many seconds."""
-    keras.utils.set_random_seed(0)
+    # No `keras.utils.set_random_seed`: it imports TensorFlow wherever that is installed.
     keras.config.set_dtype_policy(size.transformer.policy)
     models, weights = {}, None
     for title, arm in arms.items():
