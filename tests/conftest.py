@@ -2,6 +2,9 @@
 
 import os
 
+# Here and nowhere else: two sessions of Playwright in one process stand in each other's way.
+from tests.browser import browser as browser
+
 # Keras reads both when it is imported for the first time, so they stand outside every fixture.
 BACKEND = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

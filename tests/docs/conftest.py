@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from tests.docs import site
-from tests.report.html.conftest import browser as browser
 
 
 @pytest.fixture(scope="session")

@@ -1,15 +1,13 @@
-"""A real browser for the pages: Chromium as the system or `FLOATLINE_CHROMIUM` has it."""
+"""Pages opened in a real browser, with all that they complain about or ask for."""
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from floatline.records import Diagnosis
 from floatline.report.html.page import page as written
@@ -27,27 +25,6 @@ class Opened:
     page: Page
     complaints: list[str] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
-
-
-def chromium() -> str | None:
-    """Path of a Chromium or Chrome, or None."""
-    names = ("chromium", "chromium-browser", "google-chrome")
-    found = (shutil.which(name) for name in names)
-    return os.environ.get("FLOATLINE_CHROMIUM") or next(filter(None, found), None)
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    path = chromium()
-    if path is None and os.environ.get("CI"):
-        pytest.fail("CI has no Chromium: .ci/run installs it; or set FLOATLINE_CHROMIUM.")
-    if path is None:
-        pytest.skip("no Chromium here: install it, or set FLOATLINE_CHROMIUM to its path")
-    with sync_playwright() as playwright:
-        # A container has no user namespaces for the sandbox; the pages are our own.
-        made = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield made
-        made.close()
 
 
 @pytest.fixture(scope="session")
