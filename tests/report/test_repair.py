@@ -99,4 +99,4 @@ def test_a_person_sees_whether_the_lines_were_tried() -> None:
     diagnosis = dataclasses.replace(samples.precision(), repair=CHANGED)
     Console(file=stream, width=90).print(terminal.render(diagnosis, BASE))
     text = " ".join(stream.getvalue().split())
-    assert "The changed script was run (2 runs). Nothing is wrong in 40 steps." in text
+    assert "Tried: the changed script was run (2 runs). Nothing is wrong in 40 steps." in text
