@@ -268,7 +268,6 @@ IMPOSSIBLE = {
     "jax": {
         "MultiHeadAttention": "F16_F16_F32",
         "GroupedQueryAttention": "F16_F16_F32",
-        "RandomCrop": "Slice entries must be static integers",
         "StackedRNNCells": "carry output must have the same pytree structure",
     },
     "tensorflow": {
@@ -288,6 +287,10 @@ IMPOSSIBLE = {
 
 JAX trains stacked cells, but not a stack of one.
 """
+
+UNCOMPILED = {"jax": ("RandomCrop",), "tensorflow": (), "torch": ()}
+"""Layers that a backend cannot compile: Keras runs their steps uncompiled, operation by operation,
+and what JAX does not compile it cannot hand to a trace."""
 
 OTHERWISE = {
     "jax": {},

@@ -15,7 +15,7 @@ from floatline.capture.state import value_of
 from floatline.findings.operations import kind
 from floatline.pipeline import load_backend
 from floatline.records import Site, Statistics, Trace
-from tests.contract.layer_cases import GROUPS, IMPOSSIBLE, Case
+from tests.contract.layer_cases import GROUPS, IMPOSSIBLE, UNCOMPILED, Case
 from tests.contract.layer_models import RATE, SHARE, build, wave
 from tests.contract.samples import policy
 
@@ -71,7 +71,8 @@ class Reference:
 
 def possible(group: str) -> tuple[Case, ...]:
     """The layers of a group that Keras can train on this backend."""
-    impossible = IMPOSSIBLE[keras.backend.backend()]
+    backend = keras.backend.backend()
+    impossible = {*IMPOSSIBLE[backend], *UNCOMPILED[backend]}
     return tuple(case for case in GROUPS[group] if case.name not in impossible)
 
 

@@ -19,6 +19,7 @@ from tests.contract.layer_cases import (
     IMPOSSIBLE,
     LEFT_OUT,
     OTHERWISE,
+    UNCOMPILED,
     UNLIKE,
     Case,
     layer_classes,
@@ -79,6 +80,13 @@ def test_keras_itself_cannot_train_what_is_called_impossible(name: str, error: s
         model, _, batch = build([case])
         with pytest.raises(Exception, match=error):
             model.train_on_batch(*batch)
+
+
+@pytest.mark.parametrize("name", UNCOMPILED[BACKEND])
+def test_keras_itself_does_not_compile_what_is_left_uncompiled(name: str) -> None:
+    (case,) = (case for cases in GROUPS.values() for case in cases if case.name == name)
+    model, _, _ = build([case])
+    assert not model.jit_compile
 
 
 @every_group
