@@ -12,6 +12,7 @@ from tensorflow.core.framework import attr_value_pb2
 from tensorflow.python.framework import ops as tf_ops
 
 from floatline.backends.tensorflow.lanes import Tensor, raised
+from floatline.tracing.sharing import Sharing
 from floatline.tracing.sites import Description, Ledger
 from floatline.tracing.statistics import (
     ROW,
@@ -36,30 +37,6 @@ ALONE_ELEMENTS = 1 << 14
 
 ASSUMED_DIMENSION = 32
 """Stands in for an unknown dimension, usually the batch, when sizes are estimated."""
-
-
-class Kind(NamedTuple):
-    """What tells how a tensor is measured: its dtype, and which lanes are one tensor."""
-
-    dtype: str
-    shadow_is_computed: bool
-    local_is_computed: bool
-    local_is_shadow: bool
-
-    @property
-    def distinct_lanes(self) -> tuple[int, ...]:
-        """Positions of the lanes that are tensors of their own: computed, shadow, local."""
-        shadow = () if self.shadow_is_computed else (1,)
-        local = () if self.local_is_computed or self.local_is_shadow else (2,)
-        return (0, *shadow, *local)
-
-    def all_lanes(self, distinct: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """Computed, shadow and local from the distinct lanes."""
-        by_position = dict(zip(self.distinct_lanes, distinct, strict=True))
-        computed = by_position[0]
-        shadow = by_position.get(1, computed)
-        local = shadow if self.local_is_shadow else computed
-        return computed, shadow, by_position.get(2, local)
 
 
 class Pending(NamedTuple):
@@ -102,8 +79,8 @@ class Recorder:
         dtype = tf.as_dtype(description.dtype)
         size = _estimated_size(description.shape)
         if size >= ALONE_ELEMENTS or dtype.is_integer:
-            kind = Kind(dtype.name, shadow is computed, local is computed, local is shadow)
-            self._append([site], lambda: _measured_alone(kind, (computed, shadow, local)))
+            lanes = (computed, shadow, local)
+            self._append([site], lambda: _measured_alone(dtype.name, lanes))
             return site
         self._pool.append(Pending(site, description, (computed, shadow, local)))
         self._elements += size
@@ -173,8 +150,10 @@ def _estimated_size(shape: Sequence[int | None] | None) -> int:
     return math.prod(ASSUMED_DIMENSION if size is None else size for size in shape)
 
 
-def _measured_alone(kind: Kind, lanes: Sequence[Tensor]) -> Pack:
-    return _with_rows(1, _measuring_one(kind)(*(lanes[lane] for lane in kind.distinct_lanes)))
+def _measured_alone(dtype: str, lanes: tuple[Tensor, Tensor, Tensor]) -> Pack:
+    sharing = Sharing.of(*lanes)
+    measuring = _measuring_one(dtype, sharing)
+    return _with_rows(1, measuring(*(lanes[lane] for lane in sharing.distinct)))
 
 
 def _measured_together(
@@ -219,17 +198,17 @@ def _measuring_pool() -> Any:
 
 
 @cache
-def _measuring_one(kind: Kind) -> Any:
+def _measuring_one(name: str, sharing: Sharing) -> Any:
     """The compiled measurement of one tensor of any shape."""
-    dtype = tf.as_dtype(kind.dtype)
+    dtype = tf.as_dtype(name)
 
     def measure_tensor(*distinct: Tensor) -> Pack:
         flat = [tf.reshape(tf.cast(lane, tf.float32), [-1]) for lane in distinct]
-        lanes = kind.all_lanes(flat)
-        pack = measure(*lanes, least_normal(kind.dtype), None, KERNELS)
+        lanes = sharing.all_lanes(flat)
+        pack = measure(*lanes, least_normal(name), None, KERNELS)
         return count_differing(pack, lanes[0], lanes[1]) if dtype.is_integer else pack
 
-    dtypes = [dtype if lane == 0 else raised(dtype) for lane in kind.distinct_lanes]
+    dtypes = [dtype if lane == 0 else raised(dtype) for lane in sharing.distinct]
     return _not_inlined(measure_tensor, [tf.TensorSpec(None, dtype) for dtype in dtypes])
 
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
 
 import keras
 import torch
 
 from floatline.backends.torch.lanes import Tensor
 from floatline.formats import FORMATS
+from floatline.tracing.sharing import Sharing
 from floatline.tracing.statistics import (
     NOTHING,
     ROW,
@@ -34,39 +34,14 @@ ALONE_ELEMENTS = 1 << 14
 """From this size on, a tensor is measured by itself: its own cost outweighs the fixed one."""
 
 
-class Kind(NamedTuple):
-    """What tensors must have in common to be pooled: which of the lanes are one tensor."""
-
-    shadow_is_computed: bool
-    local_is_computed: bool
-    local_is_shadow: bool
-
-    def distinct(self, computed: Tensor, shadow: Tensor, local: Tensor) -> list[Tensor]:
-        """The lanes that are tensors of their own."""
-        lanes = [computed]
-        if not self.shadow_is_computed:
-            lanes.append(shadow)
-        if not (self.local_is_computed or self.local_is_shadow):
-            lanes.append(local)
-        return lanes
-
-    def all_lanes(self, distinct: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """Computed, shadow and local from the distinct lanes."""
-        computed = distinct[0]
-        shadow = computed if self.shadow_is_computed else distinct[1]
-        if self.local_is_computed:
-            return computed, shadow, computed
-        return computed, shadow, shadow if self.local_is_shadow else distinct[-1]
-
-
 class Pool:
     """Float32 vectors that small tensors are copied into, one vector per distinct lane.
 
     The copies are also what keeps a value as it was: the step may write to its tensors again.
     """
 
-    def __init__(self, kind: Kind, lanes: int, device: torch.device) -> None:
-        self._kind, self._device = kind, device
+    def __init__(self, sharing: Sharing, lanes: int, device: torch.device) -> None:
+        self._sharing, self._device = sharing, device
         self._lanes = [torch.zeros(POOL_ELEMENTS, device=device) for _ in range(lanes)]
         self._sites: list[int] = []
         self._sizes: list[int] = []
@@ -99,7 +74,7 @@ class Pool:
         rows = [vector[: self._filled].view(-1, ROW) for vector in self._lanes]
         segments, least = Segments(numbers, sizes, count), torch.tensor(self._least, device=device)
         with _home(device):
-            pack = measure(*self._kind.all_lanes(rows), least, segments, KERNELS)
+            pack = measure(*self._sharing.all_lanes(rows), least, segments, KERNELS)
         sites = self._sites
         self._sites, self._sizes, self._least, self._filled = [], [], [], 0
         for vector in self._lanes:
@@ -119,18 +94,17 @@ class Pools:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._pools: dict[Kind, Pool] = {}
+        self._pools: dict[Sharing, Pool] = {}
         self._packs: list[tuple[list[int], Pack]] = []
 
     def put(self, site: int, lanes: tuple[Tensor, Tensor, Tensor], dtype: str) -> None:
         """Measures a value with elements: computed, shadow and local lane."""
-        computed, shadow, local = lanes
-        kind = Kind(shadow is computed, local is computed, local is shadow)
-        distinct = [lane.resolve_neg() for lane in kind.distinct(*lanes)]
+        computed, sharing = lanes[0], Sharing.of(*lanes)
+        distinct = [lanes[position].resolve_neg() for position in sharing.distinct]
         if computed.numel() >= ALONE_ELEMENTS or not computed.is_floating_point():
-            self._packs.append(([site], self._alone(kind, distinct, dtype)))
+            self._packs.append(([site], self._alone(sharing, distinct, dtype)))
         else:
-            self._pool(kind, len(distinct), computed.numel()).put(
+            self._pool(sharing, len(distinct), computed.numel()).put(
                 site, distinct, least_normal(dtype)
             )
 
@@ -141,17 +115,17 @@ class Pools:
         sites = [site for sites, _ in self._packs for site in sites]
         return sites, Pack(*(part.cpu().numpy() for part in pack))
 
-    def _alone(self, kind: Kind, distinct: Sequence[Tensor], dtype: str) -> Pack:
+    def _alone(self, sharing: Sharing, distinct: Sequence[Tensor], dtype: str) -> Pack:
         flat = [lane.reshape(-1).to(torch.float32) for lane in distinct]
-        computed, shadow, local = kind.all_lanes(flat)
+        computed, shadow, local = sharing.all_lanes(flat)
         with _home(self._device):
             pack = measure(computed, shadow, local, least_normal(dtype), None, KERNELS)
             return pack if dtype in FORMATS else count_differing(pack, computed, shadow)
 
-    def _pool(self, kind: Kind, lanes: int, size: int) -> Pool:
-        pool = self._pools.get(kind)
+    def _pool(self, sharing: Sharing, lanes: int, size: int) -> Pool:
+        pool = self._pools.get(sharing)
         if pool is None:
-            pool = self._pools[kind] = Pool(kind, lanes, self._device)
+            pool = self._pools[sharing] = Pool(sharing, lanes, self._device)
         if not pool.fits(size):
             self._packs.append(pool.emptied())
         return pool
