@@ -1,12 +1,14 @@
 """How often is the right cause named, and the training repaired? Floatline and peers on the zoo.
 
 Every script of tests/patients is run under every tool in a process of its own, one after the
-other, with a time limit. Results are kept in a folder: a run that was interrupted goes on.
+other unless asked otherwise, with a time limit. Results are kept in a folder: a run that was
+interrupted goes on.
 
     python -m benchmarks.zoo                                  everything, on TensorFlow
     python -m benchmarks.zoo --backend jax --sample 20        every sixth script, on JAX
     python -m benchmarks.zoo --tools floatline precision/     one tool, scripts named so
     python -m benchmarks.zoo --tools floatline --no-repair    detection only, in a third of the time
+    python -m benchmarks.zoo --jobs 8                         eight scripts at a time
     python -m benchmarks.zoo --tables                         prints what is there, runs nothing
 """
 
@@ -14,7 +16,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
+from itertools import product
 from pathlib import Path
 
 from benchmarks.zoo import runs, tables
@@ -33,6 +38,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--tools", metavar="A,B", help=f"of these, by comma: {known}")
     parser.add_argument("--sample", type=int, metavar="N", help="about N scripts, evenly chosen")
     parser.add_argument("--no-repair", action="store_true", help="Floatline only diagnoses")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="scripts at a time")
     parser.add_argument("--tables", action="store_true", help="run nothing, print what is there")
     parser.add_argument("scripts", nargs="*", metavar="PART", help="part of a script's path")
     return parser.parse_args()
@@ -47,18 +53,26 @@ def chosen(backend: str, parts: Sequence[str], sample: int | None) -> list[Truth
     return asked[:: max(1, round(len(asked) / sample))] if sample else asked
 
 
+def result(asked: tuple[Tool, Truth], folder: Path, backend: str) -> runs.Run:
+    """What a tool says about a script, run when it is not there yet."""
+    tool, truth = asked
+    found = runs.kept(folder, tool, truth)
+    if found is None:
+        found = runs.run(folder, tool, truth, backend)
+        print(f"{tool.name} {truth.script}: {found.seconds:.0f} s", flush=True)
+    return found
+
+
 def results(
-    tools: Sequence[Tool], truths: Sequence[Truth], folder: Path, backend: str, *, only_kept: bool
+    pairs: Sequence[tuple[Tool, Truth]], folder: Path, backend: str, jobs: int
 ) -> Iterator[runs.Run]:
-    """Every result, run when it is not there yet."""
-    for tool in tools:
-        for truth in truths:
-            found = runs.kept(folder, tool, truth)
-            if found is None and not only_kept:
-                found = runs.run(folder, tool, truth, backend)
-                print(f"{tool.name} {truth.script}: {found.seconds:.0f} s", flush=True)
-            if found is not None:
-                yield found
+    """Every result; several processes at a time share the machine, and their seconds show it."""
+    one = partial(result, folder=folder, backend=backend)
+    if jobs == 1:  # In this thread, where an interruption ends the process that runs.
+        yield from map(one, pairs)
+        return
+    with ThreadPoolExecutor(jobs) as pool:
+        yield from pool.map(one, pairs)
 
 
 def main() -> None:
@@ -69,7 +83,10 @@ def main() -> None:
     usable = [tool for tool in TOOLS if tool.name in names and asked.backend in tool.backends]
     tools = [replace(tool, repairs=not asked.no_repair) for tool in usable]
     truths = chosen(asked.backend, asked.scripts, asked.sample)
-    made = list(results(tools, truths, folder, asked.backend, only_kept=asked.tables))
+    pairs = list(product(tools, truths))
+    if asked.tables:
+        pairs = [pair for pair in pairs if runs.kept(folder, *pair)]
+    made = list(results(pairs, folder, asked.backend, asked.jobs))
     text = tables.report(made, {truth.script: truth.on(asked.backend) for truth in truths})
     (folder / "tables.md").write_text(text, encoding="utf-8")
     print(text, end="")
