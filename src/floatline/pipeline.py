@@ -16,7 +16,7 @@ from floatline.capture.edited import Texts
 from floatline.capture.script import capture_script
 from floatline.capture.texts import source_texts
 from floatline.errors import BackendError, InputError
-from floatline.findings.judge import judge, needs_reference
+from floatline.findings.judge import explained, judge, needs_reference
 from floatline.progress import Progress, silent
 from floatline.records import Diagnosis, Environment, Evidence, Trace
 from floatline.repairs import TrialBudget
@@ -193,7 +193,11 @@ def examine(
     *,
     trials: TrialBudget | None = None,
 ) -> Diagnosis:
-    """From a watched training to the diagnosis: trace, compare with float32, judge, repair."""
+    """From a watched training to the diagnosis: trace, compare with float32, judge, repair.
+
+    Raises:
+        TrainingError: A step of the training raised, and no number in it is the reason.
+    """
     with backend.preserve_random_state():
         traces = trace_moments(capture, progress)
         reference = None
@@ -202,6 +206,8 @@ def examine(
             reference = train_reference(capture, seconds, progress)
     evidence = Evidence(capture.configuration, capture.history, traces, reference)
     judgement = judge(evidence)
+    if capture.error is not None and not explained(judgement):
+        raise capture.error
     diagnosis = Diagnosis(
         verdict=judgement.verdict,
         explanation=judgement.explanation,

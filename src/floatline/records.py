@@ -42,6 +42,7 @@ class StepRecord:
         nonfinite_variables: Paths of the variables whose gradient was not.
         skipped: Whether a loss-scale optimizer skipped the update.
         loss_scale: The scale used in this step, or None.
+        raised: The error that ended the step, in one line: its loss is lost, and stands as NaN.
     """
 
     step: int
@@ -50,9 +51,10 @@ class StepRecord:
     nonfinite_variables: tuple[str, ...] = ()
     skipped: bool = False
     loss_scale: float | None = None
+    raised: str | None = None
 
 
-StopReason = Literal["budget", "symptom", "end of training", "interrupted"]
+StopReason = Literal["budget", "symptom", "end of training", "interrupted", "error"]
 
 
 @dataclass(frozen=True, slots=True)

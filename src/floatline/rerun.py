@@ -10,8 +10,8 @@ from typing import Any
 
 from floatline.capture.capture import Budget
 from floatline.capture.edited import edited
-from floatline.capture.failures import users_line
 from floatline.errors import FloatlineError
+from floatline.headlines import users_line
 from floatline.pipeline import diagnose_script
 from floatline.remedies.source import cast_at
 from floatline.repairs import SourceChange, TrialBudget

@@ -231,6 +231,7 @@ class Trace:
         summaries: All sites in groups, for a trace that was made smaller to be kept in a file;
             empty for a trace that has all its sites.
         left_out: How many sites such a trace no longer has.
+        raised: The error that ended the traced step, in one line; what came before is traced.
     """
 
     step: int
@@ -247,3 +248,4 @@ class Trace:
     widened: tuple[Widened, ...] = ()
     summaries: tuple[Summary, ...] = ()
     left_out: int = 0
+    raised: str | None = None

@@ -16,6 +16,13 @@ SKIPPED = Outcome(
 LOST = Outcome(loss=float("nan"), finite=(True, True), variables=("a", "b"))
 
 
+def ended(result: Any) -> None:
+    """Raises what a step raised, as an examination does when no number explains it."""
+    error = getattr(result, "error", None)
+    if error is not None:
+        raise error
+
+
 class FakeStep:
     """A step whose state is the number of steps run; good once the told outcomes are used up."""
 

@@ -14,7 +14,7 @@ from floatline.capture.capture import Budget, Capture
 from floatline.capture.script import capture_script
 from floatline.errors import FloatlineError
 from floatline.progress import silent
-from tests.capture.fakes import FakeBackend
+from tests.capture.fakes import FakeBackend, ended
 
 MODEL = """
 import keras
@@ -61,5 +61,5 @@ def run(
 
 def failing(script: Path | str, *arguments: str, **options: Any) -> FloatlineError:
     with pytest.raises(FloatlineError) as caught:
-        run(script, arguments, **options)
+        ended(run(script, arguments, **options))
     return caught.value

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from floatline.capture.failures import MAX_LENGTH, condensed, training_error
+from floatline.capture.failures import training_error
+from floatline.headlines import MAX_LENGTH, condensed
 
 OUT_OF_RANGE = """Graph execution error:
 

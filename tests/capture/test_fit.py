@@ -18,7 +18,7 @@ from floatline.capture.capture import Budget, Capture
 from floatline.capture.model import capture_fit
 from floatline.capture.state import value_of
 from floatline.errors import FloatlineError, InputError, TrainingError
-from tests.capture.fakes import FakeBackend
+from tests.capture.fakes import FakeBackend, ended
 
 X = np.random.default_rng(1).random((20, 6), dtype="float32")
 Y = np.random.default_rng(2).integers(0, 3, (20,))
@@ -228,7 +228,7 @@ def test_sample_weights_class_weights_validation_and_several_steps_per_execution
 
 def failing(model: Any = None, **arguments: Any) -> FloatlineError:
     with pytest.raises(FloatlineError) as caught:
-        captured(compiled(functional) if model is None else model, **arguments)
+        ended(captured(compiled(functional) if model is None else model, **arguments))
     return caught.value
 
 

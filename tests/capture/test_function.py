@@ -15,7 +15,7 @@ from floatline.capture.function import batch_of_call, capture_function
 from floatline.capture.state import value_of
 from floatline.errors import InputError, TrainingError
 from floatline.marks import training_step
-from tests.capture.fakes import FakeBackend
+from tests.capture.fakes import FakeBackend, ended
 
 BATCH = (np.ones((4, 2), "float32"), np.ones((4, 1), "float32"))
 
@@ -97,7 +97,7 @@ def test_no_batch() -> None:
 def test_an_error_of_the_step() -> None:
     backend = FakeBackend([ValueError("shapes differ")])
     with pytest.raises(TrainingError, match="The step function raised ValueError: shapes differ"):
-        capture_function(backend, print, [BATCH], Budget())
+        ended(capture_function(backend, print, [BATCH], Budget()))
 
 
 def test_arguments_by_name_are_put_in_their_place() -> None:

@@ -16,6 +16,7 @@ from floatline.capture.watch import (
     BudgetSpent,
     Watch,
 )
+from floatline.errors import TraceError
 from tests.capture.fakes import GOOD, LOST, SKIPPED, FakeStep
 
 
@@ -37,6 +38,38 @@ def labels(watching: Watch) -> list[tuple[int, str]]:
 
 def test_the_end_of_the_users_handlers_is_not_the_end_of_the_budget() -> None:
     assert not issubclass(BudgetSpent, Exception)
+
+
+def test_a_step_that_raises_is_kept_with_its_state_and_its_batch() -> None:
+    watching = Watch(FakeStep([GOOD, ValueError("found nan")]), Budget())
+    watching.advance("batch 0")
+    with pytest.raises(ValueError, match="found nan"):
+        watching.advance("batch 1")
+    history, moments, batches = watching.result()
+    assert watching.raised
+    assert history.stopped == "error"
+    assert str(history.steps[1].raised).startswith("ValueError: found nan (at ")
+    assert np.isnan(history.steps[1].loss or 0)
+    assert [(m.step, m.moment, m.state, m.batch) for m in moments][1:] == [
+        (1, "symptom", 1, "batch 1")
+    ]
+    assert batches == ("batch 0", "batch 1")
+
+
+def test_a_training_that_goes_on_after_an_error_has_not_ended_with_it() -> None:
+    watching = Watch(FakeStep([ValueError("one bad batch"), GOOD]), Budget())
+    with pytest.raises(ValueError, match="one bad batch"):
+        watching.advance("batch 0")
+    watching.advance("batch 1")
+    assert not watching.raised
+    assert watching.result()[0].stopped == "end of training"
+
+
+def test_an_error_of_floatlines_own_is_no_step() -> None:
+    watching = Watch(FakeStep([TraceError("no", "advice")]), Budget())
+    with pytest.raises(TraceError):
+        watching.advance("batch")
+    assert watching.steps == 0
 
 
 def test_returns_what_the_step_returned() -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
 
 from floatline.capture.capture import KeptMoment
+from floatline.errors import TraceError, TrainingError
 from floatline.progress import silent
-from floatline.records import Statistics, StepRecord
+from floatline.records import Statistics, StepRecord, Trace
 from floatline.tracing.agreement import compare
 from floatline.tracing.moments import trace_moments
 from tests.tracing.fakes import ToldStep, capture, traced
@@ -65,6 +67,41 @@ def test_every_kept_moment_is_traced_from_its_state() -> None:
     assert (last.step, last.moment, last.agrees) == (7, "symptom", False)
     assert last.disagreement is not None
     assert last.sites == first.sites
+
+
+RAISED = StepRecord(0, NAN, raised="ValueError: found nan")
+
+
+@pytest.mark.parametrize(
+    "trace",
+    [
+        traced(POISON, POISON),
+        traced(GOOD, INFINITE),
+        dataclasses.replace(traced(), raised="ValueError: found nan"),
+    ],
+)
+def test_a_step_that_raised_agrees_with_what_it_met(trace: Trace) -> None:
+    assert compare(trace, RAISED) is None
+
+
+def test_a_step_that_raised_disagrees_with_finite_numbers_and_with_an_error_of_the_traces() -> None:
+    assert "the traced one found all finite" in str(compare(traced(GOOD, GOOD), RAISED))
+    alone = dataclasses.replace(traced(GOOD, GOOD), raised="ValueError: of the trace")
+    assert "the untraced one did not" in str(compare(alone, record()))
+
+
+def test_the_error_of_a_step_that_cannot_be_traced_is_the_answer() -> None:
+    class Untraceable(ToldStep):
+        def trace(self, state: Any, batch: Any) -> Trace:
+            raise TraceError("no graph", "advice")
+
+    moments = [KeptMoment(0, "symptom", None, None)]
+    error = TrainingError("Training raised ValueError: shapes differ", "advice")
+    captured = capture(Untraceable(), [RAISED], moments)
+    with pytest.raises(TrainingError, match="shapes differ"):
+        trace_moments(dataclasses.replace(captured, error=error), silent)
+    with pytest.raises(TraceError, match="no graph"):
+        trace_moments(captured, silent)
 
 
 def test_progress_is_told_from_nothing_to_all() -> None:

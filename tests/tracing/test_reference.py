@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Iterator
 
 import pytest
 
 from floatline.backends.interface import Outcome
-from floatline.capture.capture import KeptMoment
-from floatline.errors import TraceError
+from floatline.capture.capture import Capture, KeptMoment
+from floatline.errors import TraceError, TrainingError
+from floatline.headlines import headline
 from floatline.progress import silent
 from floatline.records import Reference, StepRecord
 from floatline.tracing.reference import record, train_reference
@@ -20,6 +23,9 @@ PLAIN, ROUNDED, REBUILT = (
     {"rounded": rounded, "rebuilt": rebuilt}
     for rounded, rebuilt in ((False, False), (True, False), (False, True))
 )
+
+
+NAN = float("nan")
 
 
 def losses(*values: float) -> ToldReplay:
@@ -74,6 +80,33 @@ def test_a_step_that_cannot_be_replayed_at_all_is_not_hidden() -> None:
     step = ToldStep(start=lambda how: ToldReplay([TraceError("no", "do")]))
     with pytest.raises(TraceError):
         train_reference(capture(step, moments=FIRST, batches=BATCHES), 10, silent)
+
+
+def ended_by(kind: type[Exception]) -> Capture:
+    """A training whose third step raised, and whose float32 twin raises in the fourth."""
+    with pytest.raises(kind) as caught:
+        ToldReplay([kind("nan is no share")]).advance("b2")
+    step = ToldStep(
+        start=lambda how: ToldReplay([Outcome(1.0)] * 3 + [ValueError("0.5 is no share")])
+    )
+    lost = StepRecord(2, NAN, raised=headline(caught.value))
+    failure = TrainingError("Training raised it", "advice")
+    seen = [StepRecord(0, 1.0), StepRecord(1, 1.0), lost]
+    return dataclasses.replace(capture(step, seen, FIRST, BATCHES), error=failure)
+
+
+def test_after_an_error_float32_goes_on_with_the_same_batches_until_it_raises_as_well() -> None:
+    reference = train_reference(ended_by(ValueError), 10, silent)
+    assert [step.raised for step in reference.steps[:3]] == [None] * 3
+    assert str(reference.steps[3].raised).startswith("ValueError: 0.5 is no share")
+    assert math.isnan(reference.steps[3].loss or 0)
+    assert len(reference.steps) == 4
+    assert reference.rebuilt == ()
+
+
+def test_another_error_in_float32_only_ends_it() -> None:
+    reference = train_reference(ended_by(RuntimeError), 10, silent)
+    assert [step.raised for step in reference.steps] == [None] * 3
 
 
 def test_without_a_kept_state_there_is_no_reference() -> None:

@@ -44,6 +44,34 @@ def overflowing() -> Callable[[], tuple[keras.Model, np.ndarray, np.ndarray]]:
     return make
 
 
+class Checked(keras.layers.Layer):  # type: ignore[misc]  # (Keras carries no types)
+    """Ends the training with an error where something is not finite."""
+
+    def call(self, inputs: Any) -> Any:
+        import tensorflow as tf
+
+        return tf.debugging.check_numerics(inputs, "not finite")
+
+
+@only_tensorflow
+def test_a_training_that_raises_is_repaired_by_what_lets_it_go_on(
+    overflowing: Callable[[], tuple[keras.Model, np.ndarray, np.ndarray]],
+) -> None:
+    plain, x, y = overflowing()
+    inputs = plain.inputs[0]
+    squared = Checked(dtype="float32")(plain.get_layer("squared").output)
+    model = keras.Model(inputs, plain.get_layer("head")(squared))
+    model.compile(keras.optimizers.SGD(0.1), "mse", jit_compile=False)
+    diagnosis = floatline.diagnose(model, x, y, batch_size=16, trials=QUICK)
+    assert diagnosis.evidence.history.stopped == "error"
+    repair = diagnosis.repair
+    assert repair is not None
+    assert repair.verdict == "fixed"
+    assert [rule.path for rule in repair.plan.rules] == ["squared"]
+    raising = repair.trials[0]
+    assert (raising.verdict, raising.steps) == ("not fixed", 1)
+
+
 class Squared(keras.layers.Layer):  # type: ignore[misc]  # (Keras carries no types)
     def call(self, inputs: Any) -> Any:
         return keras.ops.square(inputs) / 400 / 400

@@ -74,7 +74,8 @@ class Step(Protocol):
     def trace(self, state: State, batch: Batch) -> Trace:
         """Runs the step from `state` with a float32 shadow; the user's variables are not touched.
 
-        The trace's `step`, `moment` and `agrees` are the caller's to fill in.
+        A step that raises is traced up to there, or beyond the check that raised. `step`, `moment`
+        and `agrees` of the trace are the caller's to fill in.
         """
         ...
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from floatline.backends.interface import Batch, State, Step
+from floatline.errors import TrainingError
 from floatline.records import Configuration, History, Moment
 
 
@@ -49,6 +50,8 @@ class Capture:
         notes: What a reader must know: callbacks left out, data not replayed.
         trainee: The Keras model that is trained; None for a step function in which no model, or
             more than one, was found.
+        error: What ended the training, if a step of it raised: if no number explains it, it is
+            the answer.
     """
 
     configuration: Configuration
@@ -58,3 +61,4 @@ class Capture:
     batches: tuple[Batch, ...]
     notes: tuple[str, ...] = ()
     trainee: Trainee | None = None
+    error: TrainingError | None = None

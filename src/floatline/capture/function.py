@@ -67,7 +67,7 @@ def capture_function(
         progress=progress,
         owners=known,
     )
-    with recording, training_errors("The step function"):
+    with recording, training_errors("The step function", recording):
         for batch in batches:
             if state is None:
                 recording.advance(batch)

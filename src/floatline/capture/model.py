@@ -62,7 +62,7 @@ def capture_fit(
         progress=progress,
         model=model,
     )
-    with preserve_callbacks(callbacks), recording, training_errors():
+    with preserve_callbacks(callbacks), recording, training_errors(recording=recording):
         (fit or model.fit)(**arguments)
     described = configuration.of_model(
         model,
@@ -75,8 +75,11 @@ def capture_fit(
 
 
 @contextlib.contextmanager
-def training_errors(doing: str = "Training") -> Iterator[None]:
-    """Turns what the user's training raises into a TrainingError; lets the end of budget pass."""
+def training_errors(doing: str = "Training", recording: Recording | None = None) -> Iterator[None]:
+    """Turns what the user's training raises into a TrainingError; lets the end of budget pass.
+
+    What a recorded step raised ends the training as well, and is kept with the recording.
+    """
     try:
         yield
     except BudgetSpent:
@@ -84,7 +87,9 @@ def training_errors(doing: str = "Training") -> Iterator[None]:
     except FloatlineError:
         raise
     except Exception as error:
-        raise training_error(error, doing) from error
+        failure = training_error(error, doing)
+        if recording is None or not recording.takes(failure):
+            raise failure from error
 
 
 def check_model(model: Any) -> None:

@@ -61,6 +61,7 @@ class Recording:
         self._step: Step | None = None
         self._watch: Watch | None = None
         self._trained = False
+        self._error: TrainingError | None = None
 
     def __enter__(self) -> Recording:
         with contextlib.ExitStack() as undo:
@@ -99,6 +100,13 @@ class Recording:
             self._watch = self._begin(batch)
         return self._watch.advance(batch)
 
+    def takes(self, error: TrainingError) -> bool:
+        """Whether a watched step raised the error, which is then part of the capture."""
+        if self._watch is None or not self._watch.raised:
+            return False
+        self._error = error
+        return True
+
     def capture(self, configuration: Configuration, notes: Sequence[str] = ()) -> Capture:
         """What was captured; to be called when the recording is closed.
 
@@ -120,6 +128,7 @@ class Recording:
             batches,
             tuple(notes),
             self._trainee(),
+            self._error,
         )
 
     def _note_training(self) -> None:

@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 from types import TracebackType
 
-from floatline.capture.failures import clash_advice, condensed, users_line
+from floatline.capture.failures import clash_advice
 from floatline.errors import BackendError, FloatlineError, ScriptError
+from floatline.headlines import condensed, users_line
 
 HOW_TO_MARK = (
     "Put `@floatline.training_step` (after `import floatline`) above the function that runs one "

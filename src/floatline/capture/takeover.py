@@ -317,15 +317,17 @@ class Takeover(Generic[T]):
 
     def _finish_recording(self, error: BaseException | None) -> None:
         assert self._recording is not None
-        if isinstance(error, KeyboardInterrupt) or (error and error is self._step_error):
+        if isinstance(error, KeyboardInterrupt):
             self._recording.close()
-            self._error = (
-                error
-                if isinstance(error, KeyboardInterrupt)
-                else training_error(error, "The training step")
-            )
+            self._error = error
             return
-        if error is not None and not isinstance(error, SystemExit):
+        if error is not None and error is self._step_error:
+            failure = training_error(error)
+            if not self._recording.takes(failure):
+                self._recording.close()
+                self._error = failure
+                return
+        elif error is not None and not isinstance(error, SystemExit):
             what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
             steps = self._recording.steps
             self._notes.append(f"After {steps} steps the script ended with {what.rstrip('.')}.")

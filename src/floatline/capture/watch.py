@@ -7,9 +7,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from floatline.backends.interface import Batch, Outcome, Step
+from floatline.backends.interface import Batch, Outcome, State, Step
 from floatline.capture.batches import kept, size_in_bytes
 from floatline.capture.capture import Budget, KeptMoment
+from floatline.errors import FloatlineError
+from floatline.headlines import headline
 from floatline.progress import Progress, silent
 from floatline.records import History, Moment, StepRecord, StopReason
 
@@ -75,11 +77,17 @@ class Watch:
         """Steps that ran to their end."""
         return len(self._records)
 
+    @property
+    def raised(self) -> bool:
+        """Whether the last step ended with an error."""
+        return self._stopped == "error"
+
     def advance(self, batch: Batch) -> Any:
         """Runs the next step on `batch` and returns what the step returned.
 
         Raises:
             BudgetSpent: Enough was seen; the step has run and is recorded.
+            Exception: What the step raises; it is recorded with its state and batch.
         """
         batch = kept(batch)
         state = self._step.snapshot()
@@ -88,6 +96,10 @@ class Watch:
         except KeyboardInterrupt:
             self._stopped = "interrupted"
             raise
+        except Exception as error:
+            self._note_error(error, state, batch)
+            raise
+        self._stopped = "end of training"
         record = _record(self.steps, outcome)
         self._keep(record, state, batch)
         self._records.append(record)
@@ -102,6 +114,16 @@ class Watch:
         """What was seen, the steps to trace in order of time, and the first batches."""
         history = History(tuple(self._records), self._stopped, self._ended - self._started)
         return history, self._merged_moments(), tuple(self._batches)
+
+    def _note_error(self, error: Exception, state: State, batch: Batch) -> None:
+        """A check of the framework's or the user's may have met the numbers that are looked for."""
+        if isinstance(error, FloatlineError):
+            return
+        record = StepRecord(self.steps, math.nan, raised=headline(error))
+        self._keep(record, state, batch)
+        self._records.append(record)
+        self._ended = self._clock()
+        self._stopped = "error"
 
     def _keep(self, record: StepRecord, state: Any, batch: Batch) -> None:
         def keep(moment: Moment) -> None:

@@ -62,8 +62,14 @@ class Graph:
 
     @property
     def ends(self) -> frozenset[int]:
-        """Sites that training acts on: what was differentiated, and the gradients."""
-        return frozenset(self.trace.losses) | {g.site for g in self.trace.gradients}
+        """Sites that training acts on: what was differentiated, and the gradients.
+
+        A step that raised has got to neither; it ended on what it had in hand.
+        """
+        ends = frozenset(self.trace.losses) | {g.site for g in self.trace.gradients}
+        if self.trace.raised is None:
+            return ends
+        return ends | {index for index, readers in enumerate(self.readers) if not readers}
 
     @property
     def written(self) -> frozenset[int]:

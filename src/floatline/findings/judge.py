@@ -82,6 +82,11 @@ def judge(evidence: Evidence) -> Judgement:
     )
 
 
+def explained(judgement: Judgement) -> bool:
+    """Whether a rule names what made the training fail: its error then only was the end of it."""
+    return any(finding.severity == "failure" for finding in judgement.findings)
+
+
 def needs_reference(
     configuration: Configuration, history: History, traces: tuple[Trace, ...]
 ) -> bool:
@@ -207,7 +212,9 @@ def _harm(case: Case) -> str:
 
 
 def _symptom(case: Case) -> str:
-    state = case.outcome
+    state, last = case.outcome, case.evidence.history.steps[-1:]
+    if last and last[0].raised is not None:
+        return f"Step {last[0].step} raised {last[0].raised.rstrip('.')}."
     if state.skipped and (state.ends_broken or state.wasted or state.searching):
         return f"{state.skipped} of {state.steps} steps were skipped."
     if state.nonfinite_losses or state.ends_broken:

@@ -16,6 +16,7 @@ _STOPPED: dict[StopReason, str] = {
     "symptom": "a symptom appeared",
     "end of training": "the training ended",
     "interrupted": "it was interrupted",
+    "error": "a step raised an error",
 }
 
 _AGREEMENT: dict[bool | None, str] = {

@@ -15,6 +15,8 @@ def compare(trace: Trace, record: StepRecord) -> str | None:
     >>> compare(Trace(0, "first", ()), StepRecord(0, loss=0.5, finite_gradients=False))
     'the gradients were finite in the traced step and not finite in the untraced one'
     """
+    if trace.raised is not None or record.raised is not None:
+        return _errors(trace, record)
     traced_gradients = not any(_nonfinite(trace, g.site) for g in trace.gradients)
     measured = bool(trace.gradients) or not record.finite_gradients
     if measured and traced_gradients != record.finite_gradients:
@@ -28,6 +30,16 @@ def compare(trace: Trace, record: StepRecord) -> str | None:
 
 def _nonfinite(trace: Trace, site: int) -> bool:
     return trace.sites[site].statistics.nonfinite > 0
+
+
+def _errors(trace: Trace, record: StepRecord) -> str | None:
+    if record.raised is None:
+        return f"the traced step raised {trace.raised}, and the untraced one did not"
+    ends = (*trace.losses, *(gradient.site for gradient in trace.gradients))
+    # A trace may pass over the check that has met what is not finite.
+    if trace.raised is not None or any(_nonfinite(trace, site) for site in ends):
+        return None
+    return f"the untraced step raised {record.raised}, and the traced one found all finite"
 
 
 def _disagreement(subject: str, traced_finite: bool) -> str:

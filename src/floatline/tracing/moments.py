@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from floatline.capture.capture import Capture, KeptMoment
+from floatline.errors import FloatlineError
 from floatline.progress import Progress
 from floatline.records import StepRecord, Trace
 from floatline.tracing.agreement import compare
@@ -16,12 +17,22 @@ def trace_moments(capture: Capture, progress: Progress) -> tuple[Trace, ...]:
     A trace is a second run of the step, with more operations than the first. What it shows counts
     only if the step itself, compiled as the user compiled it, showed the same; whether it did is
     part of the trace.
+
+    Raises:
+        TraceError: A step cannot be looked into.
+        TrainingError: The step that raised cannot be looked into, so its error is the answer.
     """
     records = {record.step: record for record in capture.history.steps}
     traces = []
     for done, moment in enumerate(capture.moments):
         progress("tracing steps", done, len(capture.moments))
-        traces.append(_trace(capture, moment, records[moment.step]))
+        record = records[moment.step]
+        try:
+            traces.append(_trace(capture, moment, record))
+        except FloatlineError:
+            if capture.error is None or record.raised is None:
+                raise
+            raise capture.error from None  # What cannot be run cannot be traced, either.
     progress("tracing steps", len(capture.moments), len(capture.moments))
     return tuple(traces)
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import cycle, islice
 
-from floatline.backends.interface import Outcome
+from floatline.backends.interface import Batch, Outcome
 from floatline.capture.capture import Capture
 from floatline.errors import FloatlineError
+from floatline.headlines import headline, same_kind
 from floatline.progress import Progress
 from floatline.records import Reference, StepRecord
+
+STEPS_AFTER_ERROR = 20
+"""How far float32 goes on after the step that raised: enough to compare its losses with others."""
 
 
 def train_reference(
@@ -36,6 +42,8 @@ def train_reference(
     try:
         rebuilt = _train(capture, seconds, progress, clock, rebuilt=True)
     except FloatlineError:
+        rebuilt = ()
+    if any(step.raised for step in rebuilt):
         rebuilt = ()  # User code that insists on its own dtypes; the other two stand.
     return Reference(plain, rounded, rebuilt)
 
@@ -54,14 +62,31 @@ def _train(
     replay = capture.step.float32(capture.moments[0].state, rounded=rounded, rebuilt=rebuilt)
     records: list[StepRecord] = []
     deadline = None
-    for index, batch in enumerate(capture.batches):
-        records.append(record(index, replay.advance(batch)))
-        progress("training in float32", index + 1, len(capture.batches))
+    batches = _batches(capture)
+    for index, batch in enumerate(batches):
+        try:
+            records.append(record(index, replay.advance(batch)))
+        except FloatlineError:
+            raise
+        except Exception as error:  # noqa: BLE001 (a step of the user's may raise anything)
+            # The error of the training itself is float32's, too; any other is of this replay.
+            if same_kind(capture.history.steps[-1].raised, headline(error)):
+                records.append(StepRecord(index, math.nan, raised=headline(error)))
+            break
+        progress("training in float32", index + 1, len(batches))
         # The first step is compiled, which takes as long as it takes.
         deadline = clock() + seconds if deadline is None else deadline
         if clock() > deadline:
             break
     return tuple(records)
+
+
+def _batches(capture: Capture) -> Sequence[Batch]:
+    """Those that were kept; after an error, which let no more come, the same ones again."""
+    known = capture.batches
+    if capture.error is None or not known:
+        return known
+    return tuple(islice(cycle(known), len(known) + STEPS_AFTER_ERROR))
 
 
 def record(index: int, outcome: Outcome) -> StepRecord:

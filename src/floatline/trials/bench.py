@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from floatline.backends.interface import Batch, Replay, Step
 from floatline.capture.capture import Capture, Trainee
+from floatline.headlines import headline
 from floatline.precision.application import apply
 from floatline.precision.optimizers import set_learning_rate
 from floatline.precision.plan import Plan
@@ -61,7 +63,10 @@ class Bench:
                     if self._clock() - begun > seconds:
                         break
         except Exception as raised:  # noqa: BLE001 (a trial may fail in any way, and the others go on)
-            error = _words(raised)
+            if self._capture.error is None:
+                error = _words(raised)
+            else:  # As the training does without a plan: no accident of the trial's.
+                done.append(StepRecord(len(done), math.nan, raised=headline(raised)))
         finally:
             self._capture.step.restore(kept)
         return Run(tuple(done), self._clock() - begun, error)

@@ -139,7 +139,9 @@ def _tried(
     aim, notes = _aim(diagnosis, bench, budget)
     names = [tuple(remedy.summary for remedy in group) for group in sets]
     history, configuration = capture.history.steps, diagnosis.evidence.configuration
-    steps = min(budget.steps, len(history), len(aim.reference) or len(history))
+    # After an error float32 went on, and so does a trial: what raised has shown nothing more.
+    shown = len(aim.reference) if capture.error else len(history)
+    steps = min(budget.steps, shown, len(aim.reference) or shown)
     journal = Journal(budget.journal, fingerprint(configuration, history, names), steps)
     # The first of a name is the one that a finding suggests.
     known = {remedy.summary: remedy for group in reversed(sets) for remedy in reversed(group)}

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from floatline.progress import Progress
-from floatline.records import Diagnosis
+from floatline.records import Diagnosis, Evidence
 from floatline.repairs import Repair, Rewrite, SourceChange, TrialBudget, TrialVerdict
 from floatline.trials.editing import (
     Hunk,
@@ -58,7 +58,7 @@ def with_rewrites(
     if repair is None or not (repair.changes and budget.trials):
         return diagnosis
     left = budget.seconds - sum(trial.seconds for trial in repair.trials)
-    steps = len(diagnosis.evidence.history.steps)
+    steps = _steps_to_show(diagnosis.evidence)
     attempts = _Attempts(rerun, steps, clock() + left, progress, clock)
     tried = _rewritten(repair, attempts)
     return dataclasses.replace(diagnosis, repair=tried)
@@ -146,6 +146,14 @@ def _needed(
 
     found = search([tuple(by_name)], attempt)
     return [by_name[name] for name in found.chosen or tuple(by_name)], found.minimal
+
+
+def _steps_to_show(evidence: Evidence) -> int:
+    """How many steps a changed script must train: where a step raised, float32 has shown more."""
+    history, reference = evidence.history, evidence.reference
+    if history.stopped == "error" and reference is not None:
+        return len(reference.steps)
+    return len(history.steps)
 
 
 class _Attempts:

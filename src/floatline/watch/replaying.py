@@ -150,7 +150,7 @@ def capture(
         progress=progress,
         model=model,
     )
-    with recording, training_errors("The replay"):
+    with recording, training_errors("The replay", recording):
         build(model, kept.batches[0])
         if scales_loss(model):
             guard(model)

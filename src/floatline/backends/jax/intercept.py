@@ -9,6 +9,7 @@ from typing import Any
 import keras
 
 from floatline.backends.interface import Batch
+from floatline.backends.jax.checks import no_checks
 from floatline.backends.jax.variables import ModelVariables, values_of
 
 
@@ -44,7 +45,8 @@ def intercept(model: keras.Model, advance: Callable[[Batch], Any]) -> Iterator[N
     model.train_function = train_function
     model.make_train_function = make_train_function
     try:
-        yield
+        with no_checks():  # Keras computes its metrics between the steps.
+            yield
     finally:
         del model.make_train_function
         model.train_function = previous

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 
 from floatline.backends.interface import Batch, LayerSource, Outcome, State
 from floatline.backends.jax.builder import Builder, PureStep, StepJaxpr
+from floatline.backends.jax.checks import checks_note, no_checks
 from floatline.backends.jax.lanes import COMPUTED, SHADOW, Array
 from floatline.backends.jax.programs import PlainProgram, Ran, TracedProgram, raised_state
 from floatline.backends.jax.variables import (
@@ -77,6 +79,7 @@ class JaxStep:
         with contextlib.suppress(TraceError):
             self._builder.jaxpr_for(values_of(self._known.all()), batch)
 
+    @no_checks()
     def run(self, batch: Batch) -> tuple[Any, Outcome]:
         """Runs the real step on the real variables; returns what it returned, and its outcome."""
         self._known.build(batch)
@@ -132,6 +135,12 @@ class JaxStep:
         In pieces a step escapes what XLA makes of it as a whole. If that is what fails, the step is
         traced as a whole.
         """
+        notes = checks_note()
+        with no_checks():
+            trace = self._trace(state, batch)
+        return dataclasses.replace(trace, notes=(*trace.notes, *notes))
+
+    def _trace(self, state: State, batch: Batch) -> Trace:
         trace, _ = self._run_traced(state, batch)
         before = self._values(state)
         step, arrays = self._builder.jaxpr_for(before, batch)
@@ -230,6 +239,7 @@ class Float32Replay:
         self._outputs: list[Array] | None = None
         self._programs = programs
 
+    @no_checks()
     def advance(self, batch: Batch) -> Outcome:
         """Runs the next step in float32."""
         step, arrays = self._builder.jaxpr_for(self._initial, batch)

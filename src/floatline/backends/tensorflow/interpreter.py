@@ -251,7 +251,7 @@ class Interpreter:
         inputs = [self.value(tensor) for tensor in operation.inputs]
         if operation.type in CHECKS:
             self.setting.omissions.moved += self.recorder is not None
-            return inputs
+            return inputs[: len(operation.outputs)]
         attrs = attributes(operation)
         low = names_low_type(attrs)
         if draws_random_numbers(operation.type) or operation.type in OPAQUE:

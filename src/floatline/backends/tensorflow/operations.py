@@ -53,8 +53,8 @@ OPAQUE = frozenset(
 )
 """Types that cannot run on float32 inputs in the same way: their result is taken as it is."""
 
-CHECKS = frozenset(["CheckNumerics", "CheckNumericsV2"])
-"""Types that hand their input on or stop the step, which a trace must not: it is to show more."""
+CHECKS = frozenset(["Assert", "CheckNumerics", "CheckNumericsV2"])
+"""Types that hand their input on, or stop the step, which a trace must not: it shows more."""
 
 NO_SHADOW_REASONS = {
     "EagerPyFunc": "runs Python code",

@@ -21,6 +21,7 @@ from floatline.backends.torch.recorder import Recorder
 from floatline.backends.torch.shadows import memory
 from floatline.backends.torch.sites import Sites
 from floatline.backends.torch.tracer import Tracer
+from floatline.headlines import headline
 from floatline.records import GradientSite, Trace
 from floatline.tracing.sites import Ledger
 
@@ -79,7 +80,7 @@ class TracedRun:
             stack.enter_context(settled())
             stack.enter_context(Literals(self._tracer.literal))
             stack.enter_context(self._tracer)
-            call(batch)
+            error = _error_of(lambda: call(batch))
         widening = self._tracer.widening
         losses = [sources for sources in observed.loss_notes if sources]
         return Trace(
@@ -92,6 +93,7 @@ class TracedRun:
             not_traced=self._sites.omissions.listed(),
             notes=() if widening.note is None else (widening.note,),
             widened=widening.functions,
+            raised=None if error is None else headline(error),
         )
 
     @torch.no_grad()  # type: ignore[untyped-decorator]  # PyTorch is not type-checked here
@@ -108,6 +110,17 @@ class TracedRun:
             if sources:
                 path = variable_path(variable, self._names)
                 yield GradientSite(path, layer_path(path, self._root), max(sources))
+
+
+def _error_of(run: Callable[[], Any]) -> Exception | None:
+    """What a step raises; what it had computed until then is traced."""
+    try:
+        run()
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001 (a step of the user's may raise anything)
+        return error
+    return None
 
 
 @contextlib.contextmanager

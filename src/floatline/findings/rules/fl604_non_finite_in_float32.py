@@ -6,8 +6,9 @@ from typing import final
 
 from floatline.findings.case import Case
 from floatline.findings.origin_rule import harm
+from floatline.findings.outcome import DIVERGED_RATIO, bad, nonfinite
 from floatline.findings.rule import Clear, Result, Rule
-from floatline.findings.words import where
+from floatline.findings.words import number, where
 
 
 @final
@@ -20,7 +21,8 @@ class NonFiniteInFloat32(Rule):
 
     Evidence:
         The first operation whose float32 result is NaN or infinite although its float32 inputs
-        are finite, on the way to the loss or a gradient, in a training that breaks.
+        are finite, on the way to the loss or a gradient, in a training that breaks; or a gradient
+        that is not finite in float32 after a step that raised an error.
 
     Why it matters:
         Those steps are lost in every precision.
@@ -46,6 +48,8 @@ class NonFiniteInFloat32(Rule):
     def check(self, case: Case) -> Result:
         """Found when training breaks at it and float32 is not known to survive."""
         state = case.outcome
+        if not case.breakdowns and case.evidence.history.stopped == "error":
+            return self._unseen(case)
         if not case.breakdowns or not state.ends_broken or state.float32_fails is False:
             return Clear()
         origin = case.breakdowns[0]
@@ -59,3 +63,18 @@ class NonFiniteInFloat32(Rule):
         found = {**evidence, **counts, **harm(case)}
         place, passed = origin.site.place, origin.propagation
         return self.found(summary, found, place=place, propagation=passed)
+
+    def _unseen(self, case: Case) -> Result:
+        """Asks float32's gradients: the step raised before a trace of it came to its own."""
+        steps = case.evidence.reference.steps if case.evidence.reference else ()
+        first = next((step for step in steps if bad(step)), None)
+        if first is None or first.loss is None or nonfinite(first.loss):
+            return Clear()
+        start = steps[0].loss
+        if start is None or abs(first.loss) > DIVERGED_RATIO * abs(start):
+            return Clear()
+        return self.found(
+            f"The gradient of {first.nonfinite_variables[0]} is not finite in float32 either, "
+            f"where the loss is {number(first.loss)}",
+            {"step": first.step, **harm(case)},
+        )
