@@ -67,6 +67,7 @@ def test_a_training_that_raises_is_repaired_by_what_lets_it_go_on(
     repair = diagnosis.repair
     assert repair is not None
     assert repair.verdict == "fixed"
+    assert repair.plan is not None
     assert [rule.path for rule in repair.plan.rules] == ["squared"]
     raising = repair.trials[0]
     assert (raising.verdict, raising.steps) == ("not fixed", 1)

@@ -36,6 +36,10 @@ _ADVICE = (
         'Call `model.compile(optimizer="adam", loss=...)` before training.',
     ),
     (
+        r"device-side assert",
+        "A check failed on the GPU, mostly for NaN or a label. Set CUDA_VISIBLE_DEVICES= for the CPU.",
+    ),
+    (
         r"between 0 and 1|\bnan\b",
         "Mostly NaN is the reason: see with `--precision float32` whether float32 has it, too.",
     ),

@@ -12,6 +12,7 @@ import keras
 
 from floatline.backends.interface import Backend, Batch, Step
 from floatline.capture.capture import Budget, Capture, Trainee
+from floatline.capture.failures import training_error
 from floatline.capture.state import (
     KeptVariables,
     preserve_attributes,
@@ -81,8 +82,14 @@ class Recording:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._note_training()
-        self._undo.__exit__(kind, error, trace)
+        try:
+            self._note_training()
+            self._undo.__exit__(kind, error, trace)
+        except Exception as broken:
+            if self._watch is None or not self._watch.raised:
+                raise
+            # What a failed check on a GPU has taken along cannot be put back.
+            raise training_error(broken) from error
 
     def close(self) -> None:
         """Ends the watch and puts everything back."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from floatline.capture.capture import Capture, KeptMoment
-from floatline.errors import FloatlineError
 from floatline.progress import Progress
 from floatline.records import StepRecord, Trace
 from floatline.tracing.agreement import compare
@@ -29,7 +28,7 @@ def trace_moments(capture: Capture, progress: Progress) -> tuple[Trace, ...]:
         record = records[moment.step]
         try:
             traces.append(_trace(capture, moment, record))
-        except FloatlineError:
+        except Exception:
             if capture.error is None or record.raised is None:
                 raise
             raise capture.error from None  # What cannot be run cannot be traced, either.
