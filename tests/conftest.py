@@ -9,6 +9,7 @@ from tests.browser import browser as browser
 BACKEND = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+# Programs that tests start in processes of their own.
+collect_ignore = ["scaling/distributed", "watch/company"]
 # Keras has one backend per process: the tests of the others run in processes of their own.
-collect_ignore = ["scaling/distributed"]  # Programs that tests start in processes of their own.
 collect_ignore += [f"backends/{name}" for name in ("tensorflow", "jax", "torch") if name != BACKEND]

@@ -6,7 +6,6 @@ import importlib
 import platform
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from importlib.metadata import version
 from types import MappingProxyType
 from typing import Any
 
@@ -17,6 +16,7 @@ from floatline.capture.script import capture_script
 from floatline.capture.texts import source_texts
 from floatline.errors import BackendError, InputError
 from floatline.findings.judge import explained, judge, needs_reference
+from floatline.installed import version
 from floatline.progress import Progress, silent
 from floatline.records import Diagnosis, Environment, Evidence, Trace
 from floatline.repairs import TrialBudget
@@ -262,7 +262,7 @@ def environment(backend: Backend) -> Environment:
     import keras
 
     return Environment(
-        floatline=version("floatline"),
+        floatline=version(),
         python=platform.python_version(),
         keras=keras.__version__,
         backend=backend.name,

@@ -10,7 +10,16 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src"
-FOUNDATIONS = ("records", "formats", "errors", "files", "headlines", "progress", "sources")
+FOUNDATIONS = (
+    "records",
+    "formats",
+    "errors",
+    "files",
+    "headlines",
+    "installed",
+    "progress",
+    "sources",
+)
 PRINTERS = ("floatline.cli", "floatline.report")
 FRAMEWORKS = ("tensorflow", "jax", "jaxlib", "torch")
 MAX_FILE_LINES = 400

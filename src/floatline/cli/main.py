@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import metadata
-
 import click
 
 from floatline.cli.diagnose import diagnose
@@ -13,14 +11,7 @@ from floatline.cli.inspect import inspect
 from floatline.cli.report import report
 from floatline.cli.rules import explain, rules
 from floatline.cli.run import run
-
-
-def version() -> str:
-    """The installed version, or that there is none."""
-    try:
-        return metadata.version("floatline")
-    except metadata.PackageNotFoundError:
-        return "(not installed: run from its source)"
+from floatline.installed import version
 
 
 @click.group(

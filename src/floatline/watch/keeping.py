@@ -8,13 +8,13 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import keras
 
 from floatline.errors import InputError
+from floatline.installed import version
 from floatline.layers import computes_on_floats, walk
 from floatline.watch import arrays, folder
 from floatline.watch.past import Origin, groups
@@ -94,7 +94,7 @@ def environment() -> dict[str, str]:
     """Versions under which a failure was seen."""
     name = keras.backend.backend()
     return {
-        "floatline": version("floatline"),
+        "floatline": version(),
         "python": platform.python_version(),
         "keras": keras.__version__,
         "backend": name,
