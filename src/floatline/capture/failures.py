@@ -37,7 +37,7 @@ _ADVICE = (
     ),
     (
         r"device-side assert",
-        "A check failed on the GPU, mostly for NaN or a label. Set CUDA_VISIBLE_DEVICES= for the CPU.",
+        "A check failed on the GPU, for NaN or a label: set CUDA_VISIBLE_DEVICES= for the CPU.",
     ),
     (
         r"between 0 and 1|\bnan\b",
