@@ -68,11 +68,11 @@ class Statement:
         begin = self._starts[node.lineno - 1]
         return begin, begin, f"{self._indent(node)}{text}\n"
 
-    def after(self, node: ast.stmt, text: str) -> Edit:
-        """An edit that puts a line behind a statement."""
+    def after(self, node: ast.stmt, *lines: str) -> Edit:
+        """An edit that puts lines behind a statement."""
         end = self.text.find("\n", self.at(node)[1])
         end = len(self.text) if end < 0 else end
-        return end, end, f"\n{self._indent(node)}{text}"
+        return end, end, "".join(f"\n{self._indent(node)}{text}" for text in lines)
 
     def without(self, node: ast.stmt) -> Edit:
         """An edit that takes the lines of a statement away."""
