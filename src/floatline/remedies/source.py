@@ -63,7 +63,10 @@ def _change(finding: Finding) -> SourceChange | None:
     line = read(place.source.file, place.source.line) if place and place.source else None
     if line is None:
         return None
-    proposed = (line.change(rewrite(line, finding), why) for rewrite, why in _rewrites(finding))
+    proposed = (
+        line.change(rewrite(line, finding), why, whole=(rewrite, why) in _OF_SCALES)
+        for rewrite, why in _rewrites(finding)
+    )
     return next((change for change in proposed if change is not None), None)
 
 
