@@ -42,5 +42,9 @@ class TraceError(FloatlineError):
     """The training step runs, but cannot be traced."""
 
 
+class StorageError(FloatlineError):
+    """A disk has no room for what must be kept while a diagnosis runs."""
+
+
 class InputError(FloatlineError):
     """An argument of the Python interface or a file given to the command line is not usable."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from numbers import Real
 from typing import Any
 
 import keras
@@ -30,6 +31,32 @@ def walk(model: Any) -> Iterator[tuple[str, Any]]:
 def computes_on_floats(layer: Any) -> bool:
     """Whether a dtype policy says anything about what the layer computes."""
     return not isinstance(layer, keras.layers.InputLayer) and "float" in str(layer.compute_dtype)
+
+
+EPSILONS = ("epsilon", "eps")
+"""Attributes in which layers keep what they add to a divisor; Keras' own use the first."""
+
+
+def epsilon_name(layer: Any) -> str | None:
+    """The attribute of the layer itself that holds its epsilon, a positive number, or None."""
+    values = vars(layer)
+    return next((name for name in EPSILONS if _is_positive(values.get(name))), None)
+
+
+def epsilon_of(layer: Any) -> float | None:
+    """What a layer adds to a divisor; None where it keeps no such number.
+
+    Example:
+
+    >>> epsilon_of(keras.layers.LayerNormalization(epsilon=1e-6))
+    1e-06
+    """
+    name = epsilon_name(layer)
+    return None if name is None else float(vars(layer)[name])
+
+
+def _is_positive(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and float(value) > 0
 
 
 def is_container(layer: Any) -> bool:

@@ -89,13 +89,23 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class LayerRecord:
-    """Precision of one layer of the model."""
+    """Precision of one layer of the model.
+
+    Attributes:
+        path: Its path below the model.
+        layer_class: Name of its class.
+        compute_dtype: What it computes in.
+        variable_dtype: What its weights are kept in.
+        source: The user's line that made it.
+        epsilon: The number in its attribute `epsilon` or `eps`, or None.
+    """
 
     path: str
     layer_class: str
     compute_dtype: str
     variable_dtype: str
     source: SourceLine | None = None
+    epsilon: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,6 +90,8 @@ class SourceChange:
         now: The statement as it stands.
         then: The statement as it could read.
         reason: What the change does.
+        whole: Whether a part of it makes no sense without the rest: a loss that is scaled needs an
+            optimizer that takes the scale out.
     """
 
     file: str
@@ -97,6 +99,7 @@ class SourceChange:
     now: str
     then: str
     reason: str
+    whole: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from floatline.backends.interface import Batch, CallHandler, LayerSource, Outcome, Replay, State
+from floatline.backends.shelf import Shelf
 from floatline.records import Trace
 
 GOOD = Outcome(loss=1.0, finite=(True, True), variables=("a", "b"), loss_scale=32768.0)
@@ -42,6 +43,12 @@ class FakeStep:
         self.ran.append(batch)
         return {"loss": outcome.loss}, outcome
 
+    def keep_states_on(self, shelf: Shelf) -> None:
+        raise NotImplementedError
+
+    def state_bytes(self) -> int:
+        return 0
+
     def snapshot(self) -> State:
         return self.state
 
@@ -69,6 +76,9 @@ class FakeBackend:
 
     def device(self) -> str:
         return "nowhere"
+
+    def free_bytes(self) -> int | None:
+        return None
 
     def keras_step(self, model: Any, layer_source: LayerSource) -> FakeStep:
         return self.step

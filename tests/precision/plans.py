@@ -8,7 +8,14 @@ from hypothesis import strategies as st
 from floatline.errors import InputError
 from floatline.precision.plan import Plan
 from floatline.precision.policies import POLICIES
-from floatline.precision.rule import LOSS_SCALES, OPTIMIZER_SETTINGS, LossScale, Rule, Setting
+from floatline.precision.rule import (
+    LOSS_SCALES,
+    OPTIMIZER_SETTINGS,
+    Epsilon,
+    LossScale,
+    Rule,
+    Setting,
+)
 
 _TEXT = st.text(min_size=1).filter(str.strip)
 _POSITIVE = st.integers(1, 2**40) | st.floats(2.0**-40, 2.0**40)
@@ -51,6 +58,8 @@ _SETTINGS = st.builds(
     evidence=_EVIDENCE,
 )
 
+_EPSILONS = st.builds(Epsilon, path=st.text(), value=_POSITIVE, reason=_TEXT, evidence=_EVIDENCE)
+
 
 @st.composite
 def plans(draw: st.DrawFn) -> Plan:
@@ -60,6 +69,7 @@ def plans(draw: st.DrawFn) -> Plan:
             tuple(draw(st.lists(_RULES, max_size=4))),
             draw(st.none() | _SCALES),
             tuple(draw(st.lists(_SETTINGS, max_size=2))),
+            tuple(draw(st.lists(_EPSILONS, max_size=2))),
         )
     except InputError:
         assume(False)

@@ -16,7 +16,14 @@ import floatline
 from floatline.errors import InputError
 from floatline.precision.plan import Plan
 from floatline.precision.policies import POLICIES
-from floatline.precision.rule import LOSS_SCALES, OPTIMIZER_SETTINGS, LossScale, Rule, Setting
+from floatline.precision.rule import (
+    LOSS_SCALES,
+    OPTIMIZER_SETTINGS,
+    Epsilon,
+    LossScale,
+    Rule,
+    Setting,
+)
 from tests.architecture import laws
 from tests.precision.plans import plans
 
@@ -59,6 +66,10 @@ def test_the_schema_knows_what_the_records_know() -> None:
     assert named == {name for settings in LOSS_SCALES.values() for name in settings}
 
 
+def test_a_plan_without_epsilons_is_one_that_older_versions_read() -> None:
+    assert set(json.loads(HALF.to_json())) == {"schema_version", "rules", "loss_scale", "optimizer"}
+
+
 def test_the_example_of_the_document_is_a_plan() -> None:
     page = (laws.ROOT / "docs" / "plan.md").read_text(encoding="utf-8")
     (example,) = re.findall(r"^```json\n(.*?)^```$", page, re.M | re.S)
@@ -97,6 +108,8 @@ def test_evidence_is_a_copy() -> None:
         (lambda: LossScale("fixed", "r", {"value": True}), ["True", "number"]),
         (lambda: Setting("epsilno", 1.0, "r"), ["'epsilno'", "Did you mean 'epsilon'?"]),
         (lambda: Setting("epsilon", 0.0, "r"), ["epsilon", "0.0"]),
+        (lambda: Epsilon("norm", 0.0, "r"), ["epsilon of the layers at 'norm'", "0.0"]),
+        (lambda: Epsilon("norm", 1e-4, " "), ["The epsilon of 'norm'", "Say in a sentence"]),
     ],
 )
 def test_parts_that_cannot_be(make: Any, words: list[str]) -> None:
@@ -136,6 +149,10 @@ def test_parts_that_cannot_be(make: Any, words: list[str]) -> None:
             ),
             ["clipnorm, clipvalue", "Keep one"],
         ),
+        (
+            lambda: Plan().with_epsilon("a", 1e-4, reason="r").with_epsilon("a", 1e-3, reason="r"),
+            ["The epsilon of 'a' is given twice", "0.0001", "0.001"],
+        ),
     ],
 )
 def test_plans_that_contradict_themselves(make: Any, words: list[str]) -> None:
@@ -167,6 +184,7 @@ def test_plans_that_contradict_themselves(make: Any, words: list[str]) -> None:
             ["value is true or false", "a number"],
         ),
         (f'{{"schema_version": 1, "loss_scale": {_INFINITE}}}', ["loss_scale: value", "inf"]),
+        ('{"schema_version": 1, "epsilons": [{"path": "a"}]}', ["epsilons, entry 1", "'value'"]),
         ('{"schema_version": 1, "rules": [], "rules": []}', ["'rules' twice"]),
         (
             '{"schema_version": 1, "rules": [{"policy": "half", "reason": "r"}]}',

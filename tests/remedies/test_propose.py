@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ml_dtypes
+import pytest
+
 from floatline.precision.plan import Plan
-from floatline.records import Configuration, Finding, Place, Site, Statistics, Trace
+from floatline.records import Configuration, Finding, LayerRecord, Place, Site, Statistics, Trace
 from floatline.remedies.combine import combined
 from floatline.remedies.dtypes import everywhere, float32_layer
+from floatline.remedies.epsilons import held_epsilon
 from floatline.remedies.propose import propose, propose_for_growth
 from floatline.remedies.scales import calibrated_scale, low_scale
 from floatline.repairs import Remedy
@@ -33,16 +37,20 @@ def trace(*layers: str) -> Trace:
     return Trace(0, "first", tuple(sites))
 
 
+def training(optimizer: str | None = None, *layers: LayerRecord) -> Configuration:
+    return Configuration("mixed_float16", layers, optimizer)
+
+
 def names(sets: tuple[tuple[Remedy, ...], ...]) -> list[list[str]]:
     return [[remedy.summary for remedy in group] for group in sets]
 
 
 def test_nothing_is_proposed_for_advice_alone() -> None:
-    assert propose([found("FL501", severity="advice")], ()) == ()
+    assert propose([found("FL501", severity="advice")], (), training()) == ()
 
 
 def test_an_overflow_is_first_tried_in_its_own_layer_and_last_everywhere() -> None:
-    sets = propose([found("FL101", "b")], (trace("a", "b", "c", "d"),))
+    sets = propose([found("FL101", "b")], (trace("a", "b", "c", "d"),), training())
     proposed = names(sets)
     keep = "Keep layer {!r} in float32.".format
     assert proposed[0] == [keep("b")]
@@ -53,22 +61,24 @@ def test_an_overflow_is_first_tried_in_its_own_layer_and_last_everywhere() -> No
 
 
 def test_lost_digits_are_not_cured_by_fewer_digits() -> None:
-    proposed = names(propose([found("FL303", "ids")], ()))
+    proposed = names(propose([found("FL303", "ids")], (), training()))
     assert ["Use mixed_bfloat16 in the whole model."] not in proposed
 
 
 def test_a_loss_scale_is_proposed_only_where_it_is_the_root() -> None:
     scale = [calibrated_scale("FL401").summary]
-    assert scale in names(propose([found("FL401")], ()))
-    assert scale not in names(propose([found("FL101", "a"), found("FL401")], ()))
+    assert scale in names(propose([found("FL401")], (), training()))
+    assert scale not in names(propose([found("FL101", "a"), found("FL401")], (), training()))
 
 
 def test_half_precision_weights_are_first_kept_in_float32() -> None:
-    assert names(propose([found("FL502")], ()))[0] == ["Use mixed_float16 in the whole model."]
+    assert names(propose([found("FL502")], (), training()))[0] == [
+        "Use mixed_float16 in the whole model."
+    ]
 
 
 def test_no_set_is_proposed_twice() -> None:
-    proposed = names(propose([found("FL101", "a")], (trace("a"),)))
+    proposed = names(propose([found("FL101", "a")], (trace("a"),), training()))
     assert len(proposed) == len({tuple(group) for group in proposed})
 
 
@@ -96,35 +106,75 @@ def test_a_loss_in_half_precision_gets_outputs_in_float32() -> None:
     step = Trace(0, "first", (*trace("body", "head").sites, last))
     finding = Finding("FL103", "cause", "forward", "", {}, (), loss)
     assert ["Keep output layer 'head', and with it the loss, in float32."] in names(
-        propose([finding], (step,))
+        propose([finding], (step,), training())
     )
 
 
 def test_an_epsilon_that_is_0_in_the_update_is_raised_first() -> None:
     update = Place(None, "Div", "adam/div", "update")
     finding = Finding("FL203", "cause", "update", "", {}, (), update)
-    proposed = propose([finding], (), "Adam")
+    proposed = propose([finding], (), training("Adam"))
     assert [setting.name for setting in proposed[0][0].plan.optimizer] == ["epsilon"]
     assert names(proposed)[1] == ["Use mixed_float16 in the whole model."]
 
 
 def test_an_optimizer_without_epsilon_is_given_none() -> None:
-    assert names(propose([found("FL502")], (), "SGD"))[0] == [
+    assert names(propose([found("FL502")], (), training("SGD")))[0] == [
         "Use mixed_float16 in the whole model."
     ]
 
 
+def norm(
+    path: str, epsilon: float | None, dtype: str = "float16", name: str = "Norm"
+) -> LayerRecord:
+    return LayerRecord(path, name, dtype, "float32", epsilon=epsilon)
+
+
+def test_an_epsilon_that_the_format_cannot_hold_is_raised_before_the_layer_is_float32() -> None:
+    layers = (norm("a", 1e-8), norm("b", 1e-8), norm("c", 1e-3), norm("d", 1e-8, name="Other"))
+    proposed = propose([found("FL203", "a")], (), training(None, *layers))
+    give = "Give layer {!r} the epsilon 0.0001.".format
+    assert names(proposed)[:3] == [
+        [give("a")],
+        [give("a"), give("b")],
+        ["Keep layer 'a' in float32."],
+    ]
+    (epsilon,) = proposed[0][0].plan.epsilons
+    assert (epsilon.path, epsilon.value) == ("a", 1e-4)
+    assert "in float32, too" in proposed[0][0].cost
+    assert {e.path for e in combined(proposed[1]).epsilons} == {"a", "b"}
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_a_raised_epsilon_is_normal_and_its_inverse_finite(dtype: str) -> None:
+    held = held_epsilon(dtype)
+    ends = ml_dtypes.finfo(dtype)  # type: ignore[no-untyped-call]  # (it carries no types)
+    assert float(ends.smallest_normal) <= held
+    assert 1 / held <= float(ends.max)
+    assert held / 10 < float(ends.smallest_normal)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [norm("a", 1e-4), norm("a", None), norm("a", 1e-8, "bfloat16"), norm("a", 1e-8, "float32")],
+)
+def test_an_epsilon_that_is_held_is_left_alone(layer: LayerRecord) -> None:
+    proposed = propose([found("FL203", "a")], (), training(None, layer))
+    assert not any(remedy.plan.epsilons for group in proposed for remedy in group)
+    assert names(proposed)[0] == ["Keep layer 'a' in float32."]
+
+
 def test_a_scale_that_the_gradients_do_not_carry_is_left_out() -> None:
-    (remedy,) = propose([found("FL404")], ())[0]
+    (remedy,) = propose([found("FL404")], (), training())[0]
     assert remedy.plan.loss_scale is not None
     assert remedy.plan.loss_scale.kind == "none"
 
 
 def test_a_loss_that_grows_in_float32_too_gets_smaller_steps() -> None:
-    training = Configuration("mixed_float16", learning_rate=0.5)
-    proposed = propose_for_growth([found("FL602")], training)
-    settings = [{s.name: s.value for r in group for s in r.plan.optimizer} for group in proposed]
-    assert settings == [
+    settings = Configuration("mixed_float16", learning_rate=0.5)
+    proposed = propose_for_growth([found("FL602")], settings)
+    given = [{s.name: s.value for r in group for s in r.plan.optimizer} for group in proposed]
+    assert given == [
         {"learning_rate": 0.05},
         {"global_clipnorm": 1.0},
         {"learning_rate": 0.005},
@@ -139,5 +189,5 @@ def test_a_schedule_is_left_alone_and_gradients_are_clipped() -> None:
 
 
 def test_smaller_steps_are_no_remedy_for_bad_data() -> None:
-    training = Configuration("float32", learning_rate=0.5)
-    assert propose_for_growth([found("FL601")], training) == ()
+    settings = Configuration("float32", learning_rate=0.5)
+    assert propose_for_growth([found("FL601")], settings) == ()

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from floatline.backends.interface import Batch, Outcome, State
+from floatline.backends.shelf import Shelf
 from floatline.capture.capture import Capture, KeptMoment
 from floatline.records import (
     Configuration,
@@ -50,6 +51,12 @@ class ToldStep:
 
     def run(self, batch: Batch) -> tuple[Any, Outcome]:
         raise NotImplementedError
+
+    def keep_states_on(self, shelf: Shelf) -> None:
+        raise NotImplementedError
+
+    def state_bytes(self) -> int:
+        return 0
 
     def snapshot(self) -> State:
         raise NotImplementedError

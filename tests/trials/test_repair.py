@@ -136,6 +136,48 @@ def test_a_repair_without_remedies_says_why(verdict: Verdict, said: str) -> None
     assert said in repair(capture, judged, QUICK, silent).explanation
 
 
+class Standardized(keras.layers.Layer):  # type: ignore[misc]  # (Keras carries no types)
+    """Zero mean and unit variance over the batch; the epsilon is the layer's own."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.epsilon = 1e-8
+
+    def call(self, inputs: Any) -> Any:
+        mean = keras.ops.mean(inputs, axis=0, keepdims=True)
+        variance = keras.ops.mean(keras.ops.square(inputs - mean), axis=0, keepdims=True)
+        return (inputs - mean) / keras.ops.sqrt(variance + self.epsilon)
+
+
+def test_an_epsilon_that_is_0_is_raised_instead_of_the_layer() -> None:
+    keras.utils.set_random_seed(0)
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        hidden, norm = keras.layers.Dense(16, "relu"), Standardized(name="norm")
+        head = keras.layers.Dense(1, dtype="float32")
+        model = keras.Sequential([keras.Input((8,)), hidden, norm, head])
+    finally:
+        keras.config.set_dtype_policy("float32")
+    kernel, bias = hidden.get_weights()
+    bias[:2] = -50.0  # Two units that are always 0.
+    hidden.set_weights([kernel, bias])
+    model.compile(keras.optimizers.Adam(1e-2), "mse")
+    x = np.random.default_rng(0).normal(size=(16 * STEPS, 8)).astype("float32")
+    diagnosis = floatline.diagnose(model, x, x[:, :1], batch_size=16, trials=QUICK)
+    repair = diagnosis.repair
+    assert repair is not None
+    assert diagnosis.findings[0].cause == "epsilon-underflow"
+    assert (repair.verdict, repair.minimal, repair.lasting) == ("fixed", True, True)
+    assert [remedy.name for remedy in repair.remedies] == ["larger-epsilon"]
+    assert norm.epsilon == 1e-8
+    plan = Plan.from_json((repair.plan or Plan()).to_json())
+    assert (plan.rules, [e.path for e in plan.epsilons]) == ((), ["norm"])
+    assert plan.epsilons[0].evidence["steps"] == repair.trials[1].steps
+    with plan.apply(model):
+        history = model.fit(x, x[:, :1], batch_size=16, verbose=0)
+    assert np.isfinite(history.history["loss"]).all()
+
+
 class RoundedLabels(keras.Model):  # type: ignore[misc]  # (Keras carries no types)
     def compute_loss(
         self, x: Any = None, y: Any = None, y_pred: Any = None, *_: Any, **__: Any

@@ -195,3 +195,23 @@ def test_a_change_without_which_the_script_fails_is_needed(tmp_path: Path) -> No
     repair = tried(Script(tmp_path, answer), "a")
     assert [change.then for change in repair.changes] == ["a = 1", "b = 1"]
     assert repair.minimal
+
+
+@pytest.mark.parametrize(("whole", "runs", "kept"), [(True, 1, 2), (False, 2, 1)])
+def test_a_change_that_is_whole_is_kept_or_left_out_as_a_whole(
+    tmp_path: Path, *, whole: bool, runs: int, kept: int
+) -> None:
+    def answer(text: str, _script: Script) -> Answer:
+        return Answer("fixed" if "c = 1" in text else "not fixed", "Nothing is wrong.", 30)
+
+    script = Script(tmp_path, answer)
+    now, then = (
+        "\n".join(f"{name} = {n}" for name, n in zip("abc", numbers, strict=True))
+        for numbers in ("000", "101")
+    )
+    change = SourceChange(script.file, 1, now, then, "", whole)
+    begun = diagnosed((change,))
+    found = with_rewrites(begun, cast("Rerun", script), TrialBudget(), silent).repair
+    assert found is not None
+    assert (found.verdict, found.minimal) == ("fixed", True)
+    assert (len(script.runs), len(found.changes)) == (runs, kept)

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from floatline.backends.shelf import Shelf
 from floatline.records import SourceLine, Trace
 
 Batch = Any
@@ -63,6 +64,14 @@ class Step(Protocol):
         """Runs the real step on the real variables; returns what it returned, and its outcome."""
         ...
 
+    def keep_states_on(self, shelf: Shelf) -> None:
+        """Snapshots keep their large values there from now on, one after the other."""
+        ...
+
+    def state_bytes(self) -> int:
+        """Bytes that the values of a snapshot take."""
+        ...
+
     def snapshot(self) -> State:
         """Copies the values of every variable that the step can touch."""
         ...
@@ -104,6 +113,10 @@ class Backend(Protocol):
 
     def device(self) -> str:
         """The device that training runs on, in words."""
+        ...
+
+    def free_bytes(self) -> int | None:
+        """Memory that the device has left; None for the host's own, and where it is not told."""
         ...
 
     def keras_step(self, model: Any, layer_source: LayerSource) -> Step:

@@ -9,7 +9,7 @@ from typing import Any
 import keras
 
 from floatline.backends.interface import LayerSource
-from floatline.layers import computes_on_floats, walk
+from floatline.layers import computes_on_floats, epsilon_of, walk
 from floatline.records import Configuration, LayerRecord, SourceLine
 
 
@@ -137,4 +137,5 @@ def _layer_record(layer: Any, path: str, layer_source: LayerSource) -> LayerReco
         compute_dtype=layer.compute_dtype,
         variable_dtype=layer.variable_dtype,
         source=layer_source(layer),
+        epsilon=epsilon_of(layer),
     )

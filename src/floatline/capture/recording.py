@@ -13,6 +13,7 @@ import keras
 from floatline.backends.interface import Backend, Batch, Step
 from floatline.capture.capture import Budget, Capture, Trainee
 from floatline.capture.failures import training_error
+from floatline.capture.shelving import Shelving
 from floatline.capture.state import (
     KeptVariables,
     preserve_attributes,
@@ -58,6 +59,7 @@ class Recording:
         self._progress = progress
         self._model = model
         self._owners = tuple(owners) if model is None else (model, *owners)
+        self._shelving = Shelving(progress, backend.free_bytes)
         self._undo = contextlib.ExitStack()
         self._step: Step | None = None
         self._watch: Watch | None = None
@@ -68,7 +70,7 @@ class Recording:
         with contextlib.ExitStack() as undo:
             undo.enter_context(self._backend.preserve_random_state())
             undo.enter_context(preserve_random_generators())
-            self._variables = KeptVariables(self._owners)
+            self._variables = KeptVariables(self._owners, self._shelving)
             undo.callback(self._variables.restore)
             if self._model is not None:
                 undo.enter_context(preserve_attributes(self._model))
@@ -133,7 +135,7 @@ class Recording:
             history,
             moments,
             batches,
-            tuple(notes),
+            (*notes, *filter(None, [self._shelving.note])),
             self._trainee(),
             self._error,
         )
@@ -155,6 +157,9 @@ class Recording:
         self._variables.remember()
         step = self._make_step()
         step.prepare(batch)
+        shelf = self._shelving.decide(step.state_bytes())
+        if shelf is not None:
+            step.keep_states_on(shelf)
         self._undo.callback(step.restore, step.snapshot())
         self._step = step
         return Watch(step, self._budget, progress=self._progress)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +15,13 @@ import numpy as np
 from keras.src.backend.common import global_state
 from keras.src.random.seed_generator import GLOBAL_SEED_GENERATOR
 
+from floatline.backends.shelf import Shelved
+from floatline.capture.shelving import Shelving
+from floatline.formats import FORMATS
+
+_WIDEST_BYTES = 8
+"""Bytes of an integer, at most."""
+
 # What `fit` writes on the model itself.
 _FIT_ATTRIBUTES = ("history", "stop_training", "_initial_epoch", "_eval_epoch_iterator")
 
@@ -23,31 +31,51 @@ class KeptVariables:
 
     Args:
         owners: Keras models, layers and optimizers.
+        shelving: Decides where the copies lie.
     """
 
-    def __init__(self, owners: Sequence[Any]) -> None:
+    def __init__(self, owners: Sequence[Any], shelving: Shelving) -> None:
         self._owners = tuple(owners)
+        self._shelving = shelving
         self._values: dict[int, tuple[Any, Any]] = {}
         self.remember()
 
     def remember(self) -> None:
         """Copies the variables that exist now and were not seen before."""
-        for owner in self._owners:
-            for variable in _variables(owner):
-                if id(variable) not in self._values:
-                    self._values[id(variable)] = (variable, value_of(variable))
+        new = {
+            id(variable): variable
+            for owner in self._owners
+            for variable in _variables(owner)
+            if id(variable) not in self._values
+        }
+        shelf = self._shelving.decide(sum(_bytes_of(variable) for variable in new.values()))
+        for key, variable in new.items():
+            value = value_of(variable)
+            shelved = shelf is not None and shelf.takes(value.nbytes)
+            self._values[key] = (variable, shelf.put(value) if shelf and shelved else value)
 
     def changed(self) -> bool:
         """Whether any variable has another value than the remembered one."""
         return any(
-            not np.array_equal(value_of(variable), value)
+            not np.array_equal(value_of(variable), _recalled(value))
             for variable, value in self._values.values()
         )
 
     def restore(self) -> None:
         """Puts every remembered value back."""
         for variable, value in self._values.values():
-            variable.assign(value)
+            variable.assign(_recalled(value))
+
+
+def _recalled(value: Any) -> Any:
+    return value.array() if isinstance(value, Shelved) else value
+
+
+def _bytes_of(variable: Any) -> int:
+    """Bytes of a variable's values; one that is not built yet has none."""
+    known = variable.shape is not None and None not in variable.shape
+    width = FORMATS[variable.dtype].bits // 8 if variable.dtype in FORMATS else _WIDEST_BYTES
+    return math.prod(variable.shape) * width if known else 0
 
 
 def value_of(variable: Any) -> Any:

@@ -70,13 +70,16 @@ def _gather(trace: Trace, origins: dict[int, int], layer: str, sites: list[Site]
 
 
 def _underflows(trace: Trace) -> dict[int, int]:
-    """For every site of the backward pass, the earliest one before it that flushes by itself."""
+    """For every site behind the forward pass, the earliest backward one that flushes by itself.
+
+    A gradient that is clipped, or unscaled, before the optimizer has it belongs to the update.
+    """
     earliest: dict[int, int] = {}
     for site in trace.sites:
-        if site.place.phase != "backward":
+        if site.place.phase == "forward":
             continue
         before = [earliest[i] for i in site.inputs if i in earliest]
-        if _flushes(site):
+        if site.place.phase == "backward" and _flushes(site):
             before.append(site.index)
         if before:
             earliest[site.index] = min(before)

@@ -13,6 +13,7 @@ from floatline.layers import computes_on_floats
 from floatline.precision import loss_scaling, optimizers
 from floatline.precision.changes import Application, Changes, LayerChange, VariableChange
 from floatline.precision.compiled import forget_functions
+from floatline.precision.epsilons import refuse_missing, set_epsilons
 from floatline.precision.graph_inputs import follow_first_layers
 from floatline.precision.hooks import after_compile
 from floatline.precision.matching import Place, assigned, places, refuse_unmatched, unmatched
@@ -35,15 +36,15 @@ def apply(plan: Plan, model: Any, *, strict: bool = True, lasting: bool = True) 
     Args:
         plan: The plan.
         model: A Keras model.
-        strict: Whether a rule that matches no layer is an error.
+        strict: Whether a rule or an epsilon that no layer takes is an error.
         lasting: Whether a later `compile` of the model is answered, too.
 
     Returns:
         The handle that undoes it.
 
     Raises:
-        InputError: `model` is no Keras model, a rule matches nothing, or the optimizer lacks a
-            setting. The model is then as it was.
+        InputError: `model` is no Keras model, a rule matches nothing, no layer at a path has an
+            epsilon, or the optimizer lacks a setting. The model is then as it was.
 
     Example:
 
@@ -59,6 +60,7 @@ def apply(plan: Plan, model: Any, *, strict: bool = True, lasting: bool = True) 
     found = places(model)
     if strict:
         refuse_unmatched(unmatched(plan, found), found)
+        refuse_missing(plan.epsilons, found)
     undoing = contextlib.ExitStack()
     undoing.callback(loss_scaling.drop_automatic, model, getattr(model, "optimizer", None))
     try:
@@ -96,10 +98,11 @@ def _change(
             variables += _set_policy(model, place.layer, rule.policy, undoing)
             name = type(place.layer).__name__
             layers.append(LayerChange(place.shown, name, before, rule.policy, rule.reason))
+    epsilons = set_epsilons(plan.epsilons, found, undoing)
     notes = remember_sublayers(found, undoing)
     follow_first_layers(found, undoing)
     said = _tune(plan, model, undoing, restart=bool(layers))
-    return Changes(tuple(layers), tuple(variables), said, notes)
+    return Changes(tuple(layers), tuple(variables), said, notes, epsilons)
 
 
 def _tune(

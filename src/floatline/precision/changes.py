@@ -29,6 +29,15 @@ class LayerChange:
 
 
 @dataclass(frozen=True, slots=True)
+class EpsilonChange:
+    """A layer that was given another epsilon."""
+
+    path: str
+    before: float
+    after: float
+
+
+@dataclass(frozen=True, slots=True)
 class VariableChange:
     """A variable of the model or of its optimizer that is kept in another dtype now."""
 
@@ -46,12 +55,19 @@ class Changes:
         variables: Those that were cast; under mixed policies all stay in float32.
         loss_scaling: What happened to the loss scaling, in words, or None.
         notes: What the user should know besides.
+        epsilons: Layers with another epsilon, in model order.
     """
 
     layers: tuple[LayerChange, ...] = ()
     variables: tuple[VariableChange, ...] = ()
     loss_scaling: str | None = None
     notes: tuple[str, ...] = ()
+    epsilons: tuple[EpsilonChange, ...] = ()
+
+    @property
+    def any(self) -> bool:
+        """Whether the model is another than before, so that its training step is built anew."""
+        return bool(self.layers or self.variables or self.loss_scaling or self.epsilons)
 
 
 class Application:
@@ -71,7 +87,7 @@ class Application:
         self._undoing = undoing
 
     def undo(self) -> None:
-        """Puts policies, dtypes, loss scaling and optimizer back; once undone it does nothing.
+        """Puts policies, epsilons, loss scaling, optimizer back; once undone it does nothing.
 
         Weights that training has changed meanwhile keep their values; a variable that was cast
         and not changed since comes back bit for bit.

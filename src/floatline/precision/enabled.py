@@ -15,6 +15,7 @@ from floatline.patches import wrap
 from floatline.precision import loss_scaling
 from floatline.precision.application import apply
 from floatline.precision.changes import Changes
+from floatline.precision.epsilons import refuse_missing
 from floatline.precision.hooks import scales_loss
 from floatline.precision.matching import places, refuse_unmatched, unmatched
 from floatline.precision.plan import Plan
@@ -148,6 +149,7 @@ class Enabled:
         if not self._checked:
             found = places(model)
             refuse_unmatched(unmatched(self.plan, found), found)
+            refuse_missing(self.plan.epsilons, found)
             self._checked = True
 
     @contextlib.contextmanager
@@ -161,10 +163,9 @@ class Enabled:
 
     def _settle(self, model: Any) -> bool:
         changes = self._applied(model) if self._rules else self._scaled(model)
-        changed = bool(changes.layers or changes.variables or changes.loss_scaling)
-        if changed:
+        if changes.any:
             self._listener(model, changes)
-        return changed
+        return changes.any
 
     def _applied(self, model: Any) -> Changes:
         return apply(self.plan, model, strict=False, lasting=False).changes

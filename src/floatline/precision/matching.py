@@ -78,9 +78,15 @@ def _matches(rule: Rule, place: Place) -> bool:
     if rule.layer_class is not None and rule.layer_class != type(place.layer).__name__:
         return False
     if rule.path is not None:
-        wanted = {rule.path, rule.path.removeprefix(f"{place.model}/")}
-        return any(fnmatchcase(name, pattern) for name in names for pattern in wanted)
+        return lies_at(place, rule.path)
     return rule.regex is None or any(re.fullmatch(rule.regex, name) for name in names)
+
+
+def lies_at(place: Place, path: str) -> bool:
+    """Whether a glob over paths matches a place; the model's name may stand before a path."""
+    wanted = {path, path.removeprefix(f"{place.model}/")}
+    names = {place.path, place.shown}
+    return any(fnmatchcase(name, pattern) for name in names for pattern in wanted)
 
 
 def _inside(path: str, roots: Iterable[str]) -> bool:

@@ -13,7 +13,7 @@ from floatline import files
 from floatline.errors import InputError
 from floatline.precision import plan_json
 from floatline.precision.policies import POLICIES
-from floatline.precision.rule import CLIPPING, LossScale, Rule, Setting
+from floatline.precision.rule import CLIPPING, Epsilon, LossScale, Rule, Setting
 
 if TYPE_CHECKING:
     from floatline.precision.changes import Application
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Ordered rules for layers, a loss scale and optimizer settings, each with a reason.
+    """Ordered rules and epsilons for layers, a loss scale, optimizer settings, each with a reason.
 
     For each layer the last rule that matches it holds; a layer that no rule matches stays as it
     is. Plans are plain records: nothing changes before `apply`.
@@ -31,6 +31,7 @@ class Plan:
         loss_scale: The loss scale for the layers that compute in float16; None leaves the choice
             to Floatline: a dynamic one where layers compute in float16, and nowhere else.
         optimizer: What the optimizer is given.
+        epsilons: What layers that have an epsilon are given; of those that match, the last holds.
 
     Raises:
         InputError: Two parts contradict each other.
@@ -47,12 +48,15 @@ class Plan:
     rules: tuple[Rule, ...] = ()
     loss_scale: LossScale | None = None
     optimizer: tuple[Setting, ...] = ()
+    epsilons: tuple[Epsilon, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "rules", tuple(self.rules))
         object.__setattr__(self, "optimizer", tuple(self.optimizer))
+        object.__setattr__(self, "epsilons", tuple(self.epsilons))
         _check_selectors(self.rules)
         _check_settings(self.optimizer)
+        _check_epsilons(self.epsilons)
         _check_scale_is_used(self)
 
     @classmethod
@@ -95,7 +99,7 @@ class Plan:
 
     def to_json(self) -> str:
         """The plan as JSON text: keys in a fixed order, a rule per few lines, a final newline."""
-        return plan_json.write(self.rules, self.loss_scale, self.optimizer)
+        return plan_json.write(self.rules, self.loss_scale, self.optimizer, self.epsilons)
 
     def diff(self, other: Plan) -> str:
         """What `other` changes: a unified diff of the two texts, empty when they are equal."""
@@ -133,6 +137,16 @@ class Plan:
             reason: Why.
         """
         return dataclasses.replace(self, optimizer=(*self.optimizer, Setting(name, value, reason)))
+
+    def with_epsilon(self, path: str, value: float, *, reason: str) -> Plan:
+        """This plan with another epsilon for the layers at a path.
+
+        Args:
+            path: Glob over layer paths, `"encoder/*norm"`.
+            value: Positive and finite.
+            reason: Why.
+        """
+        return dataclasses.replace(self, epsilons=(*self.epsilons, Epsilon(path, value, reason)))
 
     @property
     def base(self) -> Rule | None:
@@ -181,6 +195,18 @@ def _check_settings(settings: tuple[Setting, ...]) -> None:
             f"The plan clips gradients in several ways: {', '.join(clipping)}.",
             "Keep one of them; Keras takes no more.",
         )
+
+
+def _check_epsilons(epsilons: tuple[Epsilon, ...]) -> None:
+    values: Mapping[str, float] = {}
+    for epsilon in epsilons:
+        if epsilon.path in values:
+            raise InputError(
+                f"The epsilon of {epsilon.path!r} is given twice: {values[epsilon.path]!r} and "
+                f"{epsilon.value!r}.",
+                "Keep one of them.",
+            )
+        values = {**values, epsilon.path: epsilon.value}
 
 
 def _check_scale_is_used(plan: Plan) -> None:

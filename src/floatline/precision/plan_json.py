@@ -9,12 +9,12 @@ from typing import Any, TypeVar
 
 from floatline.errors import InputError
 from floatline.precision.policies import guess
-from floatline.precision.rule import LossScale, Rule, Setting
+from floatline.precision.rule import Epsilon, LossScale, Rule, Setting
 
 SCHEMA_VERSION = 1
 """Grows when a key goes or changes its meaning."""
 
-_KEYS = ("schema_version", "rules", "loss_scale", "optimizer")
+_KEYS = ("schema_version", "rules", "loss_scale", "optimizer", "epsilons")
 
 # In the order in which they are written. bool is an int to Python, so it is told apart below.
 _TYPES: Mapping[str, tuple[type, ...]] = {
@@ -40,10 +40,15 @@ _NAMES = {
     float: "a number",
 }
 
-Part = TypeVar("Part", Rule, LossScale, Setting)
+Part = TypeVar("Part", Rule, LossScale, Setting, Epsilon)
 
 
-def write(rules: Iterable[Rule], scale: LossScale | None, settings: Iterable[Setting]) -> str:
+def write(
+    rules: Iterable[Rule],
+    scale: LossScale | None,
+    settings: Iterable[Setting],
+    epsilons: Iterable[Epsilon],
+) -> str:
     """The JSON text of a plan's parts; what has its default value is left out of them."""
     document = {
         "schema_version": SCHEMA_VERSION,
@@ -51,6 +56,9 @@ def write(rules: Iterable[Rule], scale: LossScale | None, settings: Iterable[Set
         "loss_scale": None if scale is None else _written(scale),
         "optimizer": [_written(setting) for setting in settings],
     }
+    given = [_written(epsilon) for epsilon in epsilons]
+    if given:  # Left out where there are none: then a Floatline that does not know them reads it.
+        document["epsilons"] = given
     return json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
 
 
@@ -68,10 +76,11 @@ def read(text: str) -> dict[str, Any]:
         "rules": tuple(_parts(Rule, document, "rules")),
         "loss_scale": None if scale is None else _part(LossScale, scale, "loss_scale"),
         "optimizer": tuple(_parts(Setting, document, "optimizer")),
+        "epsilons": tuple(_parts(Epsilon, document, "epsilons")),
     }
 
 
-def _written(part: Rule | LossScale | Setting) -> dict[str, Any]:
+def _written(part: Rule | LossScale | Setting | Epsilon) -> dict[str, Any]:
     defaults = {field.name: field.default for field in dataclasses.fields(part)}
     values = {name: getattr(part, name) for name in _TYPES if name in defaults}
     return {

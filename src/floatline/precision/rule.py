@@ -1,4 +1,4 @@
-"""The parts of a plan: rules for layers, a loss scale, optimizer settings; plain frozen records."""
+"""The parts of a plan: rules and epsilons for layers, a loss scale, optimizer settings; records."""
 
 from __future__ import annotations
 
@@ -148,6 +148,31 @@ class Setting:
         _check_known(self.name, OPTIMIZER_SETTINGS, "the optimizer")
         _check_positive(self.name, self.value, "the optimizer")
         _check_reason(self.reason, f"The optimizer setting {self.name}")
+        object.__setattr__(self, "evidence", plain(self.evidence))
+
+
+@dataclass(frozen=True, slots=True)
+class Epsilon:
+    """Another epsilon for the layers at a path.
+
+    Attributes:
+        path: Glob over layer paths, as in `Rule`.
+        value: Positive and finite.
+        reason: Why.
+        evidence: What it rests on, any JSON object.
+
+    Raises:
+        InputError: The value is not positive and finite, or the reason is missing.
+    """
+
+    path: str
+    value: float
+    reason: str
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check_positive("epsilon", self.value, f"the layers at {self.path!r}")
+        _check_reason(self.reason, f"The epsilon of {self.path!r}")
         object.__setattr__(self, "evidence", plain(self.evidence))
 
 

@@ -12,7 +12,7 @@ from floatline.repairs import Remedy
 def combined(remedies: Sequence[Remedy]) -> Plan:
     """The plan that holds all remedies: general rules first, each selection of layers once.
 
-    The first of several loss scales holds, and the first number for each setting.
+    The first of several loss scales holds, and the first number for each setting and epsilon.
 
     Example:
 
@@ -26,12 +26,14 @@ def combined(remedies: Sequence[Remedy]) -> Plan:
     rules = _once(rule for plan in plans for rule in plan.rules)
     scales = [plan.loss_scale for plan in plans if plan.loss_scale is not None]
     settings = {s.name: s for plan in reversed(plans) for s in plan.optimizer}
+    epsilons = {e.path: e for plan in reversed(plans) for e in plan.epsilons}
     general = [rule for rule in rules if rule.selects_all]
     special = [rule for rule in rules if not rule.selects_all]
     return Plan(
         rules=(*general[:1], *special),
         loss_scale=scales[0] if scales else None,
         optimizer=tuple(settings.values()),
+        epsilons=tuple(epsilons.values()),
     )
 
 

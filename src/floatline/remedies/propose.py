@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from floatline.records import Configuration, Finding, Trace
 from floatline.remedies.dtypes import everywhere, float32_layer, float32_output
+from floatline.remedies.epsilons import larger_epsilons
 from floatline.remedies.layers import feeding_the_loss, followed_by, forward_order, layers_of
 from floatline.remedies.scales import calibrated_scale, low_scale, no_scale
 from floatline.remedies.settings import clipped_gradients, learning_rate, optimizer_epsilon
@@ -37,14 +38,14 @@ Sets = tuple[tuple[Remedy, ...], ...]
 
 
 def propose(
-    findings: Sequence[Finding], traces: Sequence[Trace], optimizer: str | None = None
+    findings: Sequence[Finding], traces: Sequence[Trace], configuration: Configuration
 ) -> Sets:
     """Remedies for faults of the precision.
 
     Args:
         findings: Failures, most likely root cause first.
         traces: The traced steps: what reads what.
-        optimizer: Class name of the optimizer.
+        configuration: The training, for its optimizer and the epsilons of its layers.
 
     Returns:
         Each set is to be tried as a whole; later ones are larger and cost more.
@@ -52,7 +53,8 @@ def propose(
     failures = [finding for finding in findings if finding.severity == "failure"]
     if not failures:
         return ()
-    sets = [*_for_storage(failures, optimizer), *_for_scale(failures)]
+    sets = [*_for_storage(failures, configuration.optimizer), *_for_scale(failures)]
+    sets += larger_epsilons(failures, configuration.layers)
     sets += [*_for_layers(failures, traces), *_for_losses(failures, traces)]
     if any(finding.rule.startswith(RANGE_FAMILIES) for finding in failures):
         sets.append((everywhere("mixed_bfloat16"),))

@@ -55,10 +55,20 @@ def scaled_loss(line: Statement, finding: Finding) -> list[Edit]:
 
 
 def wrapped_optimizer(line: Statement, finding: Finding) -> list[Edit]:
-    """A loop's own optimizer gets a loss scale, and the loss is multiplied by it."""
-    loop = _loop(line) if finding.rule == "FL201" else None
-    made = None if loop is None else _made(line.tree, loop.optimizer)
-    if loop is None or made is None or name_of(made.func) == WRAPPER:
+    """A loop's own optimizer gets a loss scale, and the loss is multiplied by it.
+
+    Where a step has several, each gets one, for the loss that it lowers.
+    """
+    if finding.rule != "FL201":
+        return []
+    loop = _loop(line)
+    wrapped = [_wrapped(line, one) for one in ([loop] if loop else _paired_loops(line))]
+    return [edit for edits in wrapped for edit in edits] if all(wrapped) else []
+
+
+def _wrapped(line: Statement, loop: Loop) -> list[Edit]:
+    made = _made(line.tree, loop.optimizer)
+    if made is None or name_of(made.func) == WRAPPER:
         return []
     module = ast.unparse(made.func).rpartition(".")[0]
     if not module and "keras" not in line.imported:
@@ -126,6 +136,49 @@ def _loops(function: Function) -> Iterator[Loop]:
         made = _last(function, read, None if backward else root(method.value))
         if made is not None:
             yield Loop(read.id, made, read, optimizer, backward)
+
+
+def _paired_loops(line: Statement) -> list[Loop]:
+    """The loops of a step with several optimizers, each with gradients and a loss of its own."""
+    around = [line.function] if line.function is not None else []
+    found = [loops for function in around if (loops := _pairs(function))]
+    if not found:
+        found = [loops for function in functions(line.tree) if (loops := _pairs(function))]
+    return found[0] if len(found) == 1 else []
+
+
+def _pairs(function: Function) -> list[Loop]:
+    """A loop for each optimizer; none where it is not plain which gradients each is given."""
+    taken = list(_gradients(function))
+    applied = [c for c in calls(function) if _method_of(c) in APPLIES]
+    loops = []
+    for call in applied:
+        optimizer = ast.unparse(call.func).rpartition(".")[0]
+        names = {node.id for node in ast.walk(call) if isinstance(node, ast.Name)}
+        given = [(read, tape) for name, read, tape in taken if name in names]
+        made = _last(function, *given[0]) if len(given) == 1 else None
+        if made is None or f"{optimizer}.scale_loss" in ast.unparse(function):
+            return []
+        loops.append(Loop(given[0][0].id, made, given[0][0], optimizer, backward=False))
+    losses, optimizers = {loop.loss for loop in loops}, {loop.optimizer for loop in loops}
+    single = len(losses) == len(optimizers) == len(loops) == len(taken)
+    return loops if single else []
+
+
+def _gradients(function: Function) -> Iterator[tuple[str, ast.Name, str | None]]:
+    """What a tape gives, by the name that it gets: the loss where it is read, and the tape."""
+    for node in ast.walk(function):
+        value = node.value if isinstance(node, ast.Assign) else None
+        if not isinstance(value, ast.Call) or _method_of(value) != "gradient":
+            continue
+        names = [target.id for target in targets(node) if isinstance(target, ast.Name)]
+        loss = value.args[0] if value.args else None
+        if len(names) == 1 and isinstance(loss, ast.Name) and isinstance(value.func, ast.Attribute):
+            yield names[0], loss, root(value.func.value)
+
+
+def _method_of(call: ast.Call) -> str | None:
+    return call.func.attr if isinstance(call.func, ast.Attribute) else None
 
 
 def _last(function: Function, read: ast.Name, tape: str | None) -> ast.stmt | None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from floatline.records import Finding, SourceLine
+from floatline.remedies.jax_scale_source import carried_scaler
 from floatline.remedies.numbers_source import casts, layer, literals, logarithms, operands
 from floatline.remedies.scale_source import clipped_later, scaled_loss, wrapped_optimizer
 from floatline.remedies.statement import Edit, Statement, read
+from floatline.remedies.torch_scale_source import graded_scaler
 from floatline.repairs import SourceChange
 
 Rewrite = Callable[[Statement, Finding], list[Edit]]
@@ -23,10 +25,14 @@ _OF_NUMBERS: Sequence[tuple[Rewrite, str]] = (
     ),
     (logarithms, "Keeps the logarithm finite in float16; small probabilities lose their weight."),
 )
+LIFTED = "A loss scale lifts the gradients above what float16 flushes to 0."
+
 _OF_SCALES: Sequence[tuple[Rewrite, str]] = (
     (clipped_later, "The bound grows with the loss scale that the gradients carry."),
     (scaled_loss, "The optimizer divides the gradients by its loss scale, which they now carry."),
-    (wrapped_optimizer, "A loss scale lifts the gradients above what float16 flushes to 0."),
+    (wrapped_optimizer, LIFTED),
+    (graded_scaler, LIFTED),
+    (carried_scaler, LIFTED),
 )
 
 SCALES = ("FL201", "FL404")
@@ -57,7 +63,10 @@ def _change(finding: Finding) -> SourceChange | None:
     line = read(place.source.file, place.source.line) if place and place.source else None
     if line is None:
         return None
-    proposed = (line.change(rewrite(line, finding), why) for rewrite, why in _rewrites(finding))
+    proposed = (
+        line.change(rewrite(line, finding), why, whole=(rewrite, why) in _OF_SCALES)
+        for rewrite, why in _rewrites(finding)
+    )
     return next((change for change in proposed if change is not None), None)
 
 

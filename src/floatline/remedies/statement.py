@@ -68,18 +68,20 @@ class Statement:
         begin = self._starts[node.lineno - 1]
         return begin, begin, f"{self._indent(node)}{text}\n"
 
-    def after(self, node: ast.stmt, text: str) -> Edit:
-        """An edit that puts a line behind a statement."""
+    def after(self, node: ast.stmt, *lines: str) -> Edit:
+        """An edit that puts lines behind a statement."""
         end = self.text.find("\n", self.at(node)[1])
         end = len(self.text) if end < 0 else end
-        return end, end, f"\n{self._indent(node)}{text}"
+        return end, end, "".join(f"\n{self._indent(node)}{text}" for text in lines)
 
     def without(self, node: ast.stmt) -> Edit:
         """An edit that takes the lines of a statement away."""
         begin, end = self._starts[node.lineno - 1], self._starts[node.end_lineno or node.lineno]
         return begin, end, ""
 
-    def change(self, edits: Sequence[Edit], reason: str) -> SourceChange | None:
+    def change(
+        self, edits: Sequence[Edit], reason: str, *, whole: bool = False
+    ) -> SourceChange | None:
         """The lines that edits touch, as they stand and as they could read.
 
         None without an edit, and where the file would be no Python any more.
@@ -97,7 +99,8 @@ class Statement:
         rest = len(self.text) - end
         now, then = self.text[begin:end], then[begin : len(then) - rest]
         line = self.text.count("\n", 0, begin) + 1
-        return SourceChange(self.file, line, textwrap.dedent(now), textwrap.dedent(then), reason)
+        now, then = textwrap.dedent(now), textwrap.dedent(then)
+        return SourceChange(self.file, line, now, then, reason, whole)
 
     @cached_property
     def _lines(self) -> list[str]:

@@ -26,6 +26,11 @@ def summary(model: str, changes: Changes) -> str:
         f"  {numbers.counted(count, 'variable')} cast from {before} to {after}"
         for (before, after), count in dtypes.items()
     ]
+    epsilons = Counter((change.before, change.after) for change in changes.epsilons)
+    lines += [
+        f"  epsilon of {numbers.counted(count, 'layer')} from {before:g} to {after:g}"
+        for (before, after), count in epsilons.items()
+    ]
     if changes.loss_scaling is not None:
         lines.append(f"  loss scaling {changes.loss_scaling}")
     return "\n".join([*lines, *(f"  {note}" for note in changes.notes)])

@@ -170,4 +170,5 @@ def _layer(layer: LayerRecord, base: Path) -> dict[str, Any]:
         "compute_dtype": layer.compute_dtype,
         "variable_dtype": layer.variable_dtype,
         **position(layer.source, base),
+        "epsilon": layer.epsilon,
     }

@@ -121,7 +121,9 @@ class Learns:
 
     def companion(self, bench: Bench, plan: Plan, steps: int, seconds: float) -> Run:
         """Every layer in float32, with the remedies."""
-        everywhere = dataclasses.replace(EVERYWHERE, optimizer=plan.optimizer)
+        everywhere = dataclasses.replace(
+            EVERYWHERE, optimizer=plan.optimizer, epsilons=plan.epsilons
+        )
         return bench.train(everywhere, steps, seconds)
 
     def judge_longer(self, steps: Steps, plain: Steps) -> Judged:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from floatline.backends.interface import Batch, Replay, Step
 from floatline.capture.capture import Capture, Trainee
+from floatline.errors import FloatlineError
 from floatline.headlines import headline
 from floatline.precision.application import apply
 from floatline.precision.optimizers import set_learning_rate
@@ -50,7 +51,10 @@ class Bench:
         A training that raises is no reason to stop: its error is part of the run.
         """
         begun = self._clock()
-        kept = self._capture.step.snapshot()
+        try:
+            kept = self._capture.step.snapshot()
+        except FloatlineError as full:  # A disk may have filled since; nothing has changed yet.
+            return Run((), self._clock() - begun, _words(full))
         done: list[StepRecord] = []
         error = None
         try:

@@ -117,6 +117,20 @@ def as_change(before: Texts, hunk: Hunk, proposals: Sequence[SourceChange]) -> S
     return SourceChange(hunk.file, hunk.start + 1, old, then, " ".join(dict.fromkeys(reasons)))
 
 
+def together(
+    found: Sequence[Hunk], proposals: Sequence[SourceChange]
+) -> tuple[tuple[Hunk, ...], ...]:
+    """Differences in groups: those of a proposal that is whole are one, any other one by itself."""
+    whole = [proposal for proposal in proposals if proposal.whole]
+    groups: dict[int, tuple[Hunk, ...]] = {}
+    for number, hunk in enumerate(found):
+        new = [line.strip() for line in hunk.new]
+        mine = (n for n, p in enumerate(whole) if p.file == hunk.file and _of(new, p))
+        key = next(mine, len(whole) + number)
+        groups[key] = (*groups.get(key, ()), hunk)
+    return tuple(groups.values())
+
+
 def _of(new: Sequence[str], proposal: SourceChange) -> bool:
     """Whether a proposal holds one of the lines, but for a comment behind it."""
     proposed = tuple(filter(None, (line.strip() for line in proposal.then.splitlines())))

@@ -118,7 +118,7 @@ def _untried(
 def _proposed(diagnosis: Diagnosis) -> Sets:
     evidence = diagnosis.evidence
     if diagnosis.verdict == "precision":
-        return propose(diagnosis.findings, evidence.traces, evidence.configuration.optimizer)
+        return propose(diagnosis.findings, evidence.traces, evidence.configuration)
     # What is broken in its very first step is so without any step having been too large.
     grew = bool(evidence.history.steps) and not bad(evidence.history.steps[0])
     if diagnosis.verdict == "not-precision" and grew:
@@ -243,7 +243,8 @@ def with_evidence(plan: Plan, trials: Sequence[Trial], chosen: Names) -> Plan:
     rules = tuple(dataclasses.replace(rule, evidence=evidence) for rule in plan.rules)
     scale = plan.loss_scale and dataclasses.replace(plan.loss_scale, evidence=evidence)
     settings = tuple(dataclasses.replace(setting, evidence=evidence) for setting in plan.optimizer)
-    return Plan(rules, scale, settings)
+    epsilons = tuple(dataclasses.replace(epsilon, evidence=evidence) for epsilon in plan.epsilons)
+    return Plan(rules, scale, settings, epsilons)
 
 
 def _explained(remedies: Sequence[Remedy], trials: Sequence[Trial], found: Found) -> str:

@@ -17,6 +17,7 @@ from floatline.trials.editing import (
     hunks,
     is_python,
     patch,
+    together,
     with_change,
     with_hunks,
 )
@@ -69,7 +70,7 @@ def _rewritten(repair: Repair, attempts: _Attempts) -> Repair:
     if cured is None:
         return dataclasses.replace(repair, rewrites=attempts.rewrites)
     before = attempts.originals
-    needed, minimal = _needed(before, hunks(before, cured), attempts)
+    needed, minimal = _needed(before, together(hunks(before, cured), proposals), attempts)
     found = dataclasses.replace(
         repair,
         changes=tuple(as_change(before, hunk, proposals) for hunk in needed),
@@ -127,15 +128,21 @@ class _Way:
 
 
 def _needed(
-    before: Texts, all_of_them: Sequence[Hunk], attempts: _Attempts
+    before: Texts, all_of_them: Sequence[Sequence[Hunk]], attempts: _Attempts
 ) -> tuple[Sequence[Hunk], bool]:
-    """The differences that are missed when they are left out, and whether that was shown."""
-    by_name = {str(number): hunk for number, hunk in enumerate(all_of_them)}
+    """The differences that are missed when they are left out, and whether that was shown.
+
+    Args:
+        before: What the files hold.
+        all_of_them: The differences in groups, each of which is left out as a whole.
+        attempts: Runs the script.
+    """
+    by_name = {str(number): group for number, group in enumerate(all_of_them)}
 
     def attempt(names: Names) -> TrialVerdict | None:
         if len(names) in (0, len(by_name)):  # Known: the diagnosis, and what has just cured.
             return "fixed" if names else "not fixed"
-        chosen = [by_name[name] for name in names]
+        chosen = [hunk for name in names for hunk in by_name[name]]
         if not all(map(is_python, with_hunks(before, chosen).values())):
             return "not fixed"
         shown = [as_change(before, hunk, ()) for hunk in chosen]
@@ -145,7 +152,8 @@ def _needed(
         return "not fixed"  # What the script cannot run without is missed.
 
     found = search([tuple(by_name)], attempt)
-    return [by_name[name] for name in found.chosen or tuple(by_name)], found.minimal
+    kept = found.chosen or tuple(by_name)
+    return [hunk for name in kept for hunk in by_name[name]], found.minimal
 
 
 def _steps_to_show(evidence: Evidence) -> int:

@@ -34,6 +34,12 @@ class JaxBackend:
         """The device that training runs on, in words."""
         return ", ".join(f"{device.platform.upper()}:{device.id}" for device in jax.devices())
 
+    def free_bytes(self) -> int | None:
+        """Memory that the device has left; None on a CPU."""
+        told = jax.devices()[0].memory_stats() or {}
+        limit = told.get("bytes_limit")
+        return None if limit is None else int(limit - told.get("bytes_in_use", 0))
+
     def keras_step(self, model: keras.Model, layer_source: LayerSource) -> JaxStep:
         """The training step of a compiled Keras model."""
         variables = ModelVariables(model)

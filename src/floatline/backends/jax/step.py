@@ -20,11 +20,13 @@ from floatline.backends.jax.programs import PlainProgram, Ran, TracedProgram, ra
 from floatline.backends.jax.variables import (
     ModelVariables,
     NoVariables,
-    copied,
+    kept,
+    recalled,
     scale_paths,
     scale_position,
     values_of,
 )
+from floatline.backends.shelf import Shelf
 from floatline.errors import TraceError
 from floatline.records import StepRecord, Trace
 from floatline.tracing.agreement import compare
@@ -70,6 +72,7 @@ class JaxStep:
         self._traced: dict[int, TracedProgram] = {}
         self._raised: dict[int, PlainProgram] = {}
         self._threads = Threads()
+        self._shelf: Shelf | None = None
 
     # The real step
 
@@ -110,20 +113,30 @@ class JaxStep:
 
     # State
 
+    def keep_states_on(self, shelf: Shelf) -> None:
+        """Snapshots keep their large values there from now on, one after the other."""
+        self._shelf = shelf
+
+    def state_bytes(self) -> int:
+        """Bytes that the values of a snapshot take."""
+        return sum(array.nbytes for array in values_of(self._known.all()))
+
     def snapshot(self) -> State:
         """Copies the values of every variable that the step can touch."""
         variables = self._known.all()
-        arrays = copied(values_of(variables))
-        return {id(v): (v, array) for v, array in zip(variables, arrays, strict=True)}
+        arrays = values_of(variables)
+        return {
+            id(v): (v, kept(array, self._shelf)) for v, array in zip(variables, arrays, strict=True)
+        }
 
     def restore(self, state: State) -> None:
         """Puts a snapshot back, bit for bit."""
         for variable, value in state.values():
-            variable.assign(jnp.copy(value))
+            variable.assign(jnp.copy(recalled(value)))
 
     def _values(self, state: State) -> list[Array]:
         return [
-            state[id(v)][1] if id(v) in state else v._value  # noqa: SLF001 (`value` may be cast)
+            recalled(state[id(v)][1]) if id(v) in state else v._value  # noqa: SLF001 (`value` may be cast)
             for v in self._known.all()
         ]
 

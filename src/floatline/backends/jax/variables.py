@@ -6,11 +6,14 @@ import contextlib
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import keras
+import numpy as np
 
 from floatline.backends.jax.lanes import Array
 from floatline.backends.loss_scales import scale_variables
+from floatline.backends.shelf import Shelf, Shelved
 
 
 class ModelVariables:
@@ -74,9 +77,21 @@ def values_of(variables: Sequence[Any]) -> list[Array]:
     return [variable._value for variable in variables]  # noqa: SLF001 (see above)
 
 
-def copied(arrays: Sequence[Array]) -> list[Array]:
-    """The same values in memory of their own: Keras hands its arrays over to be overwritten."""
-    return [jnp.copy(array) for array in arrays]
+def kept(array: Array, shelf: Shelf | None) -> Array | Shelved:
+    """A value in memory of its own, for Keras hands its arrays over to be overwritten; or on disk.
+
+    An array over several devices stays where it is, and so do keys of random generators.
+    """
+    numbers = not jnp.issubdtype(array.dtype, jax.dtypes.extended)
+    alone = numbers and len(array.sharding.device_set) == 1
+    if shelf is None or not alone or not shelf.takes(array.nbytes):
+        return jnp.copy(array)
+    return shelf.put(np.asarray(array))
+
+
+def recalled(value: Array | Shelved) -> Array:
+    """The value that was kept."""
+    return jnp.asarray(value.array()) if isinstance(value, Shelved) else value
 
 
 def scale_paths(optimizers: Sequence[Any]) -> set[str]:

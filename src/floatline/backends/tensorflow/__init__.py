@@ -34,6 +34,10 @@ class TensorFlowBackend:
         devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
         return ", ".join(device.name.removeprefix("/device:") for device in devices)
 
+    def free_bytes(self) -> int | None:
+        """TensorFlow tells what a GPU has used and not what it has left."""
+        return None
+
     def keras_step(self, model: keras.Model, layer_source: LayerSource) -> TensorFlowStep:
         """The training step of a compiled Keras model.
 

@@ -10,6 +10,7 @@ import keras
 import tensorflow as tf
 
 from floatline.backends.interface import Batch, LayerSource, Outcome, State
+from floatline.backends.shelf import Shelf, Shelved
 from floatline.backends.tensorflow.builder import Builder, as_tensors
 from floatline.backends.tensorflow.lanes import Tensor, raised
 from floatline.backends.tensorflow.optimizers import (
@@ -55,6 +56,7 @@ class TensorFlowStep:
         )
         self._rebuilt: Builder | None = None
         self._traced: dict[Any, TracedProgram] = {}
+        self._shelf: Shelf | None = None
 
     # The real step
 
@@ -88,16 +90,33 @@ class TensorFlowStep:
 
     # State
 
+    def keep_states_on(self, shelf: Shelf) -> None:
+        """Snapshots keep their large values there from now on, one after the other."""
+        self._shelf = shelf
+
+    def state_bytes(self) -> int:
+        """Bytes that the values of a snapshot take."""
+        return sum(_bytes_of(variable) for variable in self._variables())
+
     def snapshot(self) -> State:
         """Copies the values of every variable that the step can touch."""
         read = ((v, v.read_value()) for v in self._variables())
         # What a build that failed has left behind was never initialized: it reads as empty.
-        return {id(v): (v, value) for v, value in read if v.shape.is_compatible_with(value.shape)}
+        return {
+            id(v): (v, self._kept(value))
+            for v, value in read
+            if v.shape.is_compatible_with(value.shape)
+        }
 
     def restore(self, state: State) -> None:
         """Puts a snapshot back, bit for bit."""
         for variable, value in state.values():
-            variable.assign(value)
+            variable.assign(_recalled(value))
+
+    def _kept(self, value: Tensor) -> Tensor | Shelved:
+        if self._shelf is None or not self._shelf.takes(_bytes_of(value)):
+            return value
+        return self._shelf.put(value.numpy())
 
     def _variables(self) -> Sequence[tf.Variable]:
         known = model_variables(self._owner) if self._owner is not None else []
@@ -188,7 +207,18 @@ class Float32Replay:
 
 
 def _initial(variable: tf.Variable, state: State) -> Tensor:
-    return state[id(variable)][1] if id(variable) in state else variable.read_value()
+    return _recalled(state[id(variable)][1]) if id(variable) in state else variable.read_value()
+
+
+def _recalled(value: Tensor | Shelved) -> Tensor:
+    return tf.constant(value.array()) if isinstance(value, Shelved) else value
+
+
+def _bytes_of(value: Any) -> int:
+    """Bytes of a tensor or variable; 0 for one of unknown shape, or of no numbers."""
+    numbers = value.dtype.is_floating or value.dtype.is_integer or value.dtype.is_bool
+    size = value.shape.num_elements() if numbers else None
+    return int(value.dtype.size * (size or 0))
 
 
 def _values(step: StepGraph, state: State) -> list[Tensor]:

@@ -35,6 +35,13 @@ class TorchBackend:
             return f"GPU:{torch.cuda.current_device()} ({torch.cuda.get_device_name()})"
         return str(device.type).upper()
 
+    def free_bytes(self) -> int | None:
+        """Memory that the device has left; None on a CPU."""
+        if not torch.cuda.is_available():
+            return None
+        unused = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+        return int(torch.cuda.mem_get_info()[0] + unused)
+
     def keras_step(self, model: keras.Model, layer_source: LayerSource) -> TorchStep:
         """The training step of a compiled Keras model."""
         return TorchStep(model.train_step, owner=model, roots=[model], layer_source=layer_source)

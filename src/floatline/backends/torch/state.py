@@ -18,9 +18,11 @@ import torch
 from keras.src.backend.common import global_state
 from keras.src.random.seed_generator import GLOBAL_SEED_GENERATOR
 
+from floatline.backends.shelf import Shelf
 from floatline.backends.torch.lanes import Tensor
 from floatline.backends.torch.reach import Reached, reached_from
 from floatline.backends.torch.shadows import memory
+from floatline.backends.torch.shelving import OnShelf, copy_of, recalled
 from floatline.patches import definer, replaced
 
 
@@ -29,9 +31,9 @@ class KeptTensor:
     """A tensor as it was: its values, its gradient, and whether it takes part in gradients."""
 
     tensor: Tensor
-    value: Tensor
+    value: Tensor | OnShelf
     grad: Tensor | None
-    grad_value: Tensor | None
+    grad_value: Tensor | OnShelf | None
     requires_grad: bool
 
 
@@ -72,7 +74,17 @@ class Keeper:
     def __init__(self, roots: Iterable[Any]) -> None:
         self._roots = list(roots)
         self._born: dict[int, KeptTensor] = {}
-        self._copies: dict[int, tuple[Tensor, int, Tensor]] = {}
+        self._copies: dict[int, tuple[Tensor, int, Tensor | OnShelf]] = {}
+        self._shelf: Shelf | None = None
+
+    def keep_on(self, shelf: Shelf) -> None:
+        """Snapshots keep their large tensors there from now on, one after the other."""
+        self._shelf = shelf
+
+    def state_bytes(self) -> int:
+        """Bytes of all tensors that a snapshot copies; gradients are not there all the time."""
+        tensors = {id(tensor): tensor for tensor in _tensors(self.reached())}
+        return sum(tensor.nbytes for tensor in tensors.values())
 
     def add_roots(self, roots: Iterable[Any]) -> None:
         """Adds what was seen to take part in the step."""
@@ -149,24 +161,24 @@ class Keeper:
         grad = tensor.grad if tensor.is_leaf else None
         return KeptTensor(
             tensor,
-            self._copied(tensor) if data else tensor.detach().clone(),
+            self._copied(tensor) if data else copy_of(tensor, self._shelf),
             grad,
-            None if grad is None else grad.detach().clone(),
+            None if grad is None else copy_of(grad, self._shelf),
             tensor.requires_grad,
         )
 
-    def _copied(self, tensor: Tensor) -> Tensor:
+    def _copied(self, tensor: Tensor) -> Tensor | OnShelf:
         """A copy of data; the one made before, if nobody wrote to it since."""
         known = self._copies.get(id(tensor))
         version = tensor._version  # noqa: SLF001 (the count of writes has no public name)
         if known is None or known[0] is not tensor or known[1] != version:
-            known = self._copies[id(tensor)] = (tensor, version, tensor.detach().clone())
+            known = self._copies[id(tensor)] = (tensor, version, copy_of(tensor, self._shelf))
         return known[2]
 
 
 def put_tensor(kept: KeptTensor) -> None:
     """Gives a tensor its values, its gradient and its part in gradients back."""
-    tensor, value = kept.tensor, kept.value
+    tensor, value = kept.tensor, recalled(kept.value)
     with torch.no_grad():
         if tensor.shape == value.shape and tensor.dtype == value.dtype:
             tensor.copy_(value)
@@ -176,7 +188,7 @@ def put_tensor(kept: KeptTensor) -> None:
         if tensor.is_leaf:
             tensor.grad = kept.grad
             if kept.grad is not None:
-                kept.grad.copy_(kept.grad_value)
+                kept.grad.copy_(recalled(kept.grad_value))
             if tensor.requires_grad != kept.requires_grad:
                 tensor.requires_grad_(kept.requires_grad)
 

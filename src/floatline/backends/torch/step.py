@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from floatline.backends.interface import Batch, LayerSource, Outcome
+from floatline.backends.shelf import Shelf
 from floatline.backends.torch.float32 import Float32Replay
 from floatline.backends.torch.lanes import Tensor
 from floatline.backends.torch.observer import Observer
@@ -61,6 +62,14 @@ class TorchStep:
         return returned, outcome(observed, self._path)
 
     # State
+
+    def keep_states_on(self, shelf: Shelf) -> None:
+        """Snapshots keep their large values there from now on, one after the other."""
+        self.keeper.keep_on(shelf)
+
+    def state_bytes(self) -> int:
+        """Bytes that the values of a snapshot take."""
+        return self.keeper.state_bytes()
 
     def snapshot(self) -> State:
         """Copies the values of every variable that the step can touch."""

@@ -1,0 +1,178 @@
+"""A rewrite of a PyTorch loop that scales no loss: it gets a `GradScaler`."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from floatline.records import Finding
+from floatline.remedies.statement import (
+    Edit,
+    Function,
+    Statement,
+    calls,
+    functions,
+    name_of,
+    targets,
+)
+
+SCALER = "torch.amp.GradScaler"
+"""PyTorch's own; its scale, its skipped steps and its state dict are known to its users."""
+
+DEVICE = '"cuda" if torch.cuda.is_available() else "cpu"'
+"""Where a loop does not say on which device it casts."""
+
+NAMES = ("scaler", "grad_scaler")
+"""What the scaler is called: the first that the file does not use."""
+
+CLIPS = ("clip_grad_norm_", "clip_grad_value_")
+"""Functions of PyTorch's that limit gradients in place, and want them unscaled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """Where a function differentiates a loss and steps an optimizer of PyTorch's.
+
+    Attributes:
+        function: The function.
+        backward: The call that differentiates.
+        stepped: The statement that makes the update.
+        optimizer: Name of the optimizer.
+        made: The statement that makes it.
+    """
+
+    function: Function
+    backward: ast.Call
+    stepped: ast.Expr
+    optimizer: str
+    made: ast.stmt
+
+
+def graded_scaler(line: Statement, finding: Finding) -> list[Edit]:
+    """A scaler is made beside the optimizer, scales the loss, and makes the update."""
+    name = next((name for name in NAMES if name not in _names(line.tree)), None)
+    loop = _loop(line) if finding.rule == "FL201" and name else None
+    if loop is None or name is None or "torch" not in line.imported:
+        return []
+    loss = loop.backward.func.value  # type: ignore[attr-defined]  # (an attribute, as `_loops` saw)
+    return [
+        line.after(loop.made, f"{name} = {SCALER}({_device(loop.function)})"),
+        line.replacing(loss, f"{name}.scale({ast.unparse(loss)})"),
+        *(
+            line.before(clip, f"{name}.unscale_({loop.optimizer})")
+            for clip in _clips(loop.function)[:1]
+        ),
+        line.replacing(loop.stepped.value, f"{name}.step({loop.optimizer})"),
+        line.after(loop.stepped, f"{name}.update()"),
+    ]
+
+
+def _loop(line: Statement) -> Loop | None:
+    """The loop around a line; that of its file where it stands in none and there is one only."""
+    if "GradScaler" in line.text:
+        return None
+    around = [line.function] if line.function is not None else []
+    loops = [loop for function in around for loop in _loops(line.tree, function)]
+    if not loops:
+        loops = [loop for function in functions(line.tree) for loop in _loops(line.tree, function)]
+    return loops[0] if len(loops) == 1 else None
+
+
+def _loops(tree: ast.Module, function: Function) -> Iterator[Loop]:
+    """The one loop of a function, where nothing but clipping looks at its gradients."""
+    backwards = [call for call in calls(function) if _method(call) == "backward"]
+    made = _optimizers(tree)
+    steps = [
+        node
+        for node in ast.walk(function)
+        if isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Call)
+        and _method(node.value) == "step"
+        and ast.unparse(node.value.func).removesuffix(".step") in made
+    ]
+    if len(backwards) != 1 or len(steps) != 1 or _reads_gradients(function):
+        return
+    call = steps[0].value
+    if not isinstance(call, ast.Call) or call.args or call.keywords:
+        return  # A closure computes the loss several times.
+    optimizer = ast.unparse(call.func).removesuffix(".step")
+    if _is_seen(tree, function, made[optimizer], optimizer):
+        yield Loop(function, backwards[0], steps[0], optimizer, made[optimizer])
+
+
+def _optimizers(tree: ast.Module) -> dict[str, ast.stmt]:
+    """Names that are assigned once, to an optimizer of `torch.optim`, by what assigns them."""
+    assigned: dict[str, list[ast.Assign]] = {}
+    for node in ast.walk(tree):
+        for target in targets(node) if isinstance(node, ast.Assign) else []:
+            assigned.setdefault(ast.unparse(target), []).append(node)  # type: ignore[arg-type]  # (an Assign, as just seen)
+    once = {name: nodes[0] for name, nodes in assigned.items() if len(nodes) == 1}
+    origins = _imports(tree)
+    return {name: node for name, node in once.items() if _makes_optimizer(node.value, origins)}
+
+
+def _makes_optimizer(value: ast.expr, origins: dict[str, str]) -> bool:
+    if not isinstance(value, ast.Call):
+        return False
+    first, dot, rest = ast.unparse(value.func).partition(".")
+    path = f"{origins.get(first, first)}{dot}{rest}"
+    return path.startswith("torch.optim.") and "lr_scheduler" not in path
+
+
+def _imports(tree: ast.Module) -> dict[str, str]:
+    """What each imported name stands for, in full."""
+    found: dict[str, str] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {a.asname: a.name for a in node.names if a.asname}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {a.asname or a.name: f"{node.module}.{a.name}" for a in node.names}
+    return found
+
+
+def _is_seen(tree: ast.Module, function: Function, made: ast.stmt, name: str) -> bool:
+    """Whether what stands beside a statement is seen where the function steps the optimizer."""
+    arguments = function.args
+    given = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
+    if not name.isidentifier() or name in {argument.arg for argument in given}:
+        return False
+    holders = [scope for scope in functions(tree) if made in ast.walk(scope)]
+    return all(function in ast.walk(scope) for scope in holders)
+
+
+def _reads_gradients(function: Function) -> bool:
+    """Whether the user's own code looks at gradients, or asks for others than those of a loss."""
+    named = {node.attr for node in ast.walk(function) if isinstance(node, ast.Attribute)}
+    return bool(named & {"grad", "autograd", "register_hook"})
+
+
+def _clips(function: Function) -> list[ast.stmt]:
+    """The statements that clip gradients, in order."""
+    found = [
+        node
+        for node in ast.walk(function)
+        if isinstance(node, ast.Expr | ast.Assign)
+        and any(name_of(call.func) in CLIPS for call in calls(node))
+    ]
+    return sorted(found, key=lambda node: node.lineno)
+
+
+def _device(function: Function) -> str:
+    """The device of the loop's autocast, where it is written there."""
+    for call in calls(function):
+        if name_of(call.func) == "autocast":
+            named = [k.value for k in call.keywords if k.arg == "device_type"]
+            given = [*call.args[:1], *named]
+            if given and isinstance(given[0], ast.Constant) and isinstance(given[0].value, str):
+                return ast.unparse(given[0]).replace("'", '"')
+    return DEVICE
+
+
+def _method(call: ast.Call) -> str | None:
+    return call.func.attr if isinstance(call.func, ast.Attribute) else None
+
+
+def _names(tree: ast.Module) -> set[str]:
+    named = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    return named | {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
