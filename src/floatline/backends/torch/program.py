@@ -18,6 +18,7 @@ from floatline.backends.torch.literals import Literals
 from floatline.backends.torch.observer import Observer
 from floatline.backends.torch.provenance import Provenance
 from floatline.backends.torch.recorder import Recorder
+from floatline.backends.torch.recurrence import OpenRecurrence
 from floatline.backends.torch.shadows import memory
 from floatline.backends.torch.sites import Sites
 from floatline.backends.torch.tracer import Tracer
@@ -78,6 +79,7 @@ class TracedRun:
             observed = stack.enter_context(self._observer)
             stack.enter_context(followed())
             stack.enter_context(settled())
+            stack.enter_context(OpenRecurrence())
             stack.enter_context(Literals(self._tracer.literal))
             stack.enter_context(self._tracer)
             error = _error_of(lambda: call(batch))

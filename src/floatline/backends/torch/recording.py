@@ -6,7 +6,9 @@ one on a million; a graph is launched as one: https://docs.pytorch.org/docs/stab
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+import gc
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -77,10 +79,31 @@ class _Graph:
                 function(*self._inputs)  # What is made once is made here.
             torch.cuda.current_stream().wait_stream(stream)
             # Other threads may go on using the device.
-            with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
+            with uncollected(), torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
                 self._outputs = function(*self._inputs)
 
     def replay(self, arguments: Sequence[Tensor]) -> Sequence[Tensor]:
         torch._foreach_copy_(self._inputs, list(arguments))
         self._graph.replay()
         return self._outputs
+
+
+@contextlib.contextmanager
+def uncollected() -> Iterator[None]:
+    """While active, Python's collector frees no graph, which would end another's recording.
+
+    Example:
+
+    >>> with uncollected():
+    ...     gc.isenabled()
+    False
+    >>> gc.isenabled()
+    True
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
