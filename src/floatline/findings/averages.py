@@ -95,7 +95,7 @@ def _shares(view: Graph, total: Site, weight: Site) -> Iterator[float]:
     if not any(part is weight for part in parts):
         return
     for change in parts:
-        apart = [d for d in map(lambda s: _uncast(view, s), view.inputs(change)) if d.shape]
+        apart = [d for d in (_uncast(view, s) for s in view.inputs(change)) if d.shape]
         if kind(change.place.operation) == "multiply" and len(apart) == 1:
             (difference,) = apart
             if _is_distance(view, difference, weight) and difference.statistics.max_abs:

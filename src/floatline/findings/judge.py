@@ -30,8 +30,8 @@ NOT_PRECISION: tuple[str, ...] = ("FL601", "FL604", "FL602", "FL603")
 """Rules whose root cause fails in every precision, most telling first."""
 
 SYMPTOMS: tuple[str, ...] = ("FL401", "FL403", "FL402")
-"""Rules that show what another root cause does to the loss scale; listed after it. Where they name a
-line, that line is the cause."""
+"""Rules that show what another root cause does to the loss scale; listed after it. One that names
+a line has found the cause itself."""
 
 CONSEQUENCES: tuple[str, ...] = ("FL202", "FL201", "FL502")
 """Rules that are listed after an overflow or lost digits, which can bring them about."""

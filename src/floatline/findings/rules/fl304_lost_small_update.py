@@ -76,9 +76,9 @@ class LostSmallUpdate(Rule):
     def _average(self, case: Case, still: tuple[StillAverage, ...]) -> Result:
         worst = max(still, key=lambda average: average.lag)
         summary = (
-            f"'{worst.site.variable}' takes in {number(100 * worst.share)} % of each new value, less than"
-            f" the last digit of {worst.site.dtype}, and stands still in {where(worst.site.place)}:"
-            f" it lags behind by {share(worst.lag)} of its size"
+            f"'{worst.site.variable}' takes in {number(100 * worst.share)} % of each new value,"
+            f" less than the last digit of {worst.site.dtype}, and stands still in"
+            f" {where(worst.site.place)}: it lags behind by {share(worst.lag)} of its size"
         )
         numbers = {"new_share": worst.share, "lag": worst.lag, "variables": len(still)}
         return self.found(summary, {**numbers, **harm(case)}, place=worst.site.place)

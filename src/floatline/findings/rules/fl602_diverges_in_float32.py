@@ -10,10 +10,8 @@ from floatline.findings.outcome import nonfinite
 from floatline.findings.rule import CannotTell, Clear, Result, Rule
 
 BEFORE_TRAINING = (
-    "Look at what the first forward pass computes: the initialisation, the scale of inputs and"
-    " targets, the loss.",
-    "Initialise so that activations keep their size: HeNormal before relu, GlorotUniform else;"
-    " normalise between many layers.",
+    "Look at the first forward pass: the initialisation, the size of inputs and targets, the loss.",
+    "Initialise so that activations keep their size (HeNormal before relu), or normalise them.",
     "Make the first loss finite in float32 first, then diagnose again.",
 )
 """What to do where no update is to blame yet."""
