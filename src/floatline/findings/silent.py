@@ -47,7 +47,7 @@ def silent_origins(trace: Trace, *, first: bool) -> tuple[Origin, ...]:
         if rule in best:
             best[rule] = _with_other(best[rule])
         elif site.index in influential or site.index in view.inherited:
-            named = _spoken(view, site) if rule == "FL303" else site
+            named = _narrowing(view, site) if rule == "FL303" else site
             best[rule] = Origin(rule, trace, site, named, "none", _passed(view, site))
     return tuple(best.values())
 
@@ -89,18 +89,6 @@ def _narrowing(view: Graph, site: Site) -> Site:
         if low(ancestor) and kind(ancestor.place.operation) == "cast":
             return ancestor
     return site
-
-
-def _spoken(view: Graph, site: Site) -> Site:
-    """What to name of rounded integers: the cast to half precision, if the user wrote it.
-
-    Where the layer's own policy casts its inputs, the line that takes integers out of them tells
-    more than the one where the layer was made.
-    """
-    narrowing, own = _narrowing(view, site), site.place
-    automatic = narrowing.place.library is not None and own.library is None
-    here = own.source is not None and own.layer == narrowing.place.layer
-    return site if automatic and here else narrowing
 
 
 def _offset_input(view: Graph, site: Site) -> bool:
