@@ -29,6 +29,12 @@ def as_step(sketch: Sketch, old: int, new: int, share: float) -> int:
     return sketch.add("add", old, change, phase="update", max_abs=OLD)
 
 
+def as_blend(sketch: Sketch, old: int, new: int, share: float) -> int:
+    """PyTorch's `w.lerp_(x, a)`, beside which its tracer lists the number."""
+    number = sketch.add("lerp_/literal", role="constant", constant=share, count=1)
+    return sketch.add("lerp_", old, new, number, phase="update", max_abs=OLD)
+
+
 def average(
     share: float, *, lag: float = 0.5, dtype: str = "bfloat16", writes: Writes = as_sum
 ) -> Sketch:
@@ -49,7 +55,7 @@ def found(trace: Trace) -> list[str | None]:
     return [average.site.variable for average in still_averages(trace)]
 
 
-@pytest.mark.parametrize("writes", [as_sum, as_step])
+@pytest.mark.parametrize("writes", [as_sum, as_step, as_blend])
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_it_stands_still_below_half_an_epsilon_and_only_there(dtype: str, writes: Writes) -> None:
     half = FORMATS[dtype].epsilon / 2

@@ -1,8 +1,9 @@
 """Moving averages that half precision holds still, because what they take in rounds away.
 
-`a * w + (1 - a) * x` and `w + (1 - a) * (x - w)` move `w` by the share `1 - a` of its distance from
-`x`. Rounding takes up to half an epsilon of `w`. Where the share is smaller than that, an element
-moves only when it is off by its own size; the average stands still although nothing looks wrong.
+`a * w + (1 - a) * x`, `w + (1 - a) * (x - w)` and `lerp` move `w` by the share `1 - a` of its
+distance from `x`. Rounding takes up to half an epsilon of `w`. Where the share is smaller than that,
+an element moves only when it is off by its own size; the average stands still although nothing looks
+wrong.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ UPDATE_HOPS = 6
 _ADDS = ("add", "subtract")
 _WRITES = ("assignadd", "assignsub")
 _MOVES = ("copy", "assign")
+_BLENDS = ("lerp", "_foreach_lerp")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,10 @@ def _serves(view: Graph, weight: Site, name: str) -> bool:
 
 def _share(view: Graph, site: Site, weight: Site) -> float:
     """What a variable takes in of a new value; 0 where it is written in another way."""
-    return max(_shares(view, _uncast(view, site), weight), default=0.0)
+    total = _uncast(view, site)
+    if _named(total, _BLENDS):
+        return max((i.constant or 0.0 for i in view.inputs(total)), default=0.0)
+    return max(_shares(view, total, weight), default=0.0)
 
 
 def _shares(view: Graph, total: Site, weight: Site) -> Iterator[float]:

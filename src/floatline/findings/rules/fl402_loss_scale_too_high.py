@@ -6,7 +6,7 @@ from typing import final
 
 from floatline.findings.case import Case
 from floatline.findings.fixed_scale import FixedScale, fixed_too_high
-from floatline.findings.origin_rule import harm
+from floatline.findings.origin_rule import harm, number_of_end
 from floatline.findings.outcome import SEARCH_STEPS
 from floatline.findings.rule import Clear, Result, Rule
 from floatline.findings.words import number
@@ -74,8 +74,8 @@ class LossScaleTooHigh(Rule):
 
     def _fixed(self, case: Case, fixed: FixedScale) -> Result:
         summary = (
-            f"The loss is multiplied by {number(fixed.scale)}, a fixed number, and its gradients"
-            f" overflow: up to {number(fixed.fits)} they fit"
+            f"The loss is multiplied by {number_of_end(fixed.scale)}, a fixed number, and its"
+            f" gradients overflow: up to {number_of_end(fixed.fits)} they fit"
         )
         numbers = {"loss_scale": fixed.scale, "fitting_loss_scale": fixed.fits, **harm(case)}
         place = fixed.site.place
