@@ -1,9 +1,9 @@
 """Moving averages that half precision holds still, because what they take in rounds away.
 
 `a * w + (1 - a) * x`, `w + (1 - a) * (x - w)` and `lerp` move `w` by the share `1 - a` of its
-distance from `x`. Rounding takes up to half an epsilon of `w`. Where the share is smaller than that,
-an element moves only when it is off by its own size; the average stands still although nothing looks
-wrong.
+distance from `x`. Rounding takes up to half an epsilon of `w`. Where the share is smaller than
+that, an element moves only when it is off by its own size, and the average stands still although
+nothing looks wrong.
 """
 
 from __future__ import annotations
