@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from floatline.findings.averages import still_averages
+from floatline.findings.judge import needs_reference
 from floatline.formats import FORMATS
 from floatline.records import Trace
 from tests.findings.evidence import Numbers, Sketch, conclude, curve, evidence, learns, steps
@@ -95,7 +96,9 @@ def test_what_only_serves_an_update_shows_in_the_loss_and_is_left_to_it() -> Non
 
 def test_a_target_that_stands_still_is_found_although_the_loss_is_low() -> None:
     low = steps(curve(1.0, 0.01))
-    judgement = conclude(evidence([average(1e-3).trace()], low, learns()))
+    case = evidence([average(1e-3).trace()], low, learns())
+    assert needs_reference(case.configuration, case.history, case.traces)
+    judgement = conclude(case)
     assert judgement.verdict == "precision"
     assert [f.rule for f in judgement.findings] == ["FL304"]
     assert "takes in 0.1 % of each new value" in judgement.findings[0].summary

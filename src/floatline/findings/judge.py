@@ -9,7 +9,7 @@ from floatline.findings.elsewhere import only_here
 from floatline.findings.fixed_scale import fixed_too_high
 from floatline.findings.outcome import COMPARABLE_STEPS, SEARCH_STEPS
 from floatline.findings.rule import CannotTell, Found, Result, Rule
-from floatline.findings.rules.fl304_lost_small_update import updates_lost
+from floatline.findings.rules.fl304_lost_small_update import averages_lost, updates_lost
 from floatline.findings.rules.fl402_loss_scale_too_high import searched_from_above
 from floatline.findings.rules.fl502_pure_float16_policy import half_variables
 from floatline.findings.table import RULES
@@ -110,6 +110,7 @@ def needs_reference(
         or bool(half_variables(case))
         or suspicious(case)
         or updates_lost(case)
+        or bool(averages_lost(case))
     )
 
 

@@ -57,7 +57,7 @@ class LostSmallUpdate(Rule):
     def check(self, case: Case) -> Result:
         """Compares the updates of half-precision variables with their last digit."""
         state = case.outcome
-        still = _still(case)
+        still = averages_lost(case)
         if still and not state.ends_broken and not state.float32_fails:
             return self._average(case, still)
         if not updates_lost(case) or state.ends_broken or state.worse is False:
@@ -90,7 +90,7 @@ def updates_lost(case: Case) -> bool:
     return bool(lost) and all(lost)
 
 
-def _still(case: Case) -> tuple[StillAverage, ...]:
+def averages_lost(case: Case) -> tuple[StillAverage, ...]:
     """The moving averages that stand still at the end; before, they may not lag behind yet."""
     agreed = [trace for trace in case.evidence.traces if trace.agrees is not False]
     return still_averages(agreed[-1]) if agreed else ()
