@@ -38,6 +38,7 @@ def answered(request: dict[str, Any]) -> dict[str, Any]:
         "verdict": diagnosis.verdict,
         "explanation": diagnosis.explanation,
         "steps": len(history.steps),
+        "losses": [step.loss for step in history.steps],
         "ended": history.stopped == "end of training",
         "changes": _rows(*(repair.changes if repair else ())),
     }

@@ -94,6 +94,17 @@ def test_float32_that_fails_in_the_same_way_comes_first() -> None:
     assert [f.rule for f in judgement.findings] == ["FL602"]
 
 
+def test_a_first_loss_that_is_not_finite_in_float32_is_not_the_learning_rate() -> None:
+    case = activation()
+    early = judge(evidence(case.traces, case.history.steps, collapses())).findings[0]
+    assert "before any update" in early.summary
+    assert not any("learning rate" in remedy for remedy in early.remedies)
+    later = steps([1.0] * 5 + [NAN] * 35, range(5, 40), 2.0**15)
+    grown = judge(evidence(case.traces, later, later)).findings[0]
+    assert grown.rule == "FL602"
+    assert any("learning rate" in remedy for remedy in grown.remedies)
+
+
 def test_a_trace_that_the_compiled_step_contradicts_decides_nothing() -> None:
     sketch = Sketch()
     spoilt = sketch.overflow("Conv2D", sketch.add("Relu"))

@@ -12,11 +12,12 @@ from typing import Any, cast
 import pytest
 
 from floatline.progress import silent
-from floatline.records import Diagnosis
+from floatline.records import Diagnosis, History, Reference
 from floatline.repairs import Repair, SourceChange, TrialBudget
 from floatline.trials.editing import Texts
 from floatline.trials.rerun import Answer, Rerun
 from floatline.trials.rewriting import with_rewrites
+from tests.findings.evidence import learns, stalls
 from tests.report.samples import precision
 
 LINES = ("a", "b", "c", "d")
@@ -215,3 +216,23 @@ def test_a_change_that_is_whole_is_kept_or_left_out_as_a_whole(
     assert found is not None
     assert (found.verdict, found.minimal) == ("fixed", True)
     assert (len(script.runs), len(found.changes)) == (runs, kept)
+
+
+def test_a_change_that_looks_sound_and_trains_worse_than_float32_is_no_cure(tmp_path: Path) -> None:
+    losses = {"a": stalls(), "b": learns()}
+
+    def answer(text: str, script: Script) -> Answer:
+        seen = tuple(step.loss for step in losses["b" if "b = 1" in text else "a"])
+        return Answer("fixed", "Nothing is wrong in 40 steps.", 40, losses=seen, lasting=True)
+
+    script = Script(tmp_path, answer)
+    begun = diagnosed((script.change("a"), script.change("b")))
+    ill = dataclasses.replace(
+        begun.evidence, history=History(stalls()), reference=Reference(learns())
+    )
+    begun = dataclasses.replace(begun, evidence=ill)
+    found = with_rewrites(begun, cast("Rerun", script), TrialBudget(), silent).repair
+    assert found is not None
+    assert [rewrite.verdict for rewrite in found.rewrites] == ["not fixed", "fixed"]
+    assert "in float32 at" in found.rewrites[0].reason
+    assert [change.then for change in found.changes] == ["b = 1"]

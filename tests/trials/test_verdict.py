@@ -6,8 +6,9 @@ import math
 
 import pytest
 
-from floatline.records import Configuration, Reference, StepRecord
-from floatline.trials.verdict import final_loss, verdict
+from floatline.records import Configuration, Evidence, History, Reference, StepRecord
+from floatline.trials.verdict import final_loss, lags, verdict
+from tests.findings.evidence import configuration, curve, steps
 
 SETTING = Configuration("mixed_float16")
 COUNT = 40
@@ -51,3 +52,21 @@ def test_the_final_loss_is_the_median_of_the_last_finite_ones() -> None:
     steps = tuple(StepRecord(i, loss) for i, loss in enumerate(losses))
     assert final_loss(steps) == 2.0
     assert final_loss(()) is None
+
+
+def test_what_the_loss_has_shown_the_loss_must_cure() -> None:
+    good, flat = steps(curve(1.0, 0.1)), steps([1.0] * 40)
+    ill = Evidence(configuration(), History(flat), (), Reference(good))
+    assert lags(ill, curve(1.0, 0.1)) is None
+    assert lags(ill, []) is None
+    fault = lags(ill, [1.0] * 40)
+    assert fault is not None
+    assert "in float32 at 0.1" in fault
+    assert lags(ill, [*curve(1.0, 0.1), *[1.0] * 80]) is None  # Float32 was trained for 40 steps.
+
+
+def test_what_else_was_wrong_is_not_held_against_the_loss() -> None:
+    good, flat = steps(curve(1.0, 0.1)), [1.0] * 40
+    assert lags(Evidence(configuration(), History(steps(flat))), flat) is None
+    sound = Evidence(configuration(), History(good), (), Reference(good))
+    assert lags(sound, flat) is None

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from floatline.findings.case import Case, study
 from floatline.findings.elsewhere import only_here
+from floatline.findings.fixed_scale import fixed_too_high
 from floatline.findings.outcome import COMPARABLE_STEPS, SEARCH_STEPS
 from floatline.findings.rule import CannotTell, Found, Result, Rule
-from floatline.findings.rules.fl304_lost_small_update import updates_lost
+from floatline.findings.rules.fl304_lost_small_update import averages_lost, updates_lost
 from floatline.findings.rules.fl402_loss_scale_too_high import searched_from_above
 from floatline.findings.rules.fl502_pure_float16_policy import half_variables
 from floatline.findings.table import RULES
@@ -29,7 +30,8 @@ NOT_PRECISION: tuple[str, ...] = ("FL601", "FL604", "FL602", "FL603")
 """Rules whose root cause fails in every precision, most telling first."""
 
 SYMPTOMS: tuple[str, ...] = ("FL401", "FL403", "FL402")
-"""Rules that show what another root cause does to the loss scale; listed after it."""
+"""Rules that show what another root cause does to the loss scale; listed after it. One that names
+a line has found the cause itself."""
 
 CONSEQUENCES: tuple[str, ...] = ("FL202", "FL201", "FL502")
 """Rules that are listed after an overflow or lost digits, which can bring them about."""
@@ -108,6 +110,7 @@ def needs_reference(
         or bool(half_variables(case))
         or suspicious(case)
         or updates_lost(case)
+        or bool(averages_lost(case))
     )
 
 
@@ -117,7 +120,7 @@ def _order(case: Case, finding: Finding) -> tuple[int, int, int, int]:
         group = 5
     elif finding.rule in NOT_PRECISION:
         group = 0 if case.outcome.float32_fails or finding.rule != "FL603" else 4
-    elif finding.rule in SYMPTOMS:
+    elif finding.rule in SYMPTOMS and finding.place is None:
         group = 3
     else:
         group = 2 if finding.rule in CONSEQUENCES else 1
@@ -133,8 +136,9 @@ def _position(case: Case, finding: Finding) -> int:
 
 
 def _without_duplicates(case: Case, findings: list[Finding]) -> list[Finding]:
-    """Drops the overflow that only is the search from a scale that was set too high."""
-    if any(f.rule == "FL402" for f in findings) and searched_from_above(case):
+    """Drops the overflow that is only that of a scale that was set too high."""
+    too_high = searched_from_above(case) or fixed_too_high(case)
+    if any(f.rule == "FL402" for f in findings) and too_high:
         return [f for f in findings if f.rule != "FL110"]
     return findings
 

@@ -67,8 +67,9 @@ class Rule(ABC):
         place: Place | None = None,
         severity: Severity = "failure",
         propagation: int = 0,
+        remedies: tuple[str, ...] = (),
     ) -> Found:
-        """One finding of this rule."""
+        """One finding of this rule, with its remedies unless others fit this case."""
         return Found(
             (
                 Finding(
@@ -77,7 +78,7 @@ class Rule(ABC):
                     phase=place.phase if place else self.phase,
                     summary=summary[:1].upper() + summary[1:],
                     evidence=evidence,
-                    remedies=self.remedies,
+                    remedies=remedies or self.remedies,
                     place=place,
                     severity=severity,
                     propagation=propagation,

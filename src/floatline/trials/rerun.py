@@ -33,6 +33,7 @@ class Answer:
             that fails.
         lasting: Whether it was watched to its end, or `LONGER` times as long as the fault took.
         failed: Whether the script fails by itself with these texts.
+        losses: The loss of each step that was watched.
     """
 
     verdict: TrialVerdict
@@ -41,6 +42,7 @@ class Answer:
     changes: tuple[SourceChange, ...] = ()
     lasting: bool = False
     failed: bool = False
+    losses: tuple[float | None, ...] = ()
 
 
 class Rerun:
@@ -112,4 +114,6 @@ def judged(reply: Mapping[str, Any], steps: int) -> Answer:
     if seen < steps:
         return Answer("undecided", f"Nothing is wrong in {seen} of {steps} steps.", seen)
     lasting = reply["ended"] or seen >= LONGER * steps
-    return Answer("fixed", f"Nothing is wrong in {seen} steps.", seen, lasting=lasting)
+    losses = tuple(reply.get("losses", ()))
+    reason = f"Nothing is wrong in {seen} steps."
+    return Answer("fixed", reason, seen, lasting=lasting, losses=losses)

@@ -6,6 +6,7 @@ import dataclasses
 import linecache
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from floatline.progress import Progress
 from floatline.records import Diagnosis, Evidence
@@ -23,6 +24,7 @@ from floatline.trials.editing import (
 )
 from floatline.trials.rerun import Answer, Rerun
 from floatline.trials.search import Names, search
+from floatline.trials.verdict import lags
 
 ROUNDS = 6
 """Runs until one must have cured: casting one line can move the fault to the next."""
@@ -60,7 +62,8 @@ def with_rewrites(
         return diagnosis
     left = budget.seconds - sum(trial.seconds for trial in repair.trials)
     steps = _steps_to_show(diagnosis.evidence)
-    attempts = _Attempts(rerun, steps, clock() + left, progress, clock)
+    beside = partial(lags, diagnosis.evidence)
+    attempts = _Attempts(rerun, steps, clock() + left, progress, clock, beside)
     tried = _rewritten(repair, attempts)
     return dataclasses.replace(diagnosis, repair=tried)
 
@@ -174,7 +177,9 @@ class _Attempts:
         deadline: float,
         progress: Progress,
         clock: Callable[[], float],
+        beside: Callable[[Sequence[float | None]], str | None],
     ) -> None:
+        self._beside = beside
         self._rerun = rerun
         self._steps = steps
         self._deadline = deadline
@@ -197,6 +202,8 @@ class _Attempts:
             return None
         self._progress("running the script with a change", len(self.rewrites) + 1, None)
         answer = self._rerun(texts, self._steps, self._deadline - begin)
+        if answer.verdict == "fixed" and (fault := self._beside(answer.losses)):
+            answer = dataclasses.replace(answer, verdict="not fixed", reason=fault)
         seconds = self._clock() - begin
         self.lasting &= answer.lasting or answer.verdict != "fixed"
         self.rewrites += (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from statistics import median
 
 from floatline.findings.outcome import COMPARABLE_STEPS, TAIL_STEPS, Outcome, nonfinite, outcome
@@ -37,6 +38,25 @@ def verdict(
         f"The loss ends at {seen.comparison.own:.4g}, in float32 at "
         f"{seen.comparison.reference:.4g}; {seen.skipped} of {seen.steps} steps were skipped."
     )
+
+
+def lags(evidence: Evidence, losses: Sequence[float | None]) -> str | None:
+    """Why a changed script does not train as well as float32 did, None where nothing says so.
+
+    A training that was found wanting by its loss is cured when its loss is. That of the changed
+    script may look sound in each step and still learn from what was rounded before the change.
+
+    Args:
+        evidence: What was measured before the change.
+        losses: The loss of each step after it.
+    """
+    before, reference = outcome(evidence), evidence.reference
+    if reference is None or not before.worse or before.float32_fails:
+        return None
+    steps = tuple(StepRecord(number, loss) for number, loss in enumerate(losses))
+    length = len(evidence.history.steps)
+    after = outcome(Evidence(evidence.configuration, History(steps[:length]), (), reference))
+    return _fault(after) if after.worse else None
 
 
 FALLEN_SHARE = 0.9

@@ -71,6 +71,8 @@ def computed(operation: Any) -> int:
     """How many float values an operation computes."""
     if operation.type in UPDATES:
         return int(operation.inputs[-1].dtype in FLOATS)
+    if operation.type == "AssignVariableOp":
+        return int(operation.inputs[-1].dtype in LOW)
     if operation.type in BODIES or operation.type in ENTERING:
         return 0
     return sum(tensor.dtype in FLOATS for tensor in operation.outputs)

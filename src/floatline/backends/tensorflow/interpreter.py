@@ -245,6 +245,13 @@ class Interpreter:
         path = self.variables.path(handle)
         return self.measured(operation, None, value, local, variable=path)
 
+    def written(self, operation: Operation, handle: Tensor, value: Value) -> Value:
+        """What a variable is set to: a site where it is half precision, which may hold it still."""
+        if value.lead.dtype not in LOW:
+            return value
+        path = self.variables.path(handle)
+        return self.measured(operation, None, value, upcast(value.lead), variable=path)
+
     # Computing
 
     def _compute(self, operation: Operation) -> Sequence[Value]:

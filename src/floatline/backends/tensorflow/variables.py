@@ -78,7 +78,7 @@ def _read(frame: Interpreter, operation: Operation) -> list[Value]:
 
 def _assign(frame: Interpreter, operation: Operation) -> list[Value]:
     handle, value = (frame.value(tensor) for tensor in operation.inputs)
-    frame.variables[handle.lead] = value
+    frame.variables[handle.lead] = frame.written(operation, handle.lead, value)
     return []
 
 

@@ -16,8 +16,9 @@ MAKERS = (torch.tensor, torch.as_tensor, torch.asarray, torch.scalar_tensor)
 """Functions that turn numbers into tensors; the rounding takes place before any operation."""
 
 
-_OPERANDS = frozenset(["other", "value", "min", "max", "fill_value", "self"])
-"""Arguments that hold an operand; PyTorch calls scale factors and exponents otherwise."""
+_OPERANDS = frozenset(["other", "value", "min", "max", "fill_value", "self", "weight"])
+"""Arguments that hold an operand; PyTorch calls scale factors and exponents otherwise. As a number,
+`weight` is the share of a `lerp`."""
 
 
 class Literals(TorchFunctionMode):  # type: ignore[misc]  # PyTorch is not type-checked here

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import PurePath
 from typing import ClassVar, final
 
 from floatline.findings.origin_rule import OriginRule
@@ -50,4 +51,13 @@ class IntegerInHalf(OriginRule):
         return (
             f"{where(origin.spot.place)} carries integers up to {statistics.max_abs:.0f} through"
             f" half precision: {statistics.mismatched} of {statistics.count} come out wrong"
+            f"{_taken_out(origin)}"
         )
+
+
+def _taken_out(origin: Origin) -> str:
+    """Where they become integers again: a policy casts at the border of a layer, unseen."""
+    rounded, read = origin.spot.place.source, origin.site.place.source
+    if read is None or read == rounded:
+        return ""
+    return f" at {PurePath(read.file).name}:{read.line}"

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import final
 
+from floatline.findings.averages import StillAverage, still_averages
 from floatline.findings.case import Case
 from floatline.findings.graph import graph, low
 from floatline.findings.origin_rule import harm
 from floatline.findings.rule import REFERENCE, CannotTell, Clear, Result, Rule
-from floatline.findings.words import share, where
+from floatline.findings.words import number, share, where
 from floatline.records import Place, Site, Trace
 
 LOST_SHARE = 0.5
@@ -27,6 +28,9 @@ class LostSmallUpdate(Rule):
     Evidence:
         Variables in half precision whose largest update is below half a unit in the last place
         of most of their elements, in every traced step, and a loss that lags behind float32.
+        Or a moving average in half precision that takes in less of each new value than half an
+        epsilon of the format, and at the end lags behind. The loss need not show it: that of a
+        target network that stands still is even lower.
 
     Why it matters:
         Weights or averages never move, without any error.
@@ -53,6 +57,9 @@ class LostSmallUpdate(Rule):
     def check(self, case: Case) -> Result:
         """Compares the updates of half-precision variables with their last digit."""
         state = case.outcome
+        still = averages_lost(case)
+        if still and not state.ends_broken and not state.float32_fails:
+            return self._average(case, still)
         if not updates_lost(case) or state.ends_broken or state.worse is False:
             return Clear()
         if state.worse is None:
@@ -66,11 +73,27 @@ class LostSmallUpdate(Rule):
         numbers = {"lost_share": part, "variables": len(lost), **harm(case)}
         return self.found(summary, numbers, place=site.place)
 
+    def _average(self, case: Case, still: tuple[StillAverage, ...]) -> Result:
+        worst = max(still, key=lambda average: average.lag)
+        summary = (
+            f"'{worst.site.variable}' takes in {number(100 * worst.share)} % of each new value,"
+            f" less than the last digit of {worst.site.dtype}, and stands still in"
+            f" {where(worst.site.place)}: it lags behind by {share(worst.lag)} of its size"
+        )
+        numbers = {"new_share": worst.share, "lag": worst.lag, "variables": len(still)}
+        return self.found(summary, {**numbers, **harm(case)}, place=worst.site.place)
+
 
 def updates_lost(case: Case) -> bool:
     """Whether some variable stands still in every traced step."""
     lost = [_lost_updates(trace) for trace in case.evidence.traces]
     return bool(lost) and all(lost)
+
+
+def averages_lost(case: Case) -> tuple[StillAverage, ...]:
+    """The moving averages that stand still at the end; before, they may not lag behind yet."""
+    agreed = [trace for trace in case.evidence.traces if trace.agrees is not False]
+    return still_averages(agreed[-1]) if agreed else ()
 
 
 def _lost_updates(trace: Trace) -> list[tuple[Site, float]]:

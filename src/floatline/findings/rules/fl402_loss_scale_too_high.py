@@ -5,11 +5,18 @@ from __future__ import annotations
 from typing import final
 
 from floatline.findings.case import Case
-from floatline.findings.origin_rule import harm
+from floatline.findings.fixed_scale import FixedScale, fixed_too_high
+from floatline.findings.origin_rule import harm, number_of_end
 from floatline.findings.outcome import SEARCH_STEPS
 from floatline.findings.rule import Clear, Result, Rule
 from floatline.findings.words import number
 from floatline.records import Severity
+
+LOWER_THE_NUMBER = (
+    "Lower that number to what fits; a power of two changes no digits.",
+    "Let the scale follow the gradients: torch.amp.GradScaler, or floatline.LossScaler.",
+)
+"""What to do where the scale is a number of the code."""
 
 DEFAULT_SCALE = 2.0**15
 """Where Keras, apex and others start the search."""
@@ -25,7 +32,8 @@ class LossScaleTooHigh(Rule):
 
     Evidence:
         An initial scale above the usual 2**15, more skipped steps at the start than the usual
-        search takes, and where the scale settled.
+        search takes, and where the scale settled. Or a number that multiplies the loss and is
+        divided out of the gradients, at which they overflow although a smaller one would do.
 
     Why it matters:
         Skipped steps are lost: their batches teach nothing.
@@ -50,6 +58,9 @@ class LossScaleTooHigh(Rule):
 
     def check(self, case: Case) -> Result:
         """Found when only the search from a raised initial scale costs the steps."""
+        fixed = fixed_too_high(case)
+        if fixed:
+            return self._fixed(case, fixed)
         if not searched_from_above(case):
             return Clear()
         scales = [s.loss_scale for s in case.evidence.history.steps if s.loss_scale is not None]
@@ -60,6 +71,15 @@ class LossScaleTooHigh(Rule):
         )
         numbers = {"first_loss_scale": scales[0], "last_loss_scale": scales[-1], **harm(case)}
         return self.found(summary, numbers, severity=severity)
+
+    def _fixed(self, case: Case, fixed: FixedScale) -> Result:
+        summary = (
+            f"The loss is multiplied by {number_of_end(fixed.scale)}, a fixed number, and its"
+            f" gradients overflow: up to {number_of_end(fixed.fits)} they fit"
+        )
+        numbers = {"loss_scale": fixed.scale, "fitting_loss_scale": fixed.fits, **harm(case)}
+        place = fixed.site.place
+        return self.found(summary, numbers, place=place, remedies=LOWER_THE_NUMBER)
 
 
 def searched_from_above(case: Case) -> bool:

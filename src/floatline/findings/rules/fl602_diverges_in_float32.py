@@ -6,7 +6,15 @@ from typing import final
 
 from floatline.findings.case import Case
 from floatline.findings.origin_rule import harm
+from floatline.findings.outcome import nonfinite
 from floatline.findings.rule import CannotTell, Clear, Result, Rule
+
+BEFORE_TRAINING = (
+    "Look at the first forward pass: the initialisation, the size of inputs and targets, the loss.",
+    "Initialise so that activations keep their size (HeNormal before relu), or normalise them.",
+    "Make the first loss finite in float32 first, then diagnose again.",
+)
+"""What to do where no update is to blame yet."""
 
 
 @final
@@ -15,7 +23,9 @@ class DivergesInFloat32(Rule):
 
     What it means:
         The same steps on the same batches in float32 become non-finite or blow up as well: a
-        learning rate that is too high, gradients that explode, a loss without a bound.
+        learning rate that is too high, gradients that explode, a loss without a bound. Where the
+        first loss is non-finite already, no update is to blame: then it is the initialisation,
+        the data or the loss.
 
     Evidence:
         The float32 training fails by about the same step.
@@ -50,7 +60,19 @@ class DivergesInFloat32(Rule):
             return CannotTell("the same steps in float32")
         if not state.float32_fails:
             return Clear()
+        if _before_training(case):
+            text = "Float32 fails as well, before any update: its first loss is not finite"
+            return self.found(text, harm(case), remedies=BEFORE_TRAINING)
         how = (
             "the loss ends non-finite" if state.ends_broken else "the loss ends far above its start"
         )
         return self.found(f"Float32 fails in the same way: {how}", harm(case))
+
+
+def _before_training(case: Case) -> bool:
+    """Whether float32's first loss is non-finite, so that no learning rate is to blame."""
+    reference, history = case.evidence.reference, case.evidence.history.steps
+    if reference is None or not history or history[0].step != 0:
+        return False
+    again = reference.rebuilt or reference.steps
+    return bool(again) and again[0].step == 0 and nonfinite(again[0].loss)

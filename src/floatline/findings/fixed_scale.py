@@ -1,0 +1,90 @@
+"""A loss scale that a loop writes itself: a number times the loss, divided out of its gradients."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from floatline.findings.case import Case
+from floatline.findings.graph import Graph, graph
+from floatline.findings.operations import kind
+from floatline.findings.window import low_format, window
+from floatline.records import Site, Trace
+
+LEAST_SCALE = 2.0
+"""Below it, nothing is lost by taking a factor for no scale."""
+
+SAME = 1e-3
+"""Relative distance at which two ratios of measured maxima are the same number."""
+
+
+@dataclass(frozen=True, slots=True)
+class FixedScale:
+    """A loss scale that is a number of the code.
+
+    Attributes:
+        site: The scaled loss.
+        scale: The number.
+        fits: The largest power of two at which no gradient of the step overflows.
+    """
+
+    site: Site
+    scale: float
+    fits: float
+
+
+def fixed_too_high(case: Case) -> FixedScale | None:
+    """The fixed scale at which gradients overflow, where a lower one, 1 or more, would do.
+
+    Gradients are linear in the scale: from one step follows which scale fits it.
+    """
+    state = case.outcome
+    if not case.loud or state.float32_fails or not state.broken:
+        return None
+    if any(origin.rule != "FL110" for origin in case.loud):
+        return None
+    found = fixed_scale(case.loud[0].trace)
+    return found if found and 1.0 <= found.fits < found.scale else None
+
+
+def fixed_scale(trace: Trace) -> FixedScale | None:
+    """The scale of a step that no optimizer or scaler keeps, or None."""
+    name = low_format(trace)
+    if trace.loss_scale is not None or name is None:
+        return None
+    view = graph(trace)
+    for index in trace.losses:
+        site = trace.sites[index]
+        factor = _factor(view, site)
+        if factor >= LEAST_SCALE and any(_close(factor, r) for r in _divisors(view)):
+            # What the window calls 1 is the scale of this step, which the trace does not know.
+            highest = factor * (window(trace, name).high or math.inf)
+            return FixedScale(site, factor, 2.0 ** math.floor(math.log2(highest)))
+    return None
+
+
+def _factor(view: Graph, site: Site) -> float:
+    """What a scalar was multiplied by, 0 where it is no product of one value and a number."""
+    values = [s for s in view.inputs(site) if s.role == "value"]
+    if kind(site.place.operation) != "multiply" or site.statistics.count != 1 or len(values) != 1:
+        return 0.0
+    return _ratio(site, values[0])
+
+
+def _divisors(view: Graph) -> Iterator[float]:
+    """What single gradients are divided by on their way to the update."""
+    for site in view.trace.sites:
+        values = [s for s in view.inputs(site) if s.role == "value"]
+        scales = kind(site.place.operation) in ("divide", "multiply")
+        if scales and len(values) == 1 and site.place.phase != "backward":
+            yield _ratio(values[0], site)
+
+
+def _ratio(above: Site, below: Site) -> float:
+    over, under = above.statistics.max_abs, below.statistics.max_abs
+    return over / under if under and math.isfinite(over) else 0.0
+
+
+def _close(a: float, b: float) -> bool:
+    return math.isclose(a, b, rel_tol=SAME)

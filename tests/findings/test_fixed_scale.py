@@ -1,0 +1,53 @@
+"""A loss scale that is a number of the code is blamed where a smaller one would fit."""
+
+from __future__ import annotations
+
+import pytest
+
+from floatline.findings.fixed_scale import fixed_scale
+from floatline.records import Evidence
+from tests.findings.evidence import NAN, Numbers, Sketch, conclude, evidence, learns, steps
+
+LARGEST = 98304.0
+"""The gradient that overflows, at the scale; float16 ends at 65504."""
+
+
+def scaled_by_hand(scale: float, *, largest: float = LARGEST, divided: bool = True) -> Evidence:
+    """`(scale * loss).backward()`, and each gradient divided by the scale again."""
+    sketch = Sketch()
+    small = sketch.loss(sketch.add("mm"), max_abs=2.0)
+    sketch.losses = [sketch.add("mul", small, layer=None, count=1, shape=(), max_abs=2.0 * scale)]
+    back = sketch.overflow(
+        "mm", sketch.losses[0], phase="backward", max_abs=largest, exponents={16: 2, 10: 98}
+    )
+    options: Numbers = {
+        "inf": 2,
+        "saturated": 2,
+        "max_abs": largest / scale if divided else largest,
+    }
+    sketch.gradient("block", back, inf=2, saturated=2, max_abs=largest)
+    sketch.add("div", back, phase="update", layer=None, dtype="float32", **options)
+    lost = steps([1.0, *[NAN] * 39], bad=range(40))
+    return evidence([sketch.trace()], lost, learns())
+
+
+@pytest.mark.parametrize("scale", [128.0, 1000.0, 65536.0])
+def test_its_number_and_what_would_fit_are_told(scale: float) -> None:
+    case = scaled_by_hand(scale)
+    found = fixed_scale(case.traces[0])
+    assert found is not None
+    assert found.scale == pytest.approx(scale)
+    assert found.fits <= scale * 65504 / LARGEST < 2 * found.fits
+    judgement = conclude(case)
+    assert judgement.verdict == "precision"
+    assert [f.rule for f in judgement.findings] == ["FL402"]
+    assert judgement.findings[0].place == case.traces[0].sites[found.site.index].place
+
+
+def test_a_weight_of_the_loss_is_no_scale() -> None:
+    assert fixed_scale(scaled_by_hand(128.0, divided=False).traces[0]) is None
+
+
+def test_where_no_scale_would_fit_the_operation_is_to_blame() -> None:
+    case = scaled_by_hand(2.0, largest=1e6)
+    assert [f.rule for f in conclude(case).findings] == ["FL110"]
