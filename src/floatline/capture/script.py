@@ -15,6 +15,7 @@ from floatline.capture.capture import Budget, Capture
 from floatline.capture.edited import Texts, edited
 from floatline.capture.execution import compiled, execute, main_module
 from floatline.capture.imports import after_import, after_keras, import_keras_for_script
+from floatline.capture.policy import under_policy
 from floatline.capture.script_errors import script_error
 from floatline.errors import InputError
 from floatline.marks import MarkedStep, StepHandler, handle_steps
@@ -126,24 +127,18 @@ def _torch_updates(begun: Sequence[Takeover[Any]]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _global_policy(precision: str | None, takeover: Takeover[T]) -> Iterator[None]:
-    """Sets the global policy; on exit it is what it was, whatever the script has set."""
-    import keras
-
-    before = keras.config.dtype_policy()
-    try:
-        if precision is not None:
-            keras.config.set_dtype_policy(precision)
-    except (ValueError, TypeError):
-        takeover.fail(
-            InputError(
-                f"{precision!r} is not a dtype policy of Keras.",
-                "Use for example mixed_float16, mixed_bfloat16, float16, bfloat16 or float32.",
+    """Sets the global policy for the script; a name that Keras does not know ends it."""
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(under_policy(precision))
+        except (ValueError, TypeError):
+            takeover.fail(
+                InputError(
+                    f"{precision!r} is not a dtype policy of Keras.",
+                    "Use for example mixed_float16, mixed_bfloat16, float16, bfloat16 or float32.",
+                )
             )
-        )
-    try:
         yield
-    finally:
-        keras.config.set_dtype_policy(before)
 
 
 def _with_precision_note(capture: Capture, precision: str | None) -> Capture:

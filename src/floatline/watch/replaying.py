@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from floatline.capture import configuration
 from floatline.capture.capture import Budget, Capture
 from floatline.capture.configuration import no_sources
 from floatline.capture.model import check_model, training_errors
+from floatline.capture.policy import under_policy
 from floatline.capture.recording import Recording, build
 from floatline.errors import InputError
 from floatline.progress import Progress, silent
@@ -96,7 +96,7 @@ def rebuilt(kept: Kept) -> Any:
     try:
         text = (kept.folder / MODEL).read_text(encoding="utf-8")
         # Keras gives a model its loss scaling by the policy that is in force when it is made.
-        with _policy(kept.record["global_policy"]):
+        with under_policy(kept.record["global_policy"]):
             model = keras.models.model_from_json(text)
         if not getattr(model, "compiled", False):
             raise ValueError("it is not compiled")
@@ -107,16 +107,6 @@ def rebuilt(kept: Kept) -> Any:
             f"The model {told['name']!r} cannot be made from its description: {why}.", advice
         ) from error
     return model
-
-
-@contextlib.contextmanager
-def _policy(name: str) -> Iterator[None]:
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(name)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
 
 
 def capture(

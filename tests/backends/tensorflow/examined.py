@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,21 +15,9 @@ from floatline.backends.tensorflow.program import StepGraph
 from floatline.backends.tensorflow.step import TensorFlowStep
 from floatline.records import Trace
 from tests.backends.tensorflow.models import SAMPLES, Sample
+from tests.contract.samples import policy
 
 Values = dict[str, np.ndarray]
-
-
-@contextlib.contextmanager
-def policy(name: str) -> Iterator[None]:
-    """While active, Keras builds layers under this policy, and names them from the start."""
-    before = keras.config.dtype_policy()
-    keras.backend.clear_session()
-    keras.utils.set_random_seed(0)
-    keras.config.set_dtype_policy(name)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
 
 
 @dataclass(frozen=True)

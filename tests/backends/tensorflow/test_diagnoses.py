@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from floatline.capture.capture import Budget
 from floatline.pipeline import diagnose
-from tests.backends.tensorflow.examined import policy
+from tests.contract.samples import policy
 
 
 class Forgetful(keras.Model):  # type: ignore[misc]

@@ -11,7 +11,8 @@ import pytest
 import tensorflow as tf
 
 from floatline.backends.tensorflow import TensorFlowBackend
-from tests.backends.tensorflow.examined import everything, policy
+from tests.backends.tensorflow.examined import everything
+from tests.contract.samples import policy
 
 X = np.arange(20, dtype="float32").reshape(10, 2)
 Y = X[:, :1]

@@ -12,8 +12,8 @@ import pytest
 import tensorflow as tf
 
 from floatline.records import Site
-from tests.backends.tensorflow.examined import policy
 from tests.backends.tensorflow.steps import by_variable, forward, only, sites, step_of, trace
+from tests.contract.samples import policy
 
 X = np.array([0.5, 100.0, 1e-3])
 

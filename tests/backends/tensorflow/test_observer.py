@@ -14,7 +14,7 @@ from tensorflow.python.eager import record
 from tensorflow.python.framework import ops as tf_ops
 
 from floatline.backends.tensorflow.observer import Observer
-from tests.backends.tensorflow.examined import policy
+from tests.contract.samples import policy
 
 
 def patched() -> list[Any]:

@@ -16,7 +16,7 @@ import pytest
 from floatline.backends.tensorflow import TensorFlowBackend
 from floatline.records import Phase, Site, SourceLine, Trace
 from floatline.sources import is_users
-from tests.backends.tensorflow.examined import policy
+from tests.contract.samples import policy
 
 SOURCE = """
 import keras

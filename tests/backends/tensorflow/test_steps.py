@@ -12,8 +12,9 @@ import tensorflow as tf
 
 from floatline.backends.tensorflow import TensorFlowBackend
 from floatline.backends.tensorflow.step import TensorFlowStep
-from tests.backends.tensorflow.examined import as_numpy, everything, policy
+from tests.backends.tensorflow.examined import as_numpy, everything
 from tests.backends.tensorflow.steps import by_variable, step_of
+from tests.contract.samples import policy
 
 X = np.random.default_rng(0).normal(size=(8, 3)).astype("float32")
 Y = 0.1 * X.sum(axis=1, keepdims=True)

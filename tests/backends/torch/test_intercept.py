@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from floatline.backends.torch import TorchBackend
-from tests.backends.torch.traced import policy
+from tests.contract.samples import policy
 
 X = np.random.default_rng(0).normal(size=(32, 3)).astype("float32")
 Y = X.sum(axis=1, keepdims=True)

@@ -16,7 +16,8 @@ from floatline.backends.torch import TorchBackend
 from floatline.findings.elsewhere import lost_elsewhere
 from floatline.records import Site, SourceLine, Trace, Widened
 from tests.backends.torch.models import ROWS, SEQUENCES, TARGETS, Square
-from tests.backends.torch.traced import policy, trace_of
+from tests.backends.torch.traced import trace_of
+from tests.contract.samples import policy
 
 
 def line_with(function: Callable[..., Any], text: str) -> SourceLine:

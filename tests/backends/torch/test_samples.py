@@ -14,7 +14,8 @@ from floatline.backends.torch import TorchBackend
 from floatline.backends.torch.step import TorchStep
 from floatline.records import Trace
 from tests.backends.torch.models import KERAS, STEPS, attention_model, keras_model
-from tests.backends.torch.traced import Values, as_arrays, bits, policy, step_of
+from tests.backends.torch.traced import Values, as_arrays, bits, step_of
+from tests.contract.samples import policy
 
 
 @dataclass(frozen=True)

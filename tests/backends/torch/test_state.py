@@ -15,7 +15,8 @@ from floatline.backends.torch import TorchBackend
 from floatline.backends.torch.reach import reached_from
 from floatline.capture.batches import kept
 from tests.backends.torch.models import ROWS, TARGETS, keras_model
-from tests.backends.torch.traced import policy, step_of
+from tests.backends.torch.traced import step_of
+from tests.contract.samples import policy
 
 BATCH = (ROWS, TARGETS)
 

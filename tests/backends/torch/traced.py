@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import keras
 import numpy as np
 import torch
 
@@ -24,19 +22,6 @@ from floatline.records import Site, Trace
 from floatline.tracing.sites import Ledger
 
 Values = dict[str, np.ndarray]
-
-
-@contextmanager
-def policy(name: str) -> Iterator[None]:
-    """While active, Keras builds layers under this policy, and names them from the start."""
-    before = keras.config.dtype_policy()
-    keras.backend.clear_session()
-    keras.utils.set_random_seed(0)
-    keras.config.set_dtype_policy(name)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
 
 
 class Traced:
