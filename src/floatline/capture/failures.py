@@ -63,7 +63,9 @@ def training_error(error: BaseException, doing: str = "The training step") -> Tr
     advice = clash_advice(line) or next(
         (text for pattern, text in _ADVICE if re.search(pattern, line, re.IGNORECASE)), _OTHERWISE
     )
-    return TrainingError(f"{doing} raised {headline(error)}", advice)
+    made = TrainingError(f"{doing} raised {headline(error)}", advice)
+    made.__cause__ = error  # It may be raised later, and where it began is asked for then.
+    return made
 
 
 def clash_advice(line: str) -> str | None:

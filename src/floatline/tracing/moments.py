@@ -31,7 +31,8 @@ def trace_moments(capture: Capture, progress: Progress) -> tuple[Trace, ...]:
         except Exception:
             if capture.error is None or record.raised is None:
                 raise
-            raise capture.error from None  # What cannot be run cannot be traced, either.
+            # What cannot be run cannot be traced, either; its own cause is where it was raised.
+            raise capture.error from capture.error.__cause__
     progress("tracing steps", len(capture.moments), len(capture.moments))
     return tuple(traces)
 
