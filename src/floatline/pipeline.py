@@ -206,7 +206,7 @@ def examine(
             reference = train_reference(capture, seconds, progress)
     evidence = Evidence(capture.configuration, capture.history, traces, reference)
     judgement = judge(evidence)
-    if capture.error is not None and not explained(judgement):
+    if capture.error is not None and not explained(judgement, evidence):
         raise capture.error
     diagnosis = Diagnosis(
         verdict=judgement.verdict,

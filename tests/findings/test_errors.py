@@ -27,17 +27,26 @@ def overflowing() -> Sketch:
 
 
 def test_what_the_step_had_in_hand_leads_to_the_cause() -> None:
-    judgement = judge(evidence(overflowing()))
+    seen = evidence(overflowing())
+    judgement = judge(seen)
     assert judgement.verdict == "precision"
     assert judgement.explanation.startswith(f"Step 0 raised {RAISED}.")
     assert judgement.findings[0].evidence["saturated_elements"] == 2
-    assert explained(judgement)
+    assert explained(judgement, seen)
 
 
 def test_an_error_among_finite_numbers_is_not_explained() -> None:
     sketch = Sketch()
     sketch.add("Sigmoid", sketch.add("Placeholder"))
-    assert not explained(judge(evidence(sketch)))
+    seen = evidence(sketch)
+    assert not explained(judge(seen), seen)
+
+
+def test_a_fault_that_the_error_has_nothing_to_do_with_does_not_explain_it() -> None:
+    fault = judge(evidence(overflowing()))
+    sketch = Sketch()
+    sketch.add("Sigmoid", sketch.add("Placeholder"))
+    assert not explained(fault, evidence(sketch))
 
 
 def test_a_trace_that_did_not_raise_is_not_judged_by_what_nobody_read() -> None:

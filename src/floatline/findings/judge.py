@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from floatline.findings.case import Case, study
 from floatline.findings.elsewhere import only_here
 from floatline.findings.fixed_scale import fixed_too_high
+from floatline.findings.graph import graph
 from floatline.findings.outcome import COMPARABLE_STEPS, SEARCH_STEPS
 from floatline.findings.rule import CannotTell, Found, Result, Rule
 from floatline.findings.rules.fl304_lost_small_update import averages_lost, updates_lost
@@ -84,9 +85,15 @@ def judge(evidence: Evidence) -> Judgement:
     )
 
 
-def explained(judgement: Judgement) -> bool:
-    """Whether a rule names what made the training fail: its error then only was the end of it."""
-    return any(finding.severity == "failure" for finding in judgement.findings)
+def explained(judgement: Judgement, evidence: Evidence) -> bool:
+    """Whether the error that ended a training only was the end of a fault of its numbers.
+
+    Then a rule names one, and the step that raised had something non-finite in hand.
+    """
+    named = any(finding.severity == "failure" for finding in judgement.findings)
+    views = (graph(trace) for trace in evidence.traces[-1:])
+    held = (view.trace.sites[index] for view in views for index in view.ends)
+    return named and any(site.statistics.nonfinite for site in held)
 
 
 def needs_reference(
