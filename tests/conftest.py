@@ -10,6 +10,6 @@ BACKEND = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 # Programs that tests start in processes of their own.
-collect_ignore = ["scaling/distributed", "watch/company"]
+collect_ignore = ["contract/scripts", "scaling/distributed", "watch/company"]
 # Keras has one backend per process: the tests of the others run in processes of their own.
 collect_ignore += [f"backends/{name}" for name in ("tensorflow", "jax", "torch") if name != BACKEND]
