@@ -66,6 +66,7 @@ def test_the_json_fits_the_schema() -> None:
             "now": "y = x * x",
             "then": 'x = ops.cast(x, "float32")\ny = x * x',
             "reason": "Why.",
+            "whole": False,
         }
     ]
 
