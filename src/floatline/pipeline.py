@@ -14,7 +14,7 @@ from floatline.capture.capture import Budget, Capture
 from floatline.capture.edited import Texts
 from floatline.capture.script import capture_script
 from floatline.capture.texts import source_texts
-from floatline.errors import BackendError, InputError
+from floatline.errors import BackendError, InputError, TraceError
 from floatline.findings.judge import explained, judge, needs_reference
 from floatline.installed import version
 from floatline.progress import Progress, silent
@@ -122,7 +122,8 @@ def trace(function: Callable[..., Any], *args: Any) -> Trace:
 
     Raises:
         InputError: `function` cannot be called.
-        TraceError: The framework cannot compile the function, so it cannot be looked into.
+        TraceError: The framework cannot compile the function, so it cannot be looked into; or the
+            function raises an error.
         BackendError: Keras runs on a backend that is not supported.
 
     Example:
@@ -140,7 +141,13 @@ def trace(function: Callable[..., Any], *args: Any) -> Trace:
     with backend.preserve_random_state(), preserve_random_generators():
         step = backend.function_step(unmarked(function), no_sources)
         step.prepare(args)
-        return step.trace(step.snapshot(), args)
+        traced = step.trace(step.snapshot(), args)
+    if traced.raised is not None:
+        raise TraceError(
+            f"The function raised {traced.raised}",
+            "Correct it, or hand the training to `diagnose`, which looks into a step that raises.",
+        )
+    return traced
 
 
 def diagnose_script(

@@ -10,7 +10,7 @@ import pytest
 from keras import layers
 
 import floatline
-from floatline.errors import TrainingError
+from floatline.errors import TraceError, TrainingError
 from tests.contract.samples import policy
 
 X = np.random.default_rng(0).uniform(300, 400, (64, 8)).astype("float32")
@@ -72,6 +72,14 @@ def test_a_check_that_data_fail_in_every_precision_is_not_precisions_fault() -> 
     x = X / 10
     x[3, 2] = np.nan
     assert diagnosed(model(name="mixed_float16", checked=True), x).verdict != "precision"
+
+
+def test_a_function_that_raises_has_no_trace() -> None:
+    def fails(x: Any) -> Any:
+        raise ValueError("by itself")
+
+    with pytest.raises(TraceError, match="by itself"):
+        floatline.trace(fails, keras.ops.ones((2,)))
 
 
 def test_an_error_that_no_number_explains_is_told_as_it_is() -> None:

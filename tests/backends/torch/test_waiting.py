@@ -73,6 +73,7 @@ def test_nothing_is_read_while_a_step_is_traced(monkeypatch: pytest.MonkeyPatch)
     x = torch.randn(4, 8).half()
     with NoWaiting():
         trace = trace_of(training_step(), x)
+    assert trace.raised is None
     phases = {site.place.phase for site in trace.sites}
     assert phases == {"forward", "backward", "update"}
     assert any(site.role == "constant" for site in trace.sites)
@@ -82,8 +83,9 @@ def test_what_reads_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(AssertionError, match="waits"), NoWaiting():
         trace_of(training_step(), torch.randn(4, 8).half())  # Measured as on a host.
     monkeypatch.setattr(recorder, "measures_of", lambda device: Unread())
-    with pytest.raises(AssertionError, match="_local_scalar_dense waits"), NoWaiting():
-        trace_of(lambda x: float(x.sum()), torch.randn(4))
+    with NoWaiting():
+        trace = trace_of(lambda x: float(x.sum()), torch.randn(4))
+    assert "_local_scalar_dense waits" in str(trace.raised)
 
 
 def test_the_shadows_are_gone_with_the_trace() -> None:
