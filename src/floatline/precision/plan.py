@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,7 +56,7 @@ class Plan:
         object.__setattr__(self, "epsilons", tuple(self.epsilons))
         _check_selectors(self.rules)
         _check_settings(self.optimizer)
-        _check_epsilons(self.epsilons)
+        _check_once((f"The epsilon of {e.path!r}", e.value) for e in self.epsilons)
         _check_scale_is_used(self)
 
     @classmethod
@@ -180,16 +180,8 @@ def _check_selectors(rules: tuple[Rule, ...]) -> None:
 
 
 def _check_settings(settings: tuple[Setting, ...]) -> None:
-    values: Mapping[str, float] = {}
-    for setting in settings:
-        if setting.name in values:
-            raise InputError(
-                f"The optimizer setting {setting.name} is given twice: {values[setting.name]!r} "
-                f"and {setting.value!r}.",
-                "Keep one of them.",
-            )
-        values = {**values, setting.name: setting.value}
-    clipping = [name for name in values if name in CLIPPING]
+    _check_once((f"The optimizer setting {s.name}", s.value) for s in settings)
+    clipping = [setting.name for setting in settings if setting.name in CLIPPING]
     if len(clipping) > 1:
         raise InputError(
             f"The plan clips gradients in several ways: {', '.join(clipping)}.",
@@ -197,16 +189,15 @@ def _check_settings(settings: tuple[Setting, ...]) -> None:
         )
 
 
-def _check_epsilons(epsilons: tuple[Epsilon, ...]) -> None:
-    values: Mapping[str, float] = {}
-    for epsilon in epsilons:
-        if epsilon.path in values:
+def _check_once(given: Iterable[tuple[str, float]]) -> None:
+    """Raises where a thing, in words, is given a value and then another."""
+    values: dict[str, float] = {}
+    for what, value in given:
+        if what in values:
             raise InputError(
-                f"The epsilon of {epsilon.path!r} is given twice: {values[epsilon.path]!r} and "
-                f"{epsilon.value!r}.",
-                "Keep one of them.",
+                f"{what} is given twice: {values[what]!r} and {value!r}.", "Keep one of them."
             )
-        values = {**values, epsilon.path: epsilon.value}
+        values[what] = value
 
 
 def _check_scale_is_used(plan: Plan) -> None:
