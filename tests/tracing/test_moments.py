@@ -86,8 +86,15 @@ def test_a_step_that_raised_agrees_with_what_it_met(trace: Trace) -> None:
 
 def test_a_step_that_raised_disagrees_with_finite_numbers_and_with_an_error_of_the_traces() -> None:
     assert "the traced one found all finite" in str(compare(traced(GOOD, GOOD), RAISED))
-    alone = dataclasses.replace(traced(GOOD, GOOD), raised="ValueError: of the trace")
-    assert "the untraced one did not" in str(compare(alone, record()))
+    other = dataclasses.replace(traced(POISON), raised="TypeError: of the trace")
+    assert "the untraced one ValueError" in str(compare(other, RAISED))
+
+
+def test_an_error_of_the_trace_alone_is_not_hidden() -> None:
+    failing = ToldStep(dataclasses.replace(traced(GOOD), raised="TypeError: of the trace"))
+    moments = [KeptMoment(0, "first", None, None)]
+    with pytest.raises(TraceError, match="of the trace"):
+        trace_moments(capture(failing, [record()], moments), silent)
 
 
 def test_the_error_of_a_step_that_cannot_be_traced_is_the_answer() -> None:

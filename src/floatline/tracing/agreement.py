@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from floatline.headlines import same_kind
 from floatline.records import StepRecord, Trace
 
 
@@ -33,8 +34,10 @@ def _nonfinite(trace: Trace, site: int) -> bool:
 
 
 def _errors(trace: Trace, record: StepRecord) -> str | None:
-    if record.raised is None:
-        return f"the traced step raised {trace.raised}, and the untraced one did not"
+    if trace.raised is not None and not same_kind(record.raised, trace.raised):
+        return (
+            f"the traced step raised {trace.raised}, the untraced one {record.raised or 'nothing'}"
+        )
     ends = (*trace.losses, *(gradient.site for gradient in trace.gradients))
     # A trace may pass over the check that has met what is not finite.
     if trace.raised is not None or any(_nonfinite(trace, site) for site in ends):

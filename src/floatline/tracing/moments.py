@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from floatline.capture.capture import Capture, KeptMoment
+from floatline.errors import TraceError
 from floatline.progress import Progress
 from floatline.records import StepRecord, Trace
 from floatline.tracing.agreement import compare
@@ -39,6 +40,11 @@ def trace_moments(capture: Capture, progress: Progress) -> tuple[Trace, ...]:
 
 def _trace(capture: Capture, moment: KeptMoment, record: StepRecord) -> Trace:
     trace = capture.step.trace(moment.state, moment.batch)
+    if trace.raised is not None and record.raised is None:
+        raise TraceError(
+            f"Step {moment.step} ran, but not while it was traced: {trace.raised}",
+            "This is a fault of Floatline's: please report it, with the script if you can.",
+        )
     disagreement = compare(trace, record)
     return replace(
         trace,

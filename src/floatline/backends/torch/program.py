@@ -22,6 +22,7 @@ from floatline.backends.torch.recurrence import OpenRecurrence
 from floatline.backends.torch.shadows import memory
 from floatline.backends.torch.sites import Sites
 from floatline.backends.torch.tracer import Tracer
+from floatline.errors import FloatlineError
 from floatline.headlines import headline
 from floatline.records import GradientSite, Trace
 from floatline.tracing.sites import Ledger
@@ -118,7 +119,7 @@ def _error_of(run: Callable[[], Any]) -> Exception | None:
     """What a step raises; what it had computed until then is traced."""
     try:
         run()
-    except torch.OutOfMemoryError:
+    except (torch.OutOfMemoryError, FloatlineError):
         raise
     except Exception as error:  # noqa: BLE001 (a step of the user's may raise anything)
         return error
