@@ -74,7 +74,7 @@ class Watch:
 
     @property
     def steps(self) -> int:
-        """Steps that ran to their end."""
+        """Steps that ran, one that raised included."""
         return len(self._records)
 
     @property

@@ -107,6 +107,6 @@ def test_the_collector_is_left_as_it_was() -> None:
     with settled():
         settled_objects = gc.get_freeze_count()
         with settled():  # As if the user had settled it.
-            assert gc.get_freeze_count() == settled_objects > 0
-        assert gc.get_freeze_count() == settled_objects
+            assert 0 < gc.get_freeze_count() <= settled_objects  # Some may be freed meanwhile.
+        assert 0 < gc.get_freeze_count() <= settled_objects
     assert gc.get_freeze_count() == 0
