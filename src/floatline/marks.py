@@ -50,7 +50,7 @@ class MarkedStep(Generic[P, R]):
         bound = (
             functools.partial(self.function, instance) if bind is None else bind(instance, owner)
         )
-        return MarkedStep(bound, owner=instance, written=self.written)
+        return type(self)(bound, owner=instance, written=self.written)
 
     @property
     def key(self) -> tuple[int, int]:
@@ -61,6 +61,20 @@ class MarkedStep(Generic[P, R]):
         if name == "function":  # Not set yet, as while unpickling: do not look for it in itself.
             raise AttributeError(name)
         return getattr(self.function, name)
+
+
+class FoundStep(MarkedStep[P, R]):
+    """A step that was found in the source; its function is made anew whenever its code runs."""
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """Equal for all functions that the same lines make."""
+        return id(getattr(self.written, "__code__", self.written)), id(self.owner)
+
+
+def found_step(function: Callable[P, R]) -> FoundStep[P, R]:
+    """Marks what `floatline diagnose` finds to be a training step, though nobody marked it."""
+    return FoundStep(function)
 
 
 def training_step(function: Callable[P, R]) -> MarkedStep[P, R]:

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 
 from floatline.backends.interface import LayerSource
+from floatline.capture.cells import variables_of
 from floatline.layers import computes_on_floats, epsilon_of, walk
 from floatline.records import Configuration, LayerRecord, SourceLine
 
@@ -65,8 +66,7 @@ def known_objects(function: Callable[..., Any], arguments: Sequence[Any] = ()) -
     plain = _plain_function(function)
     reachable: list[Any] = list(arguments)
     if inspect.isfunction(plain) or inspect.ismethod(plain):
-        names = inspect.getclosurevars(plain)
-        reachable += [*names.nonlocals.values(), *names.globals.values()]
+        reachable += variables_of(plain).values()
     owner = getattr(function, "__self__", None) or getattr(plain, "__self__", None)
     reachable += list(getattr(owner, "__dict__", {}).values())
     kinds = (keras.Layer, keras.optimizers.Optimizer)

@@ -8,16 +8,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import CodeType, ModuleType
 
+from floatline.capture.edited import Rewrite, as_it_stands, code_of
 from floatline.errors import ScriptError
 from floatline.sources import is_users
 
 
-def compiled(path: Path, text: str | None = None) -> CodeType:
+def compiled(path: Path, text: str | None = None, rewrite: Rewrite = as_it_stands) -> CodeType:
     """The script's code.
 
     Args:
         path: The script.
         text: What it is taken to hold; None for what it holds.
+        rewrite: Gives the program that runs in its place.
 
     Raises:
         ScriptError: The script is missing, cannot be read, or is no Python.
@@ -31,7 +33,7 @@ def compiled(path: Path, text: str | None = None) -> CodeType:
         raise ScriptError(f"{str(path)!r} is a folder.", "Name the script in it that trains.")
     try:
         source = path.read_bytes() if text is None else text
-        return compile(source, str(path.absolute()), "exec", dont_inherit=True)
+        return code_of(source, str(path.absolute()), rewrite)
     except OSError as error:
         raise ScriptError(
             f"{str(path)!r} cannot be read: {error.strerror}.", "Check its permissions."

@@ -15,6 +15,7 @@ from floatline.capture.capture import Budget, Capture
 from floatline.capture.edited import Texts, edited
 from floatline.capture.execution import compiled, execute, main_module
 from floatline.capture.imports import after_import, after_keras, import_keras_for_script
+from floatline.capture.outlining import outlined
 from floatline.capture.policy import under_policy
 from floatline.capture.script_errors import script_error
 from floatline.errors import InputError
@@ -64,7 +65,7 @@ def capture_script(
         TrainingError: The script's training call itself raised.
     """
     path = Path(script)
-    code = compiled(path, texts.get(str(path.absolute())))
+    code = compiled(path, texts.get(str(path.absolute())), outlined)
     begun: list[Takeover[T]] = []
 
     def begin() -> None:
@@ -82,7 +83,7 @@ def capture_script(
         stack.enter_context(_global_policy(precision, takeover))
 
     with contextlib.ExitStack() as stack:
-        stack.enter_context(edited(texts))
+        stack.enter_context(edited(texts, outlined))
         main = stack.enter_context(main_module(path, arguments))
         stack.enter_context(handle_steps(_step_handler(begun)))
         stack.enter_context(_torch_updates(begun))

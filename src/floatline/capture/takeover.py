@@ -10,9 +10,10 @@ from typing import Any, Generic, NoReturn, TypeVar
 
 import keras
 
-from floatline.backends.interface import Backend
+from floatline.backends.interface import Backend, Batch
 from floatline.capture import configuration
 from floatline.capture.capture import Budget, Capture
+from floatline.capture.cells import lent_variables
 from floatline.capture.failures import training_error
 from floatline.capture.function import batch_of_call, unmarked
 from floatline.capture.model import capture_fit, check_model
@@ -21,7 +22,7 @@ from floatline.capture.script_errors import HOW_TO_MARK
 from floatline.capture.sources import LayerSources, user_frame, user_line
 from floatline.capture.watch import BudgetSpent
 from floatline.errors import BackendError, FloatlineError, ScriptError
-from floatline.marks import MarkedStep
+from floatline.marks import FoundStep, MarkedStep
 from floatline.patches import wrapped
 from floatline.progress import Progress
 from floatline.records import Configuration
@@ -65,6 +66,7 @@ class Takeover(Generic[T]):
         self._error: BaseException | None = None
         self._recording: Recording | None = None
         self._watched: object = None
+        self._function: Callable[..., Any] | None = None
         self._describe: Callable[[], Configuration] | None = None
         self._step_error: BaseException | None = None
         self._notes: list[str] = []
@@ -166,9 +168,11 @@ class Takeover(Generic[T]):
     def on_marked_step(
         self, mark: MarkedStep[Any, Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> Any:
-        """Runs one call of a step that the script has marked."""
+        """Runs one call of a step that the script has marked, or that was found in it."""
         if self._done:
             raise Unwind
+        if isinstance(mark, FoundStep) and (self._busy or isinstance(mark.owner, keras.Model)):
+            return mark.function(*args, **kwargs)  # Keras calls it, in `fit`, or its caller is known.
         if self.waiting:
             self._record_function(mark, args)
         recording = self._recording
@@ -176,8 +180,13 @@ class Takeover(Generic[T]):
             self._note_other()
             return mark.function(*args, **kwargs)
         return self._watched_call(
-            lambda: recording.advance(batch_of_call(mark.function, args, kwargs))
+            lambda: self._advance(recording, mark, batch_of_call(mark.function, args, kwargs))
         )
+
+    def _advance(self, recording: Recording, mark: MarkedStep[Any, Any], batch: Batch) -> Any:
+        """Runs the step that is recorded, with the variables of this call of it."""
+        with lent_variables(self._function, mark.function):
+            return recording.advance(batch)
 
     def _on_compiled_call(
         self,
@@ -203,7 +212,7 @@ class Takeover(Generic[T]):
 
     def _record_function(self, mark: MarkedStep[Any, Any], args: tuple[Any, ...]) -> None:
         source = user_line()
-        function = unmarked(mark)
+        function = self._function = unmarked(mark)
         held = getattr(mark.owner, "__dict__", {}).values()
         known = configuration.known_objects(mark.written, (*args, *held))
 

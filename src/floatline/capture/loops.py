@@ -1,0 +1,253 @@
+"""Finds the statements that make one training step, where no mark tells them.
+
+Most programs for PyTorch write them into a loop, and so do tutorials of `tf.GradientTape`. Nothing
+runs here: what statements do is told from the functions and methods that they call.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from floatline.capture.names import Function, Scope, bound, read
+
+_BACKWARD = frozenset({"backward", "GradientTape"})
+_UPDATE = frozenset({"step", "minimize", "apply", "apply_gradients", "assign_sub"})
+_TIDY = frozenset({"zero_grad", "update_parameters", "unscale_"})
+_LOOPS = (ast.For, ast.While, ast.AsyncFor)
+_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+
+Loop = ast.For | ast.While
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What calls mean in a file.
+
+    Attributes:
+        backward: Functions and methods that differentiate a loss.
+        update: Those that may change weights. (A schedule has a `step`, but differentiates nothing.)
+    """
+
+    backward: frozenset[str] = _BACKWARD
+    update: frozenset[str] = _UPDATE
+
+    @property
+    def all(self) -> frozenset[str]:
+        """Every call that belongs to a step."""
+        return self.backward | self.update | _TIDY
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Statements of a loop that are one training step.
+
+    Attributes:
+        scope: The function that the loop stands in, or the module.
+        body: The body of the loop, in which the step's statements can be replaced.
+        begin: Index of the first of them.
+        end: Index behind the last of them.
+        batch: Names that the loop binds and the step reads, in order.
+    """
+
+    scope: Scope
+    body: list[ast.stmt]
+    begin: int
+    end: int
+    batch: tuple[str, ...]
+
+    @property
+    def statements(self) -> list[ast.stmt]:
+        """The statements."""
+        return self.body[self.begin : self.end]
+
+
+def places(tree: ast.Module) -> list[Place]:
+    """The steps in the loops of a file; none lies within another.
+
+    Example:
+
+    >>> text = "for x in data:\\n  y = f(x)\\n  y.backward()\\n  sgd.step()\\n  print(y)"
+    >>> [(place.begin, place.end, place.batch) for place in places(ast.parse(text))]
+    [(0, 3, ('x',))]
+    """
+    words = words_of(tree)
+    return [place for scope in _scopes(tree) for place in _places(scope, scope.body, (), words)]
+
+
+def step_functions(tree: ast.Module) -> list[Function]:
+    """The functions that compute a loss, differentiate it and update, once per call."""
+    words = words_of(tree)
+    return [function for function in _functions(tree) if _is_step(function, words)]
+
+
+def words_of(tree: ast.Module) -> Words:
+    """What calls mean in a file, those of its own functions included."""
+    words, known = Words(), None
+    while words != known:
+        known = words
+        for function in _functions(tree):
+            words = _learned(function, words)
+    return words
+
+
+def _learned(function: Function, words: Words) -> Words:
+    """What a call of a function means, where it is a part of a step and not one itself."""
+    called = _called(function.body)
+    differentiates, updates = bool(called & words.backward), bool(called & words.update)
+    name = frozenset({function.name})
+    if function.name.startswith("__") or name <= words.all:
+        return words
+    given = differentiates and updates and _differentiates_argument(function, words)
+    backward = words.backward | name if given or (differentiates and not updates) else words.backward
+    update = words.update | name if given or (updates and not differentiates) else words.update
+    return Words(backward, update)
+
+
+def _is_step(function: Function, words: Words) -> bool:
+    return function.name not in words.all and _trains(function.body, words)
+
+
+def _places(
+    scope: Scope, body: list[ast.stmt], around: tuple[Loop, ...], words: Words
+) -> Iterator[Place]:
+    for statement in body:
+        if isinstance(statement, ast.For | ast.While):
+            inside = (*around, statement)
+            if _trains(statement.body, words):
+                yield _place(scope, inside, words)
+            else:
+                yield from _places(scope, statement.body, inside, words)
+        elif not isinstance(statement, (*_FUNCTIONS, ast.ClassDef)):
+            for suite in _suites(statement):
+                yield from _places(scope, suite, around, words)
+
+
+def _suites(statement: ast.stmt) -> Iterator[list[ast.stmt]]:
+    """The suites of a statement that opens no scope."""
+    for _, value in ast.iter_fields(statement):
+        if isinstance(value, list) and value and isinstance(value[0], ast.stmt):
+            yield value
+        elif isinstance(value, list):
+            parts = (part for part in value if isinstance(part, ast.ExceptHandler | ast.match_case))
+            yield from (part.body for part in parts)
+
+
+def _place(scope: Scope, around: tuple[Loop, ...], words: Words) -> Place:
+    body = around[-1].body
+    parts = [index for index, statement in enumerate(body) if _is_part(statement, words)]
+    end = parts[-1] + 1
+    while end < len(body) and _writes_in_place(body[end]):
+        end += 1
+    begin = _beginning(body, parts[0], end)
+    given = [loop.target for loop in around if isinstance(loop, ast.For)]
+    names = read(body[begin:end]) & (bound(given) | bound(body[:begin]))
+    return Place(scope, body, begin, end, tuple(sorted(names)))
+
+
+def _is_part(statement: ast.stmt, words: Words) -> bool:
+    return bool(_called([statement]) & words.all) or _updates_by_hand([statement])
+
+
+def _trains(body: Sequence[ast.stmt], words: Words) -> bool:
+    """Whether a body makes one step, and not only a loop or a function inside of it does."""
+    here, inner = _called_here(body), _called_in_loops(body)
+    differentiates = here & words.backward or (
+        inner & words.backward and not inner & words.update  # Gradients of parts of a batch.
+    )
+    return bool(differentiates) and bool(here & words.update or _updates_by_hand(body))
+
+
+def _called(nodes: Iterable[ast.AST]) -> frozenset[str]:
+    """Names of all functions and methods that are called."""
+    calls = (n for node in nodes for n in ast.walk(node) if isinstance(n, ast.Call))
+    return frozenset(_name(call.func) for call in calls)
+
+
+def _called_here(body: Sequence[ast.stmt]) -> frozenset[str]:
+    """Those that are not called in a loop or a function inside, unless an update calls that."""
+    calls = [n for s in body for n in _outside_of_loops(s, ()) if isinstance(n, ast.Call)]
+    updates = [call for call in calls if _name(call.func) in _UPDATE]
+    closures = tuple(read(argument for call in updates for argument in call.args))
+    nodes = (n for s in body for n in _outside_of_loops(s, closures))
+    return frozenset(_name(node.func) for node in nodes if isinstance(node, ast.Call))
+
+
+def _outside_of_loops(node: ast.AST, closures: Sequence[str]) -> Iterator[ast.AST]:
+    if isinstance(node, (*_LOOPS, ast.ClassDef)):
+        return
+    if isinstance(node, _FUNCTIONS) and node.name not in closures:
+        return
+    yield node
+    for child in ast.iter_child_nodes(node):
+        yield from _outside_of_loops(child, closures)
+
+
+def _called_in_loops(body: Sequence[ast.stmt]) -> frozenset[str]:
+    return _called(n for s in body for n in ast.walk(s) if isinstance(n, _LOOPS))
+
+
+def _name(function: ast.expr) -> str:
+    if isinstance(function, ast.Attribute):
+        return function.attr
+    return function.id if isinstance(function, ast.Name) else ""
+
+
+def _beginning(body: Sequence[ast.stmt], first: int, end: int) -> int:
+    """Where a step begins: with the first statement that computes what it needs.
+
+    What takes the next batch from an iterator stays before it: the same batch must be there when
+    the step runs again.
+    """
+    begin, needed = first, read(body[first:end])
+    for index in range(first - 1, -1, -1):
+        if "next" in _called([body[index]]):
+            break
+        if _computes(body[index]) and bound([body[index]]) & needed:
+            begin, needed = index, needed | read([body[index]])
+    return begin
+
+
+def _computes(statement: ast.stmt) -> bool:
+    """Whether a statement may compute a part of the loss, as a report of the epoch does not."""
+    return isinstance(statement, ast.Assign | ast.AnnAssign | ast.AugAssign | ast.With | ast.For)
+
+
+def _writes_in_place(statement: ast.stmt) -> bool:
+    """Whether a statement behind the update writes to tensors, as moving averages do."""
+    return any(name.endswith("_") and not name.endswith("__") for name in _called([statement]))
+
+
+def _updates_by_hand(body: Sequence[ast.stmt]) -> bool:
+    """Whether weights are changed without an optimizer, below `torch.no_grad()`."""
+    blocks = [n for s in body for n in ast.walk(s) if isinstance(n, ast.With)]
+    return any(
+        isinstance(node, ast.Attribute) and node.attr == "grad"
+        for block in blocks
+        if "no_grad" in _called(item.context_expr for item in block.items)
+        for node in ast.walk(block)
+    )
+
+
+def _differentiates_argument(function: Function, words: Words) -> bool:
+    """Whether a function differentiates what it is given: the step is then around it."""
+    arguments = function.args
+    given = {a.arg for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)}
+    untouched = given - bound(function.body) - {"self"}
+    calls = [n for n in ast.walk(function) if isinstance(n, ast.Call)]
+    backward = [call for call in calls if _name(call.func) in words.backward]
+    return _trains(function.body, words) and all(_subject(call) & untouched for call in backward)
+
+
+def _subject(call: ast.Call) -> set[str]:
+    """The names in what is differentiated: `loss.backward()`, or `accelerator.backward(loss)`."""
+    return read(call.args) or read([call.func])
+
+
+def _functions(tree: ast.Module) -> list[Function]:
+    return [node for node in ast.walk(tree) if isinstance(node, _FUNCTIONS)]
+
+
+def _scopes(tree: ast.Module) -> list[Scope]:
+    return [tree, *_functions(tree)]

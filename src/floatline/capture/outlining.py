@@ -1,0 +1,174 @@
+"""Makes a marked function of the statements that are a training step, where a script has none.
+
+The function shares every name with the code around it, so the script does what it did, line by
+line; only now the step can be watched, and run again.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Sequence
+from typing import TypeVar
+
+from floatline.capture.loops import Place, places, step_functions
+from floatline.capture.names import Function, Scope, bound, declared_global, own
+
+T = TypeVar("T", bound=ast.AST)
+
+PREFIX = "_floatline_"
+"""What every name that is added to a script begins with."""
+
+_MARK = "__import__('floatline.marks', fromlist=['found_step']).found_step"
+_LEAVES = (ast.Yield, ast.YieldFrom, ast.Await, ast.AsyncFor, ast.AsyncWith)
+
+
+def outlined(tree: ast.Module) -> ast.Module:
+    """The same program, changed in place, with a marked function for each step that it has inline.
+
+    Functions that are one step are marked as they stand.
+    """
+    inside: set[int] = set()
+    for number, place in enumerate(places(tree)):
+        if _can_move(place):
+            inside |= {id(node) for s in place.statements for node in ast.walk(s)}
+            _outline(place, f"{PREFIX}step_{number}")
+    for function in step_functions(tree):
+        if id(function) not in inside and not function.decorator_list:
+            function.decorator_list = [_placed(_expression(_MARK), function)]
+    return ast.fix_missing_locations(tree)
+
+
+def _can_move(place: Place) -> bool:
+    """Whether the statements mean the same in a function of their own."""
+    nodes = [node for statement in place.statements for node in own(statement)]
+    names = {node.id for node in nodes if isinstance(node, ast.Name)}
+    declares = any(isinstance(node, ast.Global | ast.Nonlocal) for node in nodes)
+    leaves = any(isinstance(node, _LEAVES) for node in nodes)
+    return not (declares or leaves or "super" in names or isinstance(place.scope, ast.AsyncFunctionDef))
+
+
+def _outline(place: Place, name: str) -> None:
+    statements = place.statements
+    ways = _Ways()
+    moved = [ways.visit(statement) for statement in statements]
+    shared = sorted(bound(statements) | set(place.batch))
+    step = _step(name, place, shared, moved)
+    first = statements[0]
+    call = f"{name}({', '.join(place.batch)})"
+    after = _parsed(call if not ways.used else _answer(call, ways.used), first)
+    place.body[place.begin : place.end] = after
+    _prepend(place.scope, [*_placed_all(_kept_local(place.scope, shared), first), step])
+
+
+def _step(name: str, place: Place, shared: Sequence[str], moved: Sequence[ast.stmt]) -> ast.stmt:
+    """The function of the step, with the line numbers of its statements."""
+    parameters = ", ".join(f"{PREFIX}{given}" for given in place.batch)
+    lines = [f"@{_MARK}", f"def {name}({parameters}):"]
+    apart = declared_global(place.scope)
+    module = isinstance(place.scope, ast.Module)
+    for word, names in (
+        ("global", [n for n in shared if module or n in apart]),
+        ("nonlocal", [n for n in shared if not module and n not in apart]),
+    ):
+        lines += [f"    {word} {', '.join(names)}"] if names else []
+    lines += [f"    {given} = {PREFIX}{given}" for given in place.batch]
+    lines += ["    pass"]
+    (function,) = _parsed("\n".join(lines), place.statements[0])
+    assert isinstance(function, ast.FunctionDef)
+    function.body[-1:] = moved
+    return function
+
+
+def _kept_local(scope: Scope, shared: Sequence[str]) -> list[ast.stmt]:
+    """Assignments that never run: a name stays its function's when all that bind it have moved."""
+    local = [] if isinstance(scope, ast.Module) else sorted({*shared} - declared_global(scope) - _nonlocal(scope))
+    return ast.parse(f"if False:\n    {' = '.join(local)} = None").body if local else []
+
+
+def _nonlocal(scope: Function) -> set[str]:
+    nodes = (node for statement in scope.body for node in own(statement))
+    return {name for node in nodes if isinstance(node, ast.Nonlocal) for name in node.names}
+
+
+class _Ways(ast.NodeTransformer):
+    """Turns `continue`, `break` and `return` into answers of the function that now holds them."""
+
+    def __init__(self) -> None:
+        self.used: set[str] = set()
+        self._loops = 0
+
+    def visit_Return(self, node: ast.Return) -> ast.stmt:
+        self.used.add("return")
+        value = node.value or ast.Constant(None)
+        answer = ast.Tuple([ast.Constant("return"), value], ast.Load())
+        return ast.copy_location(ast.Return(answer), node)
+
+    def visit_Continue(self, node: ast.Continue) -> ast.stmt:
+        return self._left(node, "continue")
+
+    def visit_Break(self, node: ast.Break) -> ast.stmt:
+        return self._left(node, "break")
+
+    def _left(self, node: T, word: str) -> T | ast.Return:
+        if self._loops:
+            return node
+        self.used.add(word)
+        answer = ast.Tuple([ast.Constant(word), ast.Constant(None)], ast.Load())
+        return ast.copy_location(ast.Return(answer), node)
+
+    def _inner(self, node: ast.For | ast.While) -> ast.stmt:
+        self._loops += 1
+        node.body = [self.visit(statement) for statement in node.body]
+        self._loops -= 1
+        node.orelse = [self.visit(statement) for statement in node.orelse]
+        return node
+
+    visit_For = visit_While = _inner
+
+    def _scope(self, node: T) -> T:
+        return node
+
+    visit_FunctionDef = visit_AsyncFunctionDef = visit_ClassDef = visit_Lambda = _scope
+
+
+def _answer(call: str, ways: set[str]) -> str:
+    """What the loop does when its step says that it is left."""
+    way = f"{PREFIX}way"
+    lines = [f"{way} = {call}", f"if {way} is not None:"]
+    actions = {"continue": "continue", "break": "break", "return": f"return {way}[1]"}
+    for word in sorted(ways):
+        lines += [f"    if {way}[0] == {word!r}:", f"        {actions[word]}"]
+    return "\n".join(lines)
+
+
+def _prepend(scope: Scope, statements: Sequence[ast.stmt]) -> None:
+    """Puts statements where a scope begins, behind what must stand first."""
+    at = 0
+    for index, statement in enumerate(scope.body):
+        documents = isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+        future = isinstance(statement, ast.ImportFrom) and statement.module == "__future__"
+        if not (documents or future or isinstance(statement, ast.Global | ast.Nonlocal)):
+            break
+        at = index + 1
+    scope.body[at:at] = statements
+
+
+def _parsed(text: str, place: ast.stmt) -> list[ast.stmt]:
+    # `break` and `return` are no Python on their own, but a syntax tree is not asked for that.
+    return _placed_all(ast.parse(text).body, place)
+
+
+def _expression(text: str) -> ast.expr:
+    return ast.parse(text, mode="eval").body
+
+
+def _placed(node: T, place: ast.stmt) -> T:
+    """The node with all its parts at the line of a statement, unless they have their own."""
+    for inner in ast.walk(node):
+        if isinstance(inner, ast.expr | ast.stmt | ast.arg | ast.excepthandler):
+            ast.copy_location(inner, place)
+    return node
+
+
+def _placed_all(nodes: Sequence[T], place: ast.stmt) -> list[T]:
+    return [_placed(node, place) for node in nodes]
