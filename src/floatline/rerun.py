@@ -13,7 +13,7 @@ from floatline.capture.edited import edited
 from floatline.errors import FloatlineError
 from floatline.headlines import users_line
 from floatline.pipeline import diagnose_script
-from floatline.remedies.source import cast_at
+from floatline.remedies.source import casts_at
 from floatline.repairs import SourceChange, TrialBudget
 
 
@@ -31,8 +31,8 @@ def answered(request: dict[str, Any]) -> dict[str, Any]:
     except FloatlineError as error:
         place = None if error.__cause__ is None else users_line(error.__cause__)
         with edited(request["texts"]):  # In whose lines it is.
-            further = None if place is None else cast_at(place)
-        return {"error": error.message.splitlines()[0], "changes": _rows(further)}
+            further = () if place is None else casts_at(place, str(error.__cause__))
+        return {"error": error.message.splitlines()[0], "changes": _rows(*further)}
     repair, history = diagnosis.repair, diagnosis.evidence.history
     return {
         "verdict": diagnosis.verdict,
@@ -44,8 +44,8 @@ def answered(request: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _rows(*changes: SourceChange | None) -> list[dict[str, Any]]:
-    return [dataclasses.asdict(change) for change in changes if change is not None]
+def _rows(*changes: SourceChange) -> list[dict[str, Any]]:
+    return [dataclasses.asdict(change) for change in changes]
 
 
 def main(request_file: str) -> None:

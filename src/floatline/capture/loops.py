@@ -73,13 +73,19 @@ def places(tree: ast.Module) -> list[Place]:
     [(0, 3, ('x',))]
     """
     words = words_of(tree)
-    return [place for scope in _scopes(tree) for place in _places(scope, scope.body, (), words)]
+    scopes = [tree, *(f for f in _functions(tree) if not _is_compiled(f))]
+    return [place for scope in scopes for place in _places(scope, scope.body, (), words)]
 
 
 def step_functions(tree: ast.Module) -> list[Function]:
-    """The functions that compute a loss, differentiate it and update, once per call."""
+    """The functions that compute a loss, differentiate it and update, once per call.
+
+    Where TensorFlow compiles any, that is the step, and it may call the others.
+    """
     words = words_of(tree)
-    return [function for function in _functions(tree) if _is_step(function, words)]
+    compiles = any(isinstance(n, ast.Attribute) and n.attr == "function" for n in ast.walk(tree))
+    found = [function for function in _functions(tree) if _is_step(function, words)]
+    return [f for f in found if not (compiles and "GradientTape" in _called(f.body))]
 
 
 def words_of(tree: ast.Module) -> Words:
@@ -99,14 +105,14 @@ def _learned(function: Function, words: Words) -> Words:
     name = frozenset({function.name})
     if function.name.startswith("__") or name <= words.all:
         return words
-    given = differentiates and updates and _differentiates_argument(function, words)
+    given = updates and differentiates and _differentiates_argument(function, words)
     backward = words.backward | name if given or (differentiates and not updates) else words.backward
     update = words.update | name if given or (updates and not differentiates) else words.update
     return Words(backward, update)
 
 
 def _is_step(function: Function, words: Words) -> bool:
-    return function.name not in words.all and _trains(function.body, words)
+    return _trains(function.body, words) and not _differentiates_argument(function, words)
 
 
 def _places(
@@ -190,7 +196,7 @@ def _called_in_loops(body: Sequence[ast.stmt]) -> frozenset[str]:
 
 def _name(function: ast.expr) -> str:
     if isinstance(function, ast.Attribute):
-        return function.attr
+        return "backward" if ast.unparse(function).endswith("autograd.grad") else function.attr
     return function.id if isinstance(function, ast.Name) else ""
 
 
@@ -245,9 +251,10 @@ def _subject(call: ast.Call) -> set[str]:
     return read(call.args) or read([call.func])
 
 
+def _is_compiled(function: Function) -> bool:
+    decorators = (name for d in function.decorator_list for name in ast.unparse(d).split("."))
+    return any(name.startswith(("function", "jit", "compile")) for name in decorators)
+
+
 def _functions(tree: ast.Module) -> list[Function]:
     return [node for node in ast.walk(tree) if isinstance(node, _FUNCTIONS)]
-
-
-def _scopes(tree: ast.Module) -> list[Scope]:
-    return [tree, *_functions(tree)]

@@ -103,6 +103,23 @@ def operands(line: Statement, _finding: Finding | None = None) -> list[Edit]:
     return list(dict.fromkeys(_casts(line, line.node, cast, frozenset())))
 
 
+def arguments_in_half(line: Statement, method: str) -> list[Edit]:
+    """What PyTorch's modules are handed is cast to the half format that their weights are kept in.
+
+    Args:
+        line: The statement.
+        method: The method of a tensor that casts so.
+    """
+    handed = [
+        argument
+        for call in calls(line.node)
+        if root(call.func) not in line.imported
+        for argument in call.args
+        if isinstance(argument, ast.Name)
+    ]
+    return [line.replacing(argument, f"{argument.id}.{method}()") for argument in handed]
+
+
 def logarithms(line: Statement, finding: Finding) -> list[Edit]:
     """An epsilon that float16 holds is added to what a logarithm is taken of."""
     if finding.rule not in LOG_RULES:

@@ -6,7 +6,14 @@ from collections.abc import Callable, Iterable, Sequence
 
 from floatline.records import Finding, SourceLine
 from floatline.remedies.jax_scale_source import carried_scaler
-from floatline.remedies.numbers_source import casts, layer, literals, logarithms, operands
+from floatline.remedies.numbers_source import (
+    arguments_in_half,
+    casts,
+    layer,
+    literals,
+    logarithms,
+    operands,
+)
 from floatline.remedies.scale_source import clipped_later, scaled_loss, wrapped_optimizer
 from floatline.remedies.statement import Edit, Statement, read
 from floatline.remedies.torch_scale_source import graded_scaler
@@ -35,6 +42,9 @@ _OF_SCALES: Sequence[tuple[Rewrite, str]] = (
     (carried_scaler, LIFTED),
 )
 
+_HALVES = (("BFloat16", "bfloat16"), ("Half", "half"))
+"""PyTorch's names of the half formats in its errors, and the methods that cast to them."""
+
 SCALES = ("FL201", "FL404")
 """Rules whose fault is in the steps around the loss scale."""
 
@@ -52,10 +62,25 @@ def changes(findings: Iterable[Finding]) -> tuple[SourceChange, ...]:
     return tuple({(c.file, c.line): c for c in made if c is not None}.values())
 
 
-def cast_at(place: SourceLine) -> SourceChange | None:
-    """A cast of all that a line reads: what it needs once it meets float32, and cannot mix."""
+def casts_at(place: SourceLine, said: str) -> tuple[SourceChange, ...]:
+    """Casts of what a line reads that meets another dtype there and cannot mix, likeliest first.
+
+    Args:
+        place: The line.
+        said: What the framework says of it.
+    """
     line = read(place.file, place.line)
-    return None if line is None else line.change(operands(line), "It meets float32 there.")
+    if line is None:
+        return ()
+    up = line.change(operands(line), "It meets float32 there.")
+    formats = [(name, method) for name, method in _HALVES if name in said and "torch" in line.imported]
+    down = [
+        line.change(arguments_in_half(line, method), "It meets weights there that are kept in half.")
+        for _, method in formats
+    ]
+    # PyTorch names the input before the weights.
+    first = any("loat" in said.partition(name)[0] for name, _ in formats)
+    return tuple(filter(None, (*down, up) if first else (up, *down)))
 
 
 def _change(finding: Finding) -> SourceChange | None:

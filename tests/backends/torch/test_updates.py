@@ -1,4 +1,4 @@
-"""Updates by PyTorch's own optimizers are noticed, and a script's loop is told of in time."""
+"""Updates by PyTorch's own optimizers are noticed: a loop without a mark is found, or told of."""
 
 from __future__ import annotations
 
@@ -13,13 +13,26 @@ from floatline.backends.updates import TORCH_OPTIMIZERS, before_torch_updates
 LOOP = """
 import torch
 
-layer = torch.nn.Linear(4, 1)
-optimizer = torch.optim.SGD(layer.parameters(), 0.1)
-for _ in range(3):
-    layer(torch.ones(2, 4)).sum().backward()
-    optimizer.step()
-print("trained")
+torch.manual_seed(0)
+layer = torch.nn.Linear(4, 1).half()
+optimizer = torch.optim.SGD(layer.parameters(), 1e-7)
+{beginning}
+
+def train(epoch):
+    for x in torch.ones(2, 8, 4).half() * 300:
+        loss = layer(x).square().sum()
+        loss.backward()
+        {update}()
+    print("epoch", epoch, loss.item())
+
+for epoch in range(3):
+    train(epoch)
 """
+
+
+def diagnosed(script: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "floatline", "diagnose", str(script)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def test_every_update_is_noticed_until_the_end() -> None:
@@ -35,17 +48,20 @@ def test_every_update_is_noticed_until_the_end() -> None:
     assert seen[0] == [1.0, 1.0, 1.0]
 
 
-def test_a_loop_without_a_mark_or_keras_is_pointed_at_before_its_first_update(
-    tmp_path: Path,
-) -> None:
+def test_a_loop_without_a_mark_or_keras_is_watched_in_every_epoch(tmp_path: Path) -> None:
     script = tmp_path / "train.py"
-    script.write_text(LOOP)
-    ended = subprocess.run(
-        [sys.executable, "-m", "floatline", "diagnose", str(script)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    script.write_text(LOOP.format(beginning="", update="optimizer.step"))
+    ended = diagnosed(script)
+    assert ended.returncode == 1
+    assert f"{script.name}:11" in " ".join(ended.stdout.split())
+    assert "6 (the training ended" in ended.stdout
+    assert "epoch 2" in ended.stdout + ended.stderr
+
+
+def test_a_loop_that_hides_its_update_is_pointed_at_before_it(tmp_path: Path) -> None:
+    script = tmp_path / "train.py"
+    script.write_text(LOOP.format(beginning="update = optimizer.step", update="update"))
+    ended = diagnosed(script)
     assert ended.returncode == 2
-    assert f"a loop of its own at {script}:8" in ended.stderr
-    assert "trained" not in ended.stdout
+    assert f"a loop of its own at {script}:13" in ended.stderr
+    assert "epoch" not in ended.stdout
