@@ -276,5 +276,3 @@ def test_names_that_are_added_are_known_by_their_beginning() -> None:
     before: dict[str, Any] = {}
     exec(WORLD + textwrap.dedent(PROGRAMS["in the module"]), before)
     assert all(name.startswith(PREFIX) for name in space.keys() - before.keys())
-
-

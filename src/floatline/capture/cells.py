@@ -10,7 +10,9 @@ from typing import Any
 
 
 @contextmanager
-def lent_variables(function: Callable[..., Any] | None, lender: Callable[..., Any]) -> Iterator[None]:
+def lent_variables(
+    function: Callable[..., Any] | None, lender: Callable[..., Any]
+) -> Iterator[None]:
     """While active, the variables of a function are those of another one of the same code.
 
     A function inside of another is made anew whenever that one runs, as when it trains the next

@@ -118,6 +118,7 @@ class _Loader(importlib.machinery.SourceFileLoader):
 
     def get_code(self, fullname: str) -> CodeType | None:
         """The code, rewritten."""
+        del fullname
         source = self.get_data(self.path) if self._text is None else self._text
         return code_of(source, self.path, self._rewrite)
 

@@ -27,7 +27,8 @@ class Words:
 
     Attributes:
         backward: Functions and methods that differentiate a loss.
-        update: Those that may change weights. (A schedule has a `step`, but differentiates nothing.)
+        update: Those that may change weights. (So may not the `step` of a schedule, but a loop that
+            calls only that one differentiates nothing.)
     """
 
     backward: frozenset[str] = _BACKWARD
@@ -64,11 +65,11 @@ class Place:
 
 
 def places(tree: ast.Module) -> list[Place]:
-    """The steps in the loops of a file; none lies within another.
+    r"""The steps in the loops of a file; none lies within another.
 
     Example:
 
-    >>> text = "for x in data:\\n  y = f(x)\\n  y.backward()\\n  sgd.step()\\n  print(y)"
+    >>> text = "for x in data:\n  y = f(x)\n  y.backward()\n  sgd.step()\n  print(y)"
     >>> [(place.begin, place.end, place.batch) for place in places(ast.parse(text))]
     [(0, 3, ('x',))]
     """
@@ -106,7 +107,9 @@ def _learned(function: Function, words: Words) -> Words:
     if function.name.startswith("__") or name <= words.all:
         return words
     given = updates and differentiates and _differentiates_argument(function, words)
-    backward = words.backward | name if given or (differentiates and not updates) else words.backward
+    backward = (
+        words.backward | name if given or (differentiates and not updates) else words.backward
+    )
     update = words.update | name if given or (updates and not differentiates) else words.update
     return Words(backward, update)
 
@@ -126,11 +129,11 @@ def _places(
             else:
                 yield from _places(scope, statement.body, inside, words)
         elif not isinstance(statement, (*_FUNCTIONS, ast.ClassDef)):
-            for suite in _suites(statement):
+            for suite in suites(statement):
                 yield from _places(scope, suite, around, words)
 
 
-def _suites(statement: ast.stmt) -> Iterator[list[ast.stmt]]:
+def suites(statement: ast.stmt) -> Iterator[list[ast.stmt]]:
     """The suites of a statement that opens no scope."""
     for _, value in ast.iter_fields(statement):
         if isinstance(value, list) and value and isinstance(value[0], ast.stmt):

@@ -12,11 +12,11 @@ _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 
 
 def bound(nodes: Iterable[ast.AST]) -> set[str]:
-    """Names that the nodes give or take a value, not those of functions and classes inside.
+    r"""Names that the nodes give or take a value, not those of functions and classes inside.
 
     Example:
 
-    >>> tree = ast.parse("for i, x in data:\\n    y = [z for z in x]\\n    def f(a): b = 1")
+    >>> tree = ast.parse("for i, x in data:\n    y = [z for z in x]\n    def f(a): b = 1")
     >>> sorted(bound(tree.body))
     ['f', 'i', 'x', 'y']
     """

@@ -10,7 +10,7 @@ import ast
 from collections.abc import Sequence
 from typing import TypeVar
 
-from floatline.capture.loops import Place, places, step_functions
+from floatline.capture.loops import Place, places, step_functions, suites
 from floatline.capture.names import Function, Scope, bound, declared_global, own
 
 T = TypeVar("T", bound=ast.AST)
@@ -19,6 +19,7 @@ PREFIX = "_floatline_"
 """What every name that is added to a script begins with."""
 
 _MARK = "__import__('floatline.marks', fromlist=['found_step']).found_step"
+_WORDS = {ast.Continue: "continue", ast.Break: "break", ast.Return: "return"}
 _LEAVES = (ast.Yield, ast.YieldFrom, ast.Await, ast.AsyncFor, ast.AsyncWith)
 
 
@@ -44,18 +45,20 @@ def _can_move(place: Place) -> bool:
     names = {node.id for node in nodes if isinstance(node, ast.Name)}
     declares = any(isinstance(node, ast.Global | ast.Nonlocal) for node in nodes)
     leaves = any(isinstance(node, _LEAVES) for node in nodes)
-    return not (declares or leaves or "super" in names or isinstance(place.scope, ast.AsyncFunctionDef))
+    return not (
+        declares or leaves or "super" in names or isinstance(place.scope, ast.AsyncFunctionDef)
+    )
 
 
 def _outline(place: Place, name: str) -> None:
     statements = place.statements
-    ways = _Ways()
-    moved = [ways.visit(statement) for statement in statements]
+    ways: set[str] = set()
+    moved = [_left(statement, ways) for statement in statements]
     shared = sorted(bound(statements) | set(place.batch))
     step = _step(name, place, shared, moved)
     first = statements[0]
     call = f"{name}({', '.join(place.batch)})"
-    after = _parsed(call if not ways.used else _answer(call, ways.used), first)
+    after = _parsed(_answer(call, ways) if ways else call, first)
     place.body[place.begin : place.end] = after
     _prepend(place.scope, [*_placed_all(_kept_local(place.scope, shared), first), step])
 
@@ -81,7 +84,11 @@ def _step(name: str, place: Place, shared: Sequence[str], moved: Sequence[ast.st
 
 def _kept_local(scope: Scope, shared: Sequence[str]) -> list[ast.stmt]:
     """Assignments that never run: a name stays its function's when all that bind it have moved."""
-    local = [] if isinstance(scope, ast.Module) else sorted({*shared} - declared_global(scope) - _nonlocal(scope))
+    local = (
+        []
+        if isinstance(scope, ast.Module)
+        else sorted({*shared} - declared_global(scope) - _nonlocal(scope))
+    )
     return ast.parse(f"if False:\n    {' = '.join(local)} = None").body if local else []
 
 
@@ -90,45 +97,27 @@ def _nonlocal(scope: Function) -> set[str]:
     return {name for node in nodes if isinstance(node, ast.Nonlocal) for name in node.names}
 
 
-class _Ways(ast.NodeTransformer):
-    """Turns `continue`, `break` and `return` into answers of the function that now holds them."""
+def _left(node: ast.stmt, ways: set[str], *, inner: bool = False) -> ast.stmt:
+    """The statement, with `continue`, `break` and `return` as answers of the step's function.
 
-    def __init__(self) -> None:
-        self.used: set[str] = set()
-        self._loops = 0
-
-    def visit_Return(self, node: ast.Return) -> ast.stmt:
-        self.used.add("return")
-        value = node.value or ast.Constant(None)
-        answer = ast.Tuple([ast.Constant("return"), value], ast.Load())
-        return ast.copy_location(ast.Return(answer), node)
-
-    def visit_Continue(self, node: ast.Continue) -> ast.stmt:
-        return self._left(node, "continue")
-
-    def visit_Break(self, node: ast.Break) -> ast.stmt:
-        return self._left(node, "break")
-
-    def _left(self, node: T, word: str) -> T | ast.Return:
-        if self._loops:
-            return node
-        self.used.add(word)
-        answer = ast.Tuple([ast.Constant(word), ast.Constant(None)], ast.Load())
-        return ast.copy_location(ast.Return(answer), node)
-
-    def _inner(self, node: ast.For | ast.While) -> ast.stmt:
-        self._loops += 1
-        node.body = [self.visit(statement) for statement in node.body]
-        self._loops -= 1
-        node.orelse = [self.visit(statement) for statement in node.orelse]
+    Args:
+        node: The statement, changed in place.
+        ways: The words that were met are added to it.
+        inner: Whether a loop of the step's own is around.
+    """
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         return node
-
-    visit_For = visit_While = _inner
-
-    def _scope(self, node: T) -> T:
-        return node
-
-    visit_FunctionDef = visit_AsyncFunctionDef = visit_ClassDef = visit_Lambda = _scope
+    word = _WORDS.get(type(node))
+    if word is not None and not (inner and word != "return"):
+        ways.add(word)
+        value = (node.value if isinstance(node, ast.Return) else None) or ast.Constant(None)
+        answer = ast.Tuple([ast.Constant(word), value], ast.Load())
+        return ast.copy_location(ast.Return(answer), node)
+    loops = isinstance(node, ast.For | ast.While)
+    for suite in suites(node):
+        around = inner or (loops and suite is node.body)  # type: ignore[attr-defined]  # (a loop has one)
+        suite[:] = [_left(statement, ways, inner=around) for statement in suite]
+    return node
 
 
 def _answer(call: str, ways: set[str]) -> str:

@@ -172,7 +172,9 @@ class Takeover(Generic[T]):
         if self._done:
             raise Unwind
         if isinstance(mark, FoundStep) and (self._busy or isinstance(mark.owner, keras.Model)):
-            return mark.function(*args, **kwargs)  # Keras calls it, in `fit`, or its caller is known.
+            return mark.function(
+                *args, **kwargs
+            )  # Keras calls it, in `fit`, or its caller is known.
         if self.waiting:
             self._record_function(mark, args)
         recording = self._recording

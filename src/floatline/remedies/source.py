@@ -73,9 +73,13 @@ def casts_at(place: SourceLine, said: str) -> tuple[SourceChange, ...]:
     if line is None:
         return ()
     up = line.change(operands(line), "It meets float32 there.")
-    formats = [(name, method) for name, method in _HALVES if name in said and "torch" in line.imported]
+    formats = [
+        (name, method) for name, method in _HALVES if name in said and "torch" in line.imported
+    ]
     down = [
-        line.change(arguments_in_half(line, method), "It meets weights there that are kept in half.")
+        line.change(
+            arguments_in_half(line, method), "It meets weights there that are kept in half."
+        )
         for _, method in formats
     ]
     # PyTorch names the input before the weights.
