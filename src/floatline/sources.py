@@ -17,15 +17,23 @@ _GENERATED = "__autograph_generated_file"
 
 @cache
 def library_folders() -> tuple[str, ...]:
-    """Folders whose files are not the user's: the standard library, packages, Floatline."""
+    """Folders whose files are not the user's: the standard library, packages, Floatline.
+
+    Packages may also be installed into a folder of its own that `PYTHONPATH` names.
+    """
     paths = sysconfig.get_paths()
     folders = {paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")}
     folders |= {*site.getsitepackages(), site.getusersitepackages(), _OWN_FOLDER}
+    folders |= {folder for folder in sys.path if _holds_packages(Path(folder))}
     keras = sys.modules.get("keras")
     if keras is not None and keras.__file__:
         folders.add(str(Path(keras.__file__).parent))
     resolved = {str(Path(folder).resolve()) for folder in folders}
     return tuple(f"{folder}/" for folder in sorted(folders | resolved))
+
+
+def _holds_packages(folder: Path) -> bool:
+    return folder.resolve() != Path.cwd() and any(folder.glob("*.dist-info"))
 
 
 @cache

@@ -16,6 +16,7 @@ from floatline.backends.tensorflow.lanes import Tensor, upcast
 from floatline.backends.tensorflow.observer import Observed, Observer
 from floatline.backends.tensorflow.optimizers import raw
 from floatline.backends.tensorflow.program import StepGraph, finite_flags, variable_path
+from floatline.backends.tensorflow.recurrence import has_closed_recurrence, open_recurrence
 from floatline.errors import TraceError
 
 
@@ -133,12 +134,22 @@ class Builder:
     def rebuilt_in_float32(self) -> Builder:
         """A builder of the same step with every layer computing in float32."""
         layers = self.layers()
+        return self._rebuilt(lambda: in_float32(layers))
+
+    def opened(self, batch: Batch) -> Builder:
+        """A builder whose graph for a batch can be looked into: this one, or one without cuDNN."""
+        with contextlib.suppress(Exception):  # Reported when the graph is asked for.
+            if has_closed_recurrence(self.concrete(as_tensors(batch)).graph):
+                return self._rebuilt(open_recurrence)
+        return self
+
+    def _rebuilt(self, around: Callable[[], AbstractContextManager[None]]) -> Builder:
         return Builder(
             self._call,
             owner=self._owner,
             jit_compile=False,
             layer_source=self._layer_source,
-            around=lambda: in_float32(layers),
+            around=around,
         )
 
 

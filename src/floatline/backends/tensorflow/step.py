@@ -54,6 +54,7 @@ class TensorFlowStep:
         self._builder = Builder(
             call, owner=owner, jit_compile=jit_compile, layer_source=layer_source
         )
+        self._opened: Builder | None = None
         self._rebuilt: Builder | None = None
         self._traced: dict[Any, TracedProgram] = {}
         self._shelf: Shelf | None = None
@@ -136,16 +137,21 @@ class TensorFlowStep:
 
     def traced_state(self, state: State, batch: Batch) -> dict[str, Tensor]:
         """What the traced step gives each variable: for comparison with the step itself."""
-        step, _ = self._builder.graph_for(batch)
+        step, _ = self._looked_into(batch).graph_for(batch)
         return dict(zip(step.paths, self._run_traced(state, batch)[1], strict=True))
 
     def _run_traced(self, state: State, batch: Batch) -> tuple[Trace, list[Tensor]]:
-        step, tensors = self._builder.graph_for(batch)
+        step, tensors = self._looked_into(batch).graph_for(batch)
         if step.concrete not in self._traced:
             self._traced[step.concrete] = TracedProgram(step)
         program = self._traced[step.concrete]
         with self._restored() if program.in_place else contextlib.nullcontext():
             return program.run(_values(step, state), tensors)
+
+    def _looked_into(self, batch: Batch) -> Builder:
+        if self._opened is None:
+            self._opened = self._builder.opened(batch)
+        return self._opened
 
     @contextlib.contextmanager
     def _restored(self) -> Iterator[None]:
@@ -159,22 +165,25 @@ class TensorFlowStep:
         self, state: State, *, rounded: bool = False, rebuilt: bool = False
     ) -> Float32Replay:
         """Starts the same training in float32 from `state`."""
-        builder = self._builder
-        if rebuilt:
-            self._rebuilt = builder = self._rebuilt or builder.rebuilt_in_float32()
+        builder = self._in_float32 if rebuilt else self._looked_into
         return Float32Replay(builder, state, rounded=rounded)
+
+    def _in_float32(self, _batch: Batch) -> Builder:
+        if self._rebuilt is None:
+            self._rebuilt = self._builder.rebuilt_in_float32()
+        return self._rebuilt
 
 
 class Float32Replay:
     """A training in float32 beside the user's, on variables of its own.
 
     Args:
-        builder: Builds the step.
+        builder: Gives what builds the step for a batch.
         state: A snapshot to start from.
         rounded: Round the weights through the step's low format first.
     """
 
-    def __init__(self, builder: Builder, state: State, *, rounded: bool) -> None:
+    def __init__(self, builder: Callable[[Batch], Builder], state: State, *, rounded: bool) -> None:
         self._builder = builder
         self._rounded = rounded
         self._initial = state
@@ -183,7 +192,7 @@ class Float32Replay:
 
     def advance(self, batch: Batch) -> Outcome:
         """Runs the next step in float32."""
-        step, tensors = self._builder.graph_for(batch)
+        step, tensors = self._builder(batch).graph_for(batch)
         if step.concrete not in self._programs:
             self._programs[step.concrete] = Float32Program(step)
         values = [self._value(variable, step) for variable in step.variables]
