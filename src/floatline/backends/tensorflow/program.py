@@ -32,6 +32,14 @@ from floatline.tracing.omissions import Omissions
 from floatline.tracing.sites import Ledger
 from floatline.tracing.statistics import Pack, empty
 
+WHOLE_NOTE = (
+    "Operation by operation, the traced step did not show what the step itself shows, so it was "
+    "compiled with XLA like the step: what XLA rewrites belongs to what is seen."
+)
+
+AFFORDABLE = 10_000
+"""Operations of a step whose traced step XLA compiles in minutes at most."""
+
 
 @dataclass(frozen=True, slots=True)
 class StepGraph:
@@ -93,16 +101,22 @@ def variable_path(variable: Any) -> str:
 
 
 class TracedProgram:
-    """The step with a float32 shadow beside every operation; built once, run often."""
+    """The step with a float32 shadow beside every operation; built once, run often.
 
-    def __init__(self, step: StepGraph) -> None:
+    Args:
+        step: The step's graph.
+        whole: Compile it with XLA, which then rewrites it as it does the step, and say so.
+    """
+
+    def __init__(self, step: StepGraph, *, whole: bool = False) -> None:
+        self.whole = whole
         self._step = step
         self._ledger = Ledger()
         self._omissions = Omissions()
         self._rows: list[int] = []
         self._gradients: list[GradientSite] = []
         self._losses: tuple[int, ...] = ()
-        self._function = _compile(self._build, step, [COMPUTED, SHADOW])
+        self._function = _compile(self._build, step, [COMPUTED, SHADOW], jit_compile=whole)
 
     def run(self, state: Sequence[Tensor], batch: Sequence[Tensor]) -> tuple[Trace, list[Tensor]]:
         """Traces one step; returns the trace and the values that the step gave its variables."""
@@ -117,6 +131,7 @@ class TracedProgram:
             losses=self._losses,
             moved=self._omissions.moved,
             not_traced=self._omissions.listed(),
+            notes=(WHOLE_NOTE,) if self.whole else (),
         )
         return trace, after
 
@@ -187,13 +202,15 @@ def _unoptimized() -> Iterator[None]:
         tf.config.optimizer.set_experimental_options(kept)
 
 
-def _compile(build: Callable[..., Any], step: StepGraph, lanes: Sequence[str]) -> Any:
+def _compile(
+    build: Callable[..., Any], step: StepGraph, lanes: Sequence[str], *, jit_compile: bool = False
+) -> Any:
     """Compiles `build(batch, state)` for the shapes and dtypes of the step, tracing it once."""
     count = len(step.graph.inputs) - len(step.graph.captures)
     batch = [tf.TensorSpec(t.shape, t.dtype) for t in step.graph.inputs[:count]]
     low = SHADOW in lanes and COMPUTED not in lanes
     state = [tf.TensorSpec(v.shape, raised(v.dtype) if low else v.dtype) for v in step.variables]
-    function = tf.function(build, autograph=False)
+    function = tf.function(build, autograph=False, jit_compile=jit_compile or None)
     return function.get_concrete_function(batch, state)
 
 

@@ -21,12 +21,14 @@ from floatline.backends.tensorflow.optimizers import (
     scale_tensors,
 )
 from floatline.backends.tensorflow.program import (
+    AFFORDABLE,
     Float32Program,
     StepGraph,
     TracedProgram,
     variable_path,
 )
-from floatline.records import Trace
+from floatline.records import StepRecord, Trace
+from floatline.tracing.agreement import compare
 
 
 class TensorFlowStep:
@@ -51,6 +53,7 @@ class TensorFlowStep:
     ) -> None:
         self._owner = owner
         self._eager = eager
+        self._compiles = jit_compile and not eager
         self._builder = Builder(
             call, owner=owner, jit_compile=jit_compile, layer_source=layer_source
         )
@@ -132,8 +135,41 @@ class TensorFlowStep:
     # Looking inside
 
     def trace(self, state: State, batch: Batch) -> Trace:
-        """Runs the step from `state` with a float32 shadow; the user's variables stay."""
-        return self._run_traced(state, batch)[0]
+        """Runs the step from `state` with a float32 shadow; the user's variables stay.
+
+        Operation by operation a step escapes what XLA makes of it. If that is what fails, it is
+        traced as XLA compiles it.
+        """
+        trace, _ = self._run_traced(state, batch)
+        if self._compiles and not self._shows(trace, state, batch):
+            return self._traced_whole(state, batch) or trace
+        return trace
+
+    def _traced_whole(self, state: State, batch: Batch) -> Trace | None:
+        """The step traced with XLA, if XLA can and it then shows what the step shows."""
+        step, _ = self._looked_into(batch).graph_for(batch)
+        if len(step.graph.get_operations()) > AFFORDABLE or self._traced[step.concrete].whole:
+            return None
+        before = self._traced[step.concrete]
+        try:
+            self._traced[step.concrete] = TracedProgram(step, whole=True)
+            trace, _ = self._run_traced(state, batch)
+        except tf.errors.OpError:  # XLA does not know every operation.
+            trace = None
+        if trace is None or not self._shows(trace, state, batch):
+            self._traced[step.concrete] = before
+            return None
+        return trace
+
+    def _shows(self, trace: Trace, state: State, batch: Batch) -> bool:
+        """Whether a trace shows what the step shows by itself."""
+        with self._restored():
+            self.restore(state)
+            try:
+                _, outcome = self.run(batch)
+            except Exception:  # noqa: BLE001 (what a step raises is told elsewhere)
+                return True
+        return compare(trace, StepRecord(0, outcome.loss, all(outcome.finite))) is None
 
     def traced_state(self, state: State, batch: Batch) -> dict[str, Tensor]:
         """What the traced step gives each variable: for comparison with the step itself."""
