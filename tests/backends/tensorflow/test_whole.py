@@ -17,7 +17,7 @@ def step_of(*, jit_compile: bool, function: Any) -> tuple[Any, tf.Variable]:
     optimizer = keras.optimizers.SGD(1e-3)
     optimizer.build([weight])
 
-    @tf.function(jit_compile=jit_compile)
+    @tf.function(jit_compile=jit_compile)  # type: ignore[untyped-decorator]  # (TensorFlow carries no types)
     def train(x: Any) -> Any:
         with tf.GradientTape() as tape:
             loss = tf.reduce_mean(tf.cast(function(tf.cast(weight * x, tf.float16)), tf.float32))
