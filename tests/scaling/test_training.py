@@ -78,3 +78,12 @@ def test_the_monitor_lets_keras_run_ahead_of_the_device() -> None:
     theirs = keras.callbacks.CallbackList([floatline.ScaleMonitor()])
     alone = keras.callbacks.CallbackList([])
     assert theirs._async_train == alone._async_train
+
+
+def test_integers_are_of_the_type_that_keras_counts_steps_in() -> None:
+    # TensorFlow keeps int32 variables on the host, where a step that XLA compiles for a GPU cannot
+    # reach them.
+    optimizer = floatline.LossScaleOptimizer(keras.optimizers.SGD())
+    optimizer.build([keras.Variable([1.0])])
+    kinds = {v.dtype for v in optimizer.scale_variables if not v.dtype.startswith("float")}
+    assert kinds == {optimizer.inner_optimizer.iterations.dtype}

@@ -42,13 +42,13 @@ class Counters(NamedTuple):
             scale: The scale of this step.
             next_scale: The scale of the next step.
         """
-        bad = ops.cast(ops.logical_not(finite), "int32")
+        bad = ops.cast(ops.logical_not(finite), "int")
         return Counters(
             self.skipped + bad,
             (self.consecutive + bad) * bad,
-            self.growths + ops.cast(ops.greater(next_scale, scale), "int32"),
-            self.backoffs + ops.cast(ops.less(next_scale, scale), "int32"),
-            ops.where(finite, self.culprit, ops.cast(culprit, "int32")),
+            self.growths + ops.cast(ops.greater(next_scale, scale), "int"),
+            self.backoffs + ops.cast(ops.less(next_scale, scale), "int"),
+            ops.where(finite, self.culprit, ops.cast(culprit, "int")),
             self.broken_losses * bad,
         )
 
@@ -63,7 +63,7 @@ def cleared(before: Tensor, after: Tensor, fails: Tensor) -> Tensor:
     """
     blameless = Counters(False, False, True, True, False, True)
     broken = Counters(broken_losses=1, culprit=0)
-    return ops.where(ops.logical_and(fails, blameless), before + ops.array(broken), after)
+    return ops.where(ops.logical_and(fails, blameless), before + ops.array(broken, "int"), after)
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,7 +75,7 @@ def first_nonfinite(magnitudes: Tensor, indices: tuple[int, ...]) -> Tensor:
         indices: For each gradient, the index of its variable.
     """
     bad = ops.logical_not(ops.isfinite(magnitudes))
-    first = ops.argmax(ops.cast(bad, "int32"))
+    first = ops.argmax(ops.cast(bad, "int"))
     if indices == tuple(range(len(indices))):
         return first
-    return ops.take(ops.convert_to_tensor(indices, "int32"), first)
+    return ops.take(ops.convert_to_tensor(indices, "int"), first)

@@ -127,7 +127,7 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):  # type: ignore[m
         values = value if isinstance(value, tuple) else (value,)
         return self.add_variable(
             shape=(len(values),) if isinstance(value, tuple) else (),
-            dtype="float32" if isinstance(values[0], float) else "int32",
+            dtype="float32" if isinstance(values[0], float) else "int",
             initializer=keras.initializers.Constant(value),
             aggregation="only_first_replica",
             name=name,

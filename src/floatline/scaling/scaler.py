@@ -143,7 +143,7 @@ class LossScaler:
 
 
 def _tensor(value: float) -> Tensor:
-    return ops.convert_to_tensor(value, "float32" if isinstance(value, float) else "int32")
+    return ops.convert_to_tensor(value, "float32" if isinstance(value, float) else "int")
 
 
 def _like(value: Tensor, reference: Tensor) -> Tensor:
