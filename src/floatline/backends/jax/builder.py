@@ -71,6 +71,7 @@ class Builder:
         layer_source: Where a layer was made by the user's code.
         arguments: What the elements of a batch that is a tuple are called.
         numbers: Whether whole numbers in a batch are data, as far as the step stands it.
+        static: Positions in a batch that is a tuple of what is no data in any case.
         around: Entered while a jaxpr is traced.
     """
 
@@ -83,6 +84,7 @@ class Builder:
         layer_source: LayerSource,
         arguments: Sequence[str] = (),
         numbers: bool = False,
+        static: frozenset[int] = frozenset(),
         around: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
     ) -> None:
         self._call = call
@@ -91,6 +93,7 @@ class Builder:
         self._layer_source = layer_source
         self._arguments = tuple(arguments)
         self._numbers = numbers
+        self._static = static
         self._around = around
         self._steps: dict[Any, StepJaxpr] = {}
 
@@ -105,7 +108,7 @@ class Builder:
         Raises:
             TraceError: The step does something that only Python can do.
         """
-        leaves = Leaves.of(batch, self._arguments, numbers=self._numbers)
+        leaves = Leaves.of(batch, self._arguments, numbers=self._numbers, static=self._static)
         key = (leaves.key, tuple(map(aval, state)))
         if key not in self._steps:
             try:
@@ -168,6 +171,7 @@ class Builder:
             layer_source=self._layer_source,
             arguments=self._arguments,
             numbers=self._numbers,
+            static=self._static,
             around=lambda: in_float32(layers),
         )
 

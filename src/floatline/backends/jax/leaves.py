@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,7 +32,14 @@ class Leaves:
     structure: Any
 
     @classmethod
-    def of(cls, batch: Batch, names: Sequence[str] = (), *, numbers: bool = False) -> Leaves:
+    def of(
+        cls,
+        batch: Batch,
+        names: Sequence[str] = (),
+        *,
+        numbers: bool = False,
+        static: Collection[int] = (),
+    ) -> Leaves:
         """Takes a batch apart.
 
         Args:
@@ -40,18 +47,20 @@ class Leaves:
             names: What the elements of a tuple are called.
             numbers: Whether whole numbers of Python's are data, too, as `jax.jit` takes them:
                 a count of steps that was left in the step would make each step another one.
+            static: Positions in a tuple of what holds no data, whatever it is.
         """
         paths, structure = jax.tree_util.tree_flatten_with_path(batch)
         chosen = [
             (path, leaf)
             for path, leaf in paths
-            if is_array(leaf) or (numbers and isinstance(leaf, int))
+            if (is_array(leaf) or (numbers and isinstance(leaf, int)))
+            and getattr(path[0] if path else None, "idx", None) not in static
         ]
         given = {id(path) for path, _ in chosen}
         fixed = tuple(_DYNAMIC if id(path) in given else leaf for path, leaf in paths)
         arrays = [jax.numpy.asarray(leaf) for _, leaf in chosen]
         called = tuple(_name(path, names) for path, _ in chosen)
-        key = (structure, tuple(map(_hashable, fixed)), tuple(map(aval, arrays)))
+        key = (structure, tuple(map(hashable, fixed)), tuple(map(aval, arrays)))
         return cls(arrays, called, key, fixed, structure)
 
     def filled(self, arrays: Sequence[Any]) -> Batch:
@@ -145,7 +154,8 @@ def _same(one: Any, other: Any) -> bool:
     return bool(one.shape == other.shape and one.dtype == other.dtype)
 
 
-def _hashable(leaf: Any) -> Any:
+def hashable(leaf: Any) -> Any:
+    """A leaf that can be hashed, or its identity."""
     try:
         hash(leaf)
     except TypeError:

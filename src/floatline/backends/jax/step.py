@@ -43,6 +43,7 @@ class JaxStep:
         layer_source: Where a layer was made by the user's code.
         arguments: What the elements of a batch that is a tuple are called.
         numbers: Whether whole numbers in a batch are data, as `jax.jit` takes them.
+        static: Positions in a batch that is a tuple of what is no data in any case.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class JaxStep:
         layer_source: LayerSource,
         arguments: Sequence[str] = (),
         numbers: bool = False,
+        static: frozenset[int] = frozenset(),
     ) -> None:
         self._call = call
         self._known = variables
@@ -66,6 +68,7 @@ class JaxStep:
             layer_source=layer_source,
             arguments=arguments,
             numbers=numbers,
+            static=static,
         )
         self._rebuilt: Builder | None = None
         self._plain: dict[int, PlainProgram] = {}

@@ -1,0 +1,130 @@
+"""A library's compiled function, called with what the user calls by name instead of in its order.
+
+Equinox and Flax NNX compile functions of their own. What the user hands to these libraries, a model
+or an optimizer, arrives there as arrays without names: the same arrays, which tells them apart.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+import jax
+
+from floatline.backends.jax.lanes import Array
+from floatline.backends.jax.leaves import hashable, is_array
+from floatline.sources import is_users
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """What a compiled function of a library's is called with, besides arrays.
+
+    Attributes:
+        structure: The structure of its arguments.
+        fixed: All their leaves that are no arrays; None where an array goes.
+        order: Where each leaf is found among the named arrays and the others; -1 if it is fixed.
+    """
+
+    structure: Any
+    fixed: tuple[Any, ...]
+    order: tuple[int, ...]
+
+    def __hash__(self) -> int:
+        return hash((self.structure, tuple(map(hashable, self.fixed)), self.order))
+
+    def filled(self, arrays: Sequence[Array]) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
+        """The arguments, with arrays in the place of the former ones."""
+        leaves = [
+            arrays[place] if place >= 0 else leaf
+            for leaf, place in zip(self.fixed, self.order, strict=True)
+        ]
+        args, kwargs = jax.tree.unflatten(self.structure, leaves)
+        return args, kwargs
+
+
+class Handed:
+    """A compiled function of a library's as a function of what `handed_call` returns.
+
+    Args:
+        compiled: What `jax.jit` returned to the library.
+    """
+
+    def __init__(self, compiled: Callable[..., Any]) -> None:
+        self.compiled = compiled
+        self.__name__ = getattr(compiled, "__name__", type(compiled).__name__)
+        self.__wrapped__ = compiled
+        self.__signature__ = inspect.signature(Handed.__call__.__get__(self))
+
+    def __call__(self, named: Mapping[str, Any], others: Sequence[Array], rest: Rest) -> Any:
+        """Runs the function."""
+        args, kwargs = rest.filled([*jax.tree.leaves(named), *others])
+        return self.compiled(*args, **kwargs)
+
+
+def handed_call(
+    args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> tuple[Mapping[str, Any], list[Array], Rest]:
+    """A call of a library's, as one of what the user calls by name.
+
+    To be called while the call is running: the user's names are those of the library's function
+    that the user's line calls.
+
+    Returns:
+        The user's arguments with arrays for leaves, all other arrays, and the rest.
+    """
+    leaves, structure = jax.tree.flatten((args, kwargs))
+    inner = {id(leaf) for leaf in leaves if is_array(leaf)}
+    named = jax.tree.map(lambda leaf: leaf if id(leaf) in inner else None, _users_arguments())
+    known = jax.tree.leaves(named)
+    waiting: dict[int, list[int]] = defaultdict(list)
+    for place, leaf in enumerate(known):
+        waiting[id(leaf)].append(place)
+    others: list[Array] = []
+    order: list[int] = []
+    for leaf in leaves:
+        if not is_array(leaf):
+            order.append(-1)
+        elif waiting[id(leaf)]:
+            order.append(waiting[id(leaf)].pop(0))
+        else:
+            order.append(len(known) + len(others))
+            others.append(leaf)
+    fixed = tuple(None if is_array(leaf) else leaf for leaf in leaves)
+    return named, others, Rest(structure, fixed, tuple(order))
+
+
+def _users_arguments() -> Mapping[str, Any]:
+    """What the user's line that is running hands to the library, by the names that it has there."""
+    frame = _called_by_user()
+    if frame is None:
+        return {}
+    names, rest, more, values = inspect.getargvalues(frame)
+    given = {name: values[name] for name in names}
+    spread, keywords = values.get(rest or "", ()), values.get(more or "", {})
+    for owner in given.values():  # The object whose `__call__` it is knows the user's own names.
+        with contextlib.suppress(Exception):
+            bound = inspect.signature(owner).bind(*spread, **keywords)
+            given = dict(bound.arguments)
+            break
+    else:
+        given |= {str(number): value for number, value in enumerate(spread)} | keywords
+    with contextlib.suppress(Exception):
+        jax.tree.leaves(given)
+        return given
+    return {}
+
+
+def _called_by_user() -> FrameType | None:
+    frame: FrameType | None = sys._getframe()  # noqa: SLF001 (as `inspect` does, without the source)
+    while frame is not None and frame.f_back is not None:
+        if is_users(frame.f_back.f_code.co_filename):
+            return frame
+        frame = frame.f_back
+    return None
