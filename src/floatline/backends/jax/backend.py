@@ -17,6 +17,7 @@ from floatline.backends.jax.discovery import find_steps
 from floatline.backends.jax.handed import Handed
 from floatline.backends.jax.intercept import intercept
 from floatline.backends.jax.lanes import Array
+from floatline.backends.jax.leaves import static_positions
 from floatline.backends.jax.step import JaxStep
 from floatline.backends.jax.variables import ModelVariables, NoVariables
 
@@ -76,7 +77,7 @@ class JaxBackend:
             eager=not compiled,
             layer_source=layer_source,
             arguments=_parameters(function),
-            static=_static(function),
+            static=static_positions(function),
             numbers=compiled,
         )
 
@@ -97,14 +98,6 @@ class JaxBackend:
         JAX has none: every draw names its key.
         """
         yield
-
-
-def _static(function: Callable[..., Any]) -> frozenset[int]:
-    """Positions of the arguments that a compiled function takes as settings.
-
-    JAX tells of them only here; without, they are settings if they are no arrays or numbers.
-    """
-    return frozenset(getattr(getattr(function, "_jit_info", None), "static_argnums", None) or ())
 
 
 def _parameters(function: Callable[..., Any]) -> tuple[str, ...]:

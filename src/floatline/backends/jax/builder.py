@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -108,7 +108,7 @@ class Builder:
         Raises:
             TraceError: The step does something that only Python can do.
         """
-        leaves = Leaves.of(batch, self._arguments, numbers=self._numbers, static=self._static)
+        leaves = self.leaves(batch)
         key = (leaves.key, tuple(map(aval, state)))
         if key not in self._steps:
             try:
@@ -123,6 +123,16 @@ class Builder:
                     "step; `jax.jit` must be able to compile it.",
                 ) from error
         return self._steps[key], leaves.arrays
+
+    def leaves(self, batch: Batch) -> Leaves:
+        """A batch taken apart as the step takes it."""
+        return Leaves.of(batch, self._arguments, numbers=self._numbers, static=self._static)
+
+    def correct(self, step: StepJaxpr, continued: Mapping[int, int]) -> None:
+        """Replaces what a step's structure suggested of its state by what was seen."""
+        for key, known in self._steps.items():
+            if known is step and step.continued != continued:
+                self._steps[key] = replace(step, continued=continued)
 
     def _trace(self, state: Sequence[Array], leaves: Leaves) -> StepJaxpr:
         structure: list[Any] = []

@@ -129,7 +129,7 @@ class Compiled:
         """What a handler is told of a call."""
         if self._handed is None:
             return self.compiled, is_step, args, kwargs
-        return self._handed, is_step, handed_call(args, kwargs), {}
+        return self._handed, is_step, handed_call(self.compiled, args, kwargs), {}
 
     def is_step(self, args: Any, kwargs: Any) -> bool:
         """Whether the function differentiates; it is traced to find out, and not run.

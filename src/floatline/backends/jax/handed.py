@@ -10,7 +10,7 @@ import contextlib
 import inspect
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 import jax
 
 from floatline.backends.jax.lanes import Array
-from floatline.backends.jax.leaves import hashable, is_array
+from floatline.backends.jax.leaves import hashable, is_array, static_positions
 from floatline.sources import is_users
 
 
@@ -69,9 +69,9 @@ class Handed:
 
 
 def handed_call(
-    args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    compiled: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> tuple[Mapping[str, Any], list[Array], Rest]:
-    """A call of a library's, as one of what the user calls by name.
+    """A call of a library's compiled function, as one of what the user calls by name.
 
     To be called while the call is running: the user's names are those of the library's function
     that the user's line calls.
@@ -79,8 +79,11 @@ def handed_call(
     Returns:
         The user's arguments with arrays for leaves, all other arrays, and the rest.
     """
-    leaves, structure = jax.tree.flatten((args, kwargs))
-    inner = {id(leaf) for leaf in leaves if is_array(leaf)}
+    settings = static_positions(compiled)
+    paths, structure = jax.tree_util.tree_flatten_with_path((args, kwargs))
+    leaves = [leaf for _, leaf in paths]
+    data = [is_array(leaf) and not _is_setting(path, settings) for path, leaf in paths]
+    inner = {id(leaf) for leaf, given in zip(leaves, data, strict=True) if given}
     named = jax.tree.map(lambda leaf: leaf if id(leaf) in inner else None, _users_arguments())
     known = jax.tree.leaves(named)
     waiting: dict[int, list[int]] = defaultdict(list)
@@ -88,16 +91,21 @@ def handed_call(
         waiting[id(leaf)].append(place)
     others: list[Array] = []
     order: list[int] = []
-    for leaf in leaves:
-        if not is_array(leaf):
+    for leaf, given in zip(leaves, data, strict=True):
+        if not given:
             order.append(-1)
         elif waiting[id(leaf)]:
             order.append(waiting[id(leaf)].pop(0))
         else:
             order.append(len(known) + len(others))
             others.append(leaf)
-    fixed = tuple(None if is_array(leaf) else leaf for leaf in leaves)
+    fixed = tuple(None if given else leaf for leaf, given in zip(leaves, data, strict=True))
     return named, others, Rest(structure, fixed, tuple(order))
+
+
+def _is_setting(path: Sequence[Any], settings: Collection[int]) -> bool:
+    """Whether a leaf belongs to an argument by position that is a setting."""
+    return len(path) > 1 and path[0].idx == 0 and path[1].idx in settings
 
 
 def _users_arguments() -> Mapping[str, Any]:

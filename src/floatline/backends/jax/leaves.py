@@ -58,7 +58,10 @@ class Leaves:
         ]
         given = {id(path) for path, _ in chosen}
         fixed = tuple(_DYNAMIC if id(path) in given else leaf for path, leaf in paths)
-        arrays = [jax.numpy.asarray(leaf) for _, leaf in chosen]
+        arrays = [
+            leaf.shape_dtype if isinstance(leaf, HandedOn) else jax.numpy.asarray(leaf)
+            for _, leaf in chosen
+        ]
         called = tuple(_name(path, names) for path, _ in chosen)
         key = (structure, tuple(map(hashable, fixed)), tuple(map(aval, arrays)))
         return cls(arrays, called, key, fixed, structure)
@@ -68,6 +71,30 @@ class Leaves:
         waiting = iter(arrays)
         leaves = [next(waiting) if leaf is _DYNAMIC else leaf for leaf in self.fixed]
         return jax.tree.unflatten(self.structure, leaves)
+
+
+    def without(self, positions: Collection[int]) -> Batch:
+        """The batch with no more than the shapes of some of its arrays."""
+        return self.filled(
+            [
+                HandedOn(jax.ShapeDtypeStruct(shape, dtype, weak_type=weak))
+                if position in positions
+                else array
+                for position, array in enumerate(self.arrays)
+                for shape, dtype, weak in [aval(array)]
+            ]
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class HandedOn:
+    """Stands for an array that the step before has returned.
+
+    Attributes:
+        shape_dtype: Its shape and dtype.
+    """
+
+    shape_dtype: Any
 
 
 class _Dynamic:
@@ -89,10 +116,19 @@ def is_array(leaf: Any) -> bool:
     >>> is_array(np.zeros(3)), is_array(0.1), is_array(3), is_array("mean")
     (True, True, False, False)
     """
-    if isinstance(leaf, (jax.Array, np.generic, float)):
+    if isinstance(leaf, (jax.Array, np.generic, float, HandedOn)):
         return True
     dtype = getattr(leaf, "dtype", None)
     return hasattr(leaf, "__array__") and getattr(dtype, "kind", "") not in "OSU"
+
+
+def static_positions(function: Any) -> frozenset[int]:
+    """Positions of the arguments that a compiled function takes as settings.
+
+    Of a function whose settings JAX does not tell, arguments are settings if they are no data.
+    """
+    told = getattr(getattr(function, "_jit_info", None), "static_argnums", None)
+    return frozenset(told or ())
 
 
 def aval(array: Array) -> tuple[Any, ...]:
@@ -106,7 +142,7 @@ def handed_on(
     """Which arrays of a batch a pure step returns anew: its state, by position in the output.
 
     A part of what it is given and a part of what it returns are taken for the same state when
-    they are built alike, of arrays of the same shapes and dtypes.
+    they hold arrays under the same names, of the same shapes and dtypes.
 
     Args:
         batch: What the step is given.
@@ -116,19 +152,20 @@ def handed_on(
     """
     given = batch.filled([_At(n) for n in range(len(batch.arrays))])
     returned = jax.tree.unflatten(structure, [_At(n) for n in range(len(outputs))])
+    others = [_positions(part) for part in _parts(returned, depth=4)]
     found: dict[int, int] = {}
-    for part in _parts(given, depth=2):
+    for part in _parts(given, depth=3):
         ours = _positions(part)
-        if not ours or any(n in found for n in ours):
+        if not ours or any(n in found for n in ours.values()):
             continue
-        for other in _parts(returned, depth=3):
-            theirs = _positions(other)
-            alike = jax.tree.structure(part) == jax.tree.structure(other)
-            if alike and len(ours) == len(theirs) and not set(theirs) & set(found.values()):
-                pairs = list(zip(ours, theirs, strict=True))
-                if all(_same(inputs[a], outputs[b]) for a, b in pairs):
-                    found.update(pairs)
-                    break
+        for theirs in others:
+            taken = not set(theirs.values()).isdisjoint(found.values())
+            if taken or list(ours) != list(theirs):
+                continue
+            pairs = list(zip(ours.values(), theirs.values(), strict=True))
+            if all(_same(inputs[a], outputs[b]) for a, b in pairs):
+                found.update(pairs)
+                break
     return found
 
 
@@ -141,13 +178,17 @@ def _parts(tree: Any, depth: int) -> Iterator[Any]:
 
 
 def _children(part: Any) -> list[Any]:
-    if isinstance(part, dict):
-        return list(part.values())
-    return list(part) if isinstance(part, (tuple, list)) else []
+    """What any registered container holds, one level down."""
+    children = jax.tree.leaves(part, is_leaf=lambda inner: inner is not part)
+    return [child for child in children if child is not part]
 
 
-def _positions(part: Any) -> list[int]:
-    return [int(leaf) for leaf in jax.tree.leaves(part) if isinstance(leaf, _At)]
+def _positions(part: Any) -> dict[str, int]:
+    """Positions of the arrays by where they are in a part of a tree."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(part)
+    return {
+        jax.tree_util.keystr(path): int(leaf) for path, leaf in leaves if isinstance(leaf, _At)
+    }
 
 
 def _same(one: Any, other: Any) -> bool:

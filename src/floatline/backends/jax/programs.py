@@ -243,5 +243,10 @@ def _input(step: StepJaxpr, frame: Frame, position: int, array: Array) -> Value:
 
 
 def raised_state(arrays: Sequence[Array]) -> list[Array]:
-    """Variables or a batch as the float32 step takes them."""
-    return [upcast(array) if dtype_of(array) in LOW else array for array in arrays]
+    """Variables or a batch as the float32 step takes them; shapes alone stay what they are."""
+    return [
+        upcast(array)
+        if dtype_of(array) in LOW and not isinstance(array, jax.ShapeDtypeStruct)
+        else array
+        for array in arrays
+    ]

@@ -98,7 +98,8 @@ class JaxStep:
         program = self._plain_program(step)
         ran = program.run([*before, *arrays])
         outputs = ran.outputs
-        self._threads.follow(arrays, outputs[: step.returned])
+        if self._threads.follow(arrays, outputs[: step.returned]):
+            self._builder.correct(step, self._threads.seen(step))
         after = outputs[step.returned :]
         for variable, value in zip(variables, after, strict=True):
             variable.assign(value)
@@ -115,6 +116,10 @@ class JaxStep:
         return returned, Outcome(loss=None)
 
     # State
+
+    def remembered(self, batch: Batch) -> Batch:
+        """The batch with no more than the shape of what the step before has returned."""
+        return self._builder.leaves(batch).without(self._threads.fresh)
 
     def keep_states_on(self, shelf: Shelf) -> None:
         """Snapshots keep their large values there from now on, one after the other."""
@@ -213,19 +218,31 @@ class Threads:
     def __init__(self) -> None:
         self._last: dict[int, tuple[int, Array]] = {}
         self._seen: dict[int, int] = {}
+        self.fresh: frozenset[int] = frozenset()
+        """Positions of what the last step was given and the step before it had returned."""
 
-    def follow(self, arrays: Sequence[Array], returned: Sequence[Array]) -> None:
-        """Notes what a step was given besides its variables, and what it returned."""
-        for position, array in enumerate(arrays):
-            number, last = self._last.get(id(array), (0, None))
-            if last is array:
-                self._seen[position] = number
+    def follow(self, arrays: Sequence[Array], returned: Sequence[Array]) -> bool:
+        """Notes what a step was given besides its variables, and what it returned.
+
+        Returns:
+            Whether that has shown something new.
+        """
+        before = len(self._seen)
+        returns = [self._last.get(id(array), (0, None)) for array in arrays]
+        fresh = {n: number for n, (number, last) in enumerate(returns) if last is arrays[n]}
+        self._seen |= fresh
+        self.fresh = frozenset(fresh)
         self._last = {id(array): (number, array) for number, array in enumerate(returned)}
+        return len(self._seen) > before
+
+    def seen(self, step: StepJaxpr) -> dict[int, int]:
+        """Output by input position: the variables', and what was seen of the rest."""
+        own = {n: output for n, output in step.continued.items() if n < step.variables}
+        return own | {step.variables + n: output for n, output in self._seen.items()}
 
     def of(self, step: StepJaxpr) -> dict[int, int]:
         """Output by input position: what was seen, else what the step's structure suggests."""
-        seen = {step.variables + n: output for n, output in self._seen.items()}
-        return seen or {n: o for n, o in step.continued.items() if n >= step.variables}
+        return self.seen(step) if self._seen else dict(step.continued)
 
 
 class Float32Replay:
@@ -276,8 +293,7 @@ class Float32Replay:
     def _continued(
         self, step: StepJaxpr, inputs: Sequence[Array], outputs: Sequence[Array]
     ) -> list[Array]:
-        own = {n: output for n, output in step.continued.items() if n < step.variables}
-        positions = own | self._threads.of(step)
+        positions = self._threads.of(step)
         # Float32 needs no loss scale, so one that would run away must not spoil it.
         fixed = scale_paths(step.observed.optimizers)
         return [
