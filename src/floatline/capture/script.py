@@ -9,8 +9,8 @@ from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from floatline.backends.interface import Backend
 from floatline.backends.compiled import find_jax_steps
+from floatline.backends.interface import Backend
 from floatline.backends.updates import TORCH_OPTIMIZERS, before_torch_updates
 from floatline.capture.capture import Budget, Capture
 from floatline.capture.edited import Texts, edited

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -87,12 +88,21 @@ class _Compiler:
         return self._watched(compiled)
 
     def _watched(self, compiled: Any) -> Any:
-        code = getattr(inspect.unwrap(compiled), "__code__", None)
-        written = code is not None and is_users(code.co_filename)
-        inner = getattr(getattr(compiled, "__wrapped__", None), "__code__", None)
-        if written and inner is code:
-            return Compiled(compiled, self._calls)
+        caller = sys._getframe(1)  # noqa: SLF001 (as `inspect` does, without the source)
+        while caller.f_code.co_filename == __file__ and caller.f_back is not None:
+            caller = caller.f_back
+        if is_users(caller.f_code.co_filename):
+            return Compiled(compiled, self._calls) if _is_users(compiled) else compiled
         return Compiled(compiled, self._calls, wrapped=True) if user_asked() else compiled
+
+
+def _is_users(compiled: Any) -> bool:
+    """Whether a function that the user's line compiles is the user's own."""
+    function = inspect.unwrap(compiled)
+    while isinstance(function, functools.partial):
+        function = inspect.unwrap(function.func)
+    code = getattr(function, "__code__", None)
+    return code is not None and is_users(code.co_filename)
 
 
 class Compiled:

@@ -13,6 +13,10 @@ import numpy as np
 
 from floatline.backends.jax.lanes import Stage, Value, dtype_of, is_float
 
+_CASTS = frozenset(
+    "broadcast_in_dim convert_element_type copy copy_p reshape squeeze stop_gradient".split()
+)
+
 GRADIENT_MARK, LOSS_MARK = "floatline_gradient:", "floatline_loss"
 
 
@@ -37,6 +41,9 @@ class Harvest:
         self._scalars: dict[int, tuple[Value, list[Value]]] = {}
         self._made: dict[int, tuple[Value, Sequence[Value]]] = {}
         self._differentiated: dict[int, Value] = {}
+        self._moved: dict[int, Value] = {}
+        self._products: dict[int, Sequence[Value]] = {}
+        self._divisors: dict[int, Value] = {}
 
     def note(self, mark: str, value: Value) -> None:
         """Takes a value that carries a mark."""
@@ -64,6 +71,35 @@ class Harvest:
             self._scalars[id(value)] = (value, [v for v in inputs if _is_scalar(v)])
             if stage == Stage.FORWARD:
                 self._losses[id(value)] = value
+
+    def computed(
+        self, name: str, stage: Stage, outputs: Sequence[Value], inputs: Sequence[Value]
+    ) -> None:
+        """An operation of a name made values: what only casts, and what a loss scale does."""
+        scalars = [self._origin(value) for value in inputs if _is_scalar(value)]
+        if name in _CASTS and scalars:
+            self._moved[id(outputs[0])] = scalars[0]
+        elif name == "mul" and len(scalars) == 2 and stage == Stage.FORWARD:
+            self._products[id(outputs[0])] = scalars
+        elif name == "div" and stage != Stage.FORWARD and _is_scalar(inputs[-1]):
+            self._divisors[id(scalars[-1])] = scalars[-1]
+
+    def scale(self, inputs: Sequence[Value]) -> int | None:
+        """Position of the input that is a loss scale: put on what is differentiated, and off again.
+
+        Args:
+            inputs: What the step is given.
+        """
+        given = {id(value): position for position, value in enumerate(inputs)}
+        for value in reversed(self._losses.values()):
+            for factor in self._products.get(id(self._origin(value)), ()):
+                if id(factor) in given and id(factor) in self._divisors:
+                    return given[id(factor)]
+        return None
+
+    def _origin(self, value: Value) -> Value:
+        """The value that this one was cast from, if it was."""
+        return self._moved.get(id(value), value)
 
     def differentiated(self, value: Value) -> bool:
         """Whether what is differentiated reads the value."""

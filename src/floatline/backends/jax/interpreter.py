@@ -171,6 +171,7 @@ class Frame:
         outputs = [output._replace(stage=stage) for output in outputs]
         if self.harvest is not None:
             self.harvest.made(stage, outputs, inputs)
+            self.harvest.computed(name, stage, outputs, inputs)
         return outputs
 
     def _note(self, equation: Any, inputs: Sequence[Value]) -> None:

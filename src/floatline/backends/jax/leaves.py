@@ -62,7 +62,7 @@ class Leaves:
             leaf.shape_dtype if isinstance(leaf, HandedOn) else jax.numpy.asarray(leaf)
             for _, leaf in chosen
         ]
-        called = tuple(_name(path, names) for path, _ in chosen)
+        called = _without_holders([_name(path, names) for path, _ in chosen])
         key = (structure, tuple(map(hashable, fixed)), tuple(map(aval, arrays)))
         return cls(arrays, called, key, fixed, structure)
 
@@ -71,7 +71,6 @@ class Leaves:
         waiting = iter(arrays)
         leaves = [next(waiting) if leaf is _DYNAMIC else leaf for leaf in self.fixed]
         return jax.tree.unflatten(self.structure, leaves)
-
 
     def without(self, positions: Collection[int]) -> Batch:
         """The batch with no more than the shapes of some of its arrays."""
@@ -186,9 +185,7 @@ def _children(part: Any) -> list[Any]:
 def _positions(part: Any) -> dict[str, int]:
     """Positions of the arrays by where they are in a part of a tree."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(part)
-    return {
-        jax.tree_util.keystr(path): int(leaf) for path, leaf in leaves if isinstance(leaf, _At)
-    }
+    return {jax.tree_util.keystr(path): int(leaf) for path, leaf in leaves if isinstance(leaf, _At)}
 
 
 def _same(one: Any, other: Any) -> bool:
@@ -211,3 +208,9 @@ def _name(path: Any, names: Sequence[str]) -> str:
         return jax.tree_util.keystr(path, simple=True, separator="/") or "batch"
     below = jax.tree_util.keystr(path[1:], simple=True, separator="/")
     return "/".join(filter(None, (names[position], below)))
+
+
+def _without_holders(names: Sequence[str]) -> tuple[str, ...]:
+    """Names without the attribute in which an object of a library's holds its only array."""
+    short = tuple(name.removesuffix("/value") for name in names)
+    return short if len(set(short)) == len(set(names)) else tuple(names)

@@ -270,6 +270,7 @@ class Float32Replay:
         self._threads = threads
         self._rounded = rounded
         self._outputs: list[Array] | None = None
+        self._scale: Array | None = None
         self._programs = programs
 
     @no_checks()
@@ -281,25 +282,34 @@ class Float32Replay:
         program = self._programs[id(step)]
         inputs = raised_state([*self._initial, *arrays])
         if self._outputs is not None:
-            inputs = self._continued(step, inputs, self._outputs)
+            inputs = self._continued(step, program, inputs, self._outputs)
         elif self._rounded:
             program.prepare(inputs)
             inputs = _rounded_through(step, inputs, program.paths)
         ran = program.run(inputs)
+        if self._outputs is None and program.scale is not None:
+            self._scale = inputs[program.scale]
         self._outputs = ran.outputs
         loss = float(ran.losses[0]) if ran.losses else None
         return Outcome(loss, tuple(map(bool, np.asarray(ran.finite))), program.paths)
 
     def _continued(
-        self, step: StepJaxpr, inputs: Sequence[Array], outputs: Sequence[Array]
+        self,
+        step: StepJaxpr,
+        program: PlainProgram,
+        inputs: Sequence[Array],
+        outputs: Sequence[Array],
     ) -> list[Array]:
         positions = self._threads.of(step)
         # Float32 needs no loss scale, so one that would run away must not spoil it.
         fixed = scale_paths(step.observed.optimizers)
-        return [
+        after = [
             outputs[positions[n]] if n in positions and step.paths[n] not in fixed else given
             for n, given in enumerate(inputs)
         ]
+        if program.scale is not None:
+            after[program.scale] = self._scale
+        return after
 
 
 def _rounded_through(
@@ -317,6 +327,7 @@ def _rounded_through(
 def _outcome(step: StepJaxpr, program: PlainProgram, inputs: Sequence[Array], ran: Ran) -> Outcome:
     finite = tuple(map(bool, np.asarray(ran.finite)))
     scale = scale_position(step.observed.optimizers, step.paths)
+    scale = program.scale if scale is None else scale
     return Outcome(
         loss=float(ran.losses[0]) if ran.losses else None,
         finite=finite,
