@@ -14,7 +14,7 @@ import keras
 from floatline.backends.interface import Batch, LayerSource
 from floatline.backends.jax.jaxprs import every_equation
 from floatline.backends.jax.lanes import LOW, Array
-from floatline.backends.jax.leaves import Leaves, aval, handed_on
+from floatline.backends.jax.leaves import Leaves, aval, handed_on, objects_in
 from floatline.backends.jax.observer import Observed, observing
 from floatline.backends.policies import in_float32
 from floatline.errors import TraceError
@@ -35,6 +35,8 @@ class StepJaxpr:
         variables: How many inputs are variables.
         structure: The structure of what the step returns.
         returned: How many outputs are what the step returns; the new variables follow.
+        written: Positions, among the inputs that are no variables, of what the step replaces in
+            place; their new values are its last outputs.
         continued: Position of the output that is the next value of an input, by the position of
             the input: the variables', and those of a state that the step hands on to itself.
         root: The trained model, or None.
@@ -47,6 +49,7 @@ class StepJaxpr:
     variables: int
     structure: Any
     returned: int
+    written: tuple[int, ...]
     continued: Mapping[int, int]
     root: Any
     layer_source: LayerSource
@@ -138,15 +141,19 @@ class Builder:
         structure: list[Any] = []
 
         def flat_step(variables: Sequence[Array], arrays: Sequence[Array]) -> list[Array]:
-            returned, after = self._call(variables, leaves.filled(arrays))
+            batch = leaves.filled(arrays)
+            before = objects_in(batch)
+            returned, after = self._call(variables, batch)
             flat, tree = jax.tree.flatten(returned)
-            structure[:] = [tree, len(flat)]
-            return [*flat, *after]
+            replaced = leaves.replaced(before, objects_in(batch))
+            structure[:] = [tree, len(flat), tuple(replaced)]
+            return [*flat, *after, *replaced.values()]
 
         with self._around(), observing() as observed:
             jaxpr = jax.make_jaxpr(flat_step)(list(state), leaves.arrays)
-        tree, returned = structure
+        tree, returned, written = structure
         count = len(state)
+        in_place = {count + n: returned + count + k for k, n in enumerate(written)}
         own = {n: returned + n for n in range(count)}
         handed = handed_on(leaves, jaxpr.in_avals[count:], tree, jaxpr.out_avals[:returned])
         return StepJaxpr(
@@ -156,7 +163,8 @@ class Builder:
             variables=count,
             structure=tree,
             returned=returned,
-            continued=own | {count + n: output for n, output in handed.items()},
+            written=written,
+            continued=own | {count + n: output for n, output in handed.items()} | in_place,
             root=self._owner,
             layer_source=self._layer_source,
         )

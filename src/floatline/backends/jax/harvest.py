@@ -14,8 +14,12 @@ import numpy as np
 from floatline.backends.jax.lanes import Stage, Value, dtype_of, is_float
 
 _CASTS = frozenset(
-    "broadcast_in_dim convert_element_type copy copy_p reshape squeeze stop_gradient".split()
+    """
+    broadcast_in_dim convert_element_type copy copy_p device_put mesh_cast pvary reshape reshard
+    sharding_constraint squeeze stop_gradient
+    """.split()
 )
+"""What hands on a value as it is, in another dtype, shape or place."""
 
 GRADIENT_MARK, LOSS_MARK = "floatline_gradient:", "floatline_loss"
 
@@ -60,7 +64,8 @@ class Harvest:
             if stage == Stage.FORWARD:
                 self._losses.pop(id(value), None)
             if stage in (Stage.FORWARD, Stage.BACKWARD):
-                self._differentiated[id(value)] = value
+                for one in (value, self._origin(value)):
+                    self._differentiated[id(one)] = one
 
     def made(self, stage: Stage, outputs: Sequence[Value], inputs: Sequence[Value]) -> None:
         """An operation of a stage made values from others."""
@@ -76,10 +81,11 @@ class Harvest:
         self, name: str, stage: Stage, outputs: Sequence[Value], inputs: Sequence[Value]
     ) -> None:
         """An operation of a name made values: what only casts, and what a loss scale does."""
+        if name in _CASTS:
+            self._moved[id(outputs[0])] = self._origin(inputs[0])
+            return
         scalars = [self._origin(value) for value in inputs if _is_scalar(value)]
-        if name in _CASTS and scalars:
-            self._moved[id(outputs[0])] = scalars[0]
-        elif name == "mul" and len(scalars) == 2 and stage == Stage.FORWARD:
+        if name == "mul" and len(scalars) == 2 and stage == Stage.FORWARD:
             self._products[id(outputs[0])] = scalars
         elif name == "div" and stage != Stage.FORWARD and _is_scalar(inputs[-1]):
             self._divisors[id(scalars[-1])] = scalars[-1]

@@ -72,6 +72,22 @@ class Leaves:
         leaves = [next(waiting) if leaf is _DYNAMIC else leaf for leaf in self.fixed]
         return jax.tree.unflatten(self.structure, leaves)
 
+    def replaced(self, before: Sequence[Any], after: Sequence[Any]) -> dict[int, Any]:
+        """New values of the arrays that a step has replaced in the batch itself, by position.
+
+        Args:
+            before: What the batch held, filled with other arrays, before the step.
+            after: What it holds now.
+        """
+        places = [place for place, leaf in enumerate(self.fixed) if leaf is _DYNAMIC]
+        if not len(before) == len(after) == len(self.fixed):
+            return {}
+        return {
+            position: after[place]
+            for position, place in enumerate(places)
+            if after[place] is not before[place] and is_array(after[place])
+        }
+
     def without(self, positions: Collection[int]) -> Batch:
         """The batch with no more than the shapes of some of its arrays."""
         return self.filled(
@@ -101,6 +117,13 @@ class _Dynamic:
 
 
 _DYNAMIC = _Dynamic()
+
+
+def objects_in(batch: Batch) -> list[Any]:
+    """The leaves of a batch; nothing if its containers make them anew each time they are asked."""
+    once, twice = jax.tree.leaves(batch), jax.tree.leaves(batch)
+    alike = len(once) == len(twice) and all(a is b for a, b in zip(once, twice, strict=True))
+    return once if alike else []
 
 
 class _At(int):

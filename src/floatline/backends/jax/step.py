@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Collection, Sequence
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -75,6 +75,7 @@ class JaxStep:
         self._traced: dict[int, TracedProgram] = {}
         self._raised: dict[int, PlainProgram] = {}
         self._threads = Threads()
+        self._written = Written()
         self._shelf: Shelf | None = None
 
     # The real step
@@ -95,12 +96,14 @@ class JaxStep:
             step, arrays = self._builder.jaxpr_for(before, batch)
         except TraceError:
             return self._run_as_python(variables, before, batch)
+        arrays = self._written.put_into(arrays)
         program = self._plain_program(step)
         ran = program.run([*before, *arrays])
         outputs = ran.outputs
+        self._written.follow(step, outputs)
         if self._threads.follow(arrays, outputs[: step.returned]):
             self._builder.correct(step, self._threads.seen(step))
-        after = outputs[step.returned :]
+        after = outputs[step.returned : _after_variables(step)]
         for variable, value in zip(variables, after, strict=True):
             variable.assign(value)
         returned = jax.tree.unflatten(step.structure, outputs[: step.returned])
@@ -133,18 +136,23 @@ class JaxStep:
         """Copies the values of every variable that the step can touch."""
         variables = self._known.all()
         arrays = values_of(variables)
-        return {
-            id(v): (v, kept(array, self._shelf)) for v, array in zip(variables, arrays, strict=True)
-        }
+        return Snapshot(
+            {
+                id(v): (v, kept(array, self._shelf))
+                for v, array in zip(variables, arrays, strict=True)
+            },
+            self._written.copy(),
+        )
 
     def restore(self, state: State) -> None:
         """Puts a snapshot back, bit for bit."""
-        for variable, value in state.values():
+        for variable, value in state.variables.values():
             variable.assign(jnp.copy(recalled(value)))
+        self._written = state.written.copy()
 
     def _values(self, state: State) -> list[Array]:
         return [
-            recalled(state[id(v)][1]) if id(v) in state else v._value  # noqa: SLF001 (`value` may be cast)
+            recalled(state.variables[id(v)][1]) if id(v) in state.variables else v._value  # noqa: SLF001 (`value` may be cast)
             for v in self._known.all()
         ]
 
@@ -165,6 +173,7 @@ class JaxStep:
         trace, _ = self._run_traced(state, batch)
         before = self._values(state)
         step, arrays = self._builder.jaxpr_for(before, batch)
+        arrays = state.written.put_into(arrays)
         if self._traced[id(step)].in_pieces and not self._shows(trace, step, [*before, *arrays]):
             self._traced[id(step)] = TracedProgram(step, whole=True)
             trace, _ = self._run_traced(state, batch)
@@ -190,8 +199,9 @@ class JaxStep:
         step, arrays = self._builder.jaxpr_for(before, batch)
         if id(step) not in self._traced:
             self._traced[id(step)] = TracedProgram(step)
+        arrays = state.written.put_into(arrays)
         trace, outputs = self._traced[id(step)].run([*before, *arrays])
-        return trace, outputs[step.returned :]
+        return trace, outputs[step.returned : _after_variables(step)]
 
     def float32(
         self, state: State, *, rounded: bool = False, rebuilt: bool = False
@@ -206,6 +216,47 @@ class JaxStep:
             self._rebuilt = builder = self._rebuilt or builder.rebuilt_in_float32()
         start = self._values(state)
         return Float32Replay(builder, start, self._threads, self._raised, rounded=rounded)
+
+
+class Written:
+    """What a step has replaced in place, in the containers that it is given.
+
+    Flax NNX writes to the model that a step is handed. Here the step is given a container of its
+    own, filled anew each time, so the user's is never written to; what the step would have found
+    in it is kept beside.
+    """
+
+    def __init__(self, values: Mapping[int, tuple[Array, Array]] | None = None) -> None:
+        self._values = dict(values or {})
+        self._given: list[Array] = []
+
+    def copy(self) -> Written:
+        """The same values, to be kept."""
+        return Written(self._values)
+
+    def put_into(self, arrays: Sequence[Array]) -> list[Array]:
+        """What the step would be given, had it written to the user's containers."""
+        self._given = list(arrays)
+        return [
+            self._values[n][1] if n in self._values and self._values[n][0] is array else array
+            for n, array in enumerate(arrays)
+        ]
+
+    def follow(self, step: StepJaxpr, outputs: Sequence[Array]) -> None:
+        """Notes what the step has replaced."""
+        for number, output in zip(step.written, outputs[_after_variables(step) :], strict=True):
+            self._values[number] = (self._given[number], output)
+
+
+class Snapshot(NamedTuple):
+    """Values of the variables by their identity, and what steps have written in place."""
+
+    variables: Mapping[int, tuple[Any, Any]]
+    written: Written
+
+
+def _after_variables(step: StepJaxpr) -> int:
+    return step.returned + step.variables
 
 
 class Threads:
@@ -236,8 +287,9 @@ class Threads:
         return len(self._seen) > before
 
     def seen(self, step: StepJaxpr) -> dict[int, int]:
-        """Output by input position: the variables', and what was seen of the rest."""
-        own = {n: output for n, output in step.continued.items() if n < step.variables}
+        """Output by input position: the variables', what is written, and what was seen else."""
+        written = {step.variables + n for n in step.written}
+        own = {n: o for n, o in step.continued.items() if n < step.variables or n in written}
         return own | {step.variables + n: output for n, output in self._seen.items()}
 
     def of(self, step: StepJaxpr) -> dict[int, int]:
