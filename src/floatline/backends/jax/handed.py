@@ -11,42 +11,14 @@ import inspect
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
 import jax
 
 from floatline.backends.jax.lanes import Array
-from floatline.backends.jax.leaves import hashable, is_array, static_positions
+from floatline.backends.jax.leaves import Rest, is_array, static_positions
 from floatline.sources import is_users
-
-
-@dataclass(frozen=True, slots=True)
-class Rest:
-    """What a compiled function of a library's is called with, besides arrays.
-
-    Attributes:
-        structure: The structure of its arguments.
-        fixed: All their leaves that are no arrays; None where an array goes.
-        order: Where each leaf is found among the named arrays and the others; -1 if it is fixed.
-    """
-
-    structure: Any
-    fixed: tuple[Any, ...]
-    order: tuple[int, ...]
-
-    def __hash__(self) -> int:
-        return hash((self.structure, tuple(map(hashable, self.fixed)), self.order))
-
-    def filled(self, arrays: Sequence[Array]) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
-        """The arguments, with arrays in the place of the former ones."""
-        leaves = [
-            arrays[place] if place >= 0 else leaf
-            for leaf, place in zip(self.fixed, self.order, strict=True)
-        ]
-        args, kwargs = jax.tree.unflatten(self.structure, leaves)
-        return args, kwargs
 
 
 class Handed:

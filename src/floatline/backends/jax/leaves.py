@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -112,6 +112,33 @@ class HandedOn:
     shape_dtype: Any
 
 
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """What a compiled function of a library's is called with, besides arrays.
+
+    Attributes:
+        structure: The structure of its arguments.
+        fixed: All their leaves that are no arrays; None where an array goes.
+        order: Where each leaf is found among the named arrays and the others; -1 if it is fixed.
+    """
+
+    structure: Any
+    fixed: tuple[Any, ...]
+    order: tuple[int, ...]
+
+    def __hash__(self) -> int:
+        return hash((self.structure, tuple(map(hashable, self.fixed)), self.order))
+
+    def filled(self, arrays: Sequence[Array]) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
+        """The arguments, with arrays in the place of the former ones."""
+        leaves = [
+            arrays[place] if place >= 0 else leaf
+            for leaf, place in zip(self.fixed, self.order, strict=True)
+        ]
+        args, kwargs = jax.tree.unflatten(self.structure, leaves)
+        return args, kwargs
+
+
 class _Dynamic:
     """Stands where an array goes."""
 
@@ -176,7 +203,7 @@ def handed_on(
     returned = jax.tree.unflatten(structure, [_At(n) for n in range(len(outputs))])
     others = [_positions(part) for part in _parts(returned, depth=4)]
     found: dict[int, int] = {}
-    for part in _parts(given, depth=3):
+    for part in (part for whole in _as_handed(given) for part in _parts(whole, depth=3)):
         ours = _positions(part)
         if not ours or any(n in found for n in ours.values()):
             continue
@@ -189,6 +216,14 @@ def handed_on(
                 found.update(pairs)
                 break
     return found
+
+
+def _as_handed(given: Any) -> Iterator[Any]:
+    """What a step is given, by the user's names, and as a library has arranged it."""
+    yield given
+    if isinstance(given, tuple) and isinstance(given[-1], Rest):
+        named, others, rest = given
+        yield rest.filled([*jax.tree.leaves(named), *others])
 
 
 def _parts(tree: Any, depth: int) -> Iterator[Any]:

@@ -27,9 +27,14 @@ def named_after_parameters(
     read = _parameters_read(sites)
     scopes = _scopes(sites, read)
     trained = [gradient.variable for gradient in gradients]
-    updated = _updated(sites, trained)
+    updated, made = _updated(sites, trained), _gradients_made(sites, gradients)
     named = tuple(
-        _named(site, _layer(site, read[site.index] or updated[site.index], scopes, trained))
+        _named(
+            site,
+            _layer(
+                site, read[site.index] or updated[site.index] or made[site.index], scopes, trained
+            ),
+        )
         for site in sites
     )
     return named, tuple(
@@ -63,6 +68,20 @@ def _updated(sites: Sequence[Site], trained: Sequence[str]) -> list[tuple[str, .
         tuple(paths) if len(paths) == 1 and site.place.phase == "update" else ()
         for site, paths in zip(sites, leads, strict=True)
     ]
+
+
+def _gradients_made(
+    sites: Sequence[Site], gradients: Sequence[GradientSite]
+) -> list[tuple[str, ...]]:
+    """The parameter whose gradient a site is, or is cast to."""
+    made: list[tuple[str, ...]] = [() for _ in sites]
+    for gradient in gradients:
+        site = sites[gradient.site]
+        made[site.index] = (gradient.variable,)
+        while _casts(site):
+            site = sites[site.inputs[0]]
+            made[site.index] = (gradient.variable,)
+    return made
 
 
 def _casts(site: Site) -> bool:
