@@ -52,6 +52,12 @@ def import_keras_for_script(framework: str | None = None) -> None:
     importlib.import_module(MODULE)
 
 
+def _jax_came_first() -> bool:
+    """Whether JAX was imported before TensorFlow, and not by it."""
+    first = next((name for name in sys.modules if name in ("jax", "tensorflow")), None)
+    return first == "jax"
+
+
 def _asked_by_tensorflow() -> bool:
     """Whether TensorFlow, while it is imported itself, wants Keras loaded before anyone needs it.
 
@@ -83,7 +89,7 @@ class _Finder(MetaPathFinder):
     ) -> importlib.machinery.ModuleSpec | None:
         if fullname != self._module or self._looking:
             return None
-        if fullname == MODULE and "jax" in sys.modules and _asked_by_tensorflow():
+        if fullname == MODULE and _jax_came_first() and _asked_by_tensorflow():
             raise ModuleNotFoundError(f"{MODULE} is imported when the script does", name=MODULE)
         self._looking = True  # The search below asks this finder again.
         try:

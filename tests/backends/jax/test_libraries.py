@@ -72,10 +72,10 @@ def library() -> SimpleNamespace:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass
 class Dense:
-    """A module as Equinox has them: arrays, and a setting that is a plain number."""
+    """A module as Equinox has them: arrays, and a setting."""
 
     kernel: Any
-    slope: float
+    slope: float = dataclasses.field(metadata={"static": True})
 
     def __call__(self, x: Any) -> Any:
         return jnp.maximum(x @ self.kernel.astype(x.dtype), self.slope)
