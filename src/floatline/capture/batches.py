@@ -26,7 +26,7 @@ def _leaf_bytes(leaf: Any) -> int:
     if data:
         return sum(_leaf_bytes(part) for part in keras.tree.flatten(data))
     if not (hasattr(type(leaf), "shape") and hasattr(type(leaf), "dtype")):
-        return 0
+        return int(leaf.nbytes) if hasattr(type(leaf), "nbytes") else 0
     shape, dtype = leaf.shape, leaf.dtype
     width = getattr(dtype, "itemsize", None) or getattr(dtype, "size", None) or 1
     return math.prod(int(dimension) for dimension in shape) * int(width)

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from floatline.backends.jax.primitives import CALLS
+from floatline.backends.jax.primitives import CALLS, PLACES
 
 LAYER_SCOPE = "floatline_layer_"
 """Name scope of a Keras layer while the step is built: the prefix of its number."""
@@ -125,6 +125,23 @@ def read_forward(jaxpr: Any, stack: str, residuals: Collection[int]) -> frozense
         if not (is_backward(scope) or ahead):
             found.update(filter(is_variable, equation.invars))
     return frozenset(found)
+
+
+def before_moves(jaxpr: Any, named: Mapping[Any, str]) -> dict[Any, str]:
+    """The names of a jaxpr's outputs, and those of what they are the placed or chosen copies of.
+
+    Args:
+        jaxpr: The function.
+        named: Names by variable of the jaxpr.
+    """
+    found = dict(named)
+    for equation in reversed(opened(jaxpr)[0].eqns):
+        name = found.get(equation.outvars[0]) if equation.outvars else None
+        choices = equation.invars[1:] if equation.primitive.name == "select_n" else equation.invars
+        if name is not None and equation.primitive.name in PLACES:
+            for atom in filter(is_variable, choices):
+                found.setdefault(atom, name)
+    return found
 
 
 def is_variable(atom: Any) -> bool:

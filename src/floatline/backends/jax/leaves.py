@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -43,12 +44,14 @@ class Leaves:
         """Takes a batch apart.
 
         Args:
-            batch: The batch.
+            batch: The batch, or one that is taken apart already.
             names: What the elements of a tuple are called.
             numbers: Whether whole numbers of Python's are data, too, as `jax.jit` takes them:
                 a count of steps that was left in the step would make each step another one.
             static: Positions in a tuple of what holds no data, whatever it is.
         """
+        if isinstance(batch, Leaves):
+            return batch
         paths, structure = jax.tree_util.tree_flatten_with_path(batch)
         chosen = [
             (path, leaf)
@@ -58,10 +61,7 @@ class Leaves:
         ]
         given = {id(path) for path, _ in chosen}
         fixed = tuple(_DYNAMIC if id(path) in given else leaf for path, leaf in paths)
-        arrays = [
-            leaf.shape_dtype if isinstance(leaf, HandedOn) else jax.numpy.asarray(leaf)
-            for _, leaf in chosen
-        ]
+        arrays = [jax.numpy.asarray(leaf) for _, leaf in chosen]
         called = _without_holders([_name(path, names) for path, _ in chosen])
         key = (structure, tuple(map(hashable, fixed)), tuple(map(aval, arrays)))
         return cls(arrays, called, key, fixed, structure)
@@ -88,28 +88,19 @@ class Leaves:
             if after[place] is not before[place] and is_array(after[place])
         }
 
-    def without(self, positions: Collection[int]) -> Batch:
-        """The batch with no more than the shapes of some of its arrays."""
-        return self.filled(
-            [
-                HandedOn(jax.ShapeDtypeStruct(shape, dtype, weak_type=weak))
-                if position in positions
-                else array
-                for position, array in enumerate(self.arrays)
-                for shape, dtype, weak in [aval(array)]
-            ]
-        )
+    def without(self, positions: Collection[int]) -> Leaves:
+        """The same with no more than the shapes of some of its arrays."""
+        arrays = [
+            jax.ShapeDtypeStruct(shape, dtype, weak_type=weak) if n in positions else array
+            for n, array in enumerate(self.arrays)
+            for shape, dtype, weak in [aval(array)]
+        ]
+        return replace(self, arrays=arrays)
 
-
-@dataclass(frozen=True, slots=True)
-class HandedOn:
-    """Stands for an array that the step before has returned.
-
-    Attributes:
-        shape_dtype: Its shape and dtype.
-    """
-
-    shape_dtype: Any
+    @property
+    def nbytes(self) -> int:
+        """Memory that the arrays hold."""
+        return sum(getattr(array, "nbytes", 0) for array in self.arrays)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +156,7 @@ def is_array(leaf: Any) -> bool:
     >>> is_array(np.zeros(3)), is_array(0.1), is_array(3), is_array("mean")
     (True, True, False, False)
     """
-    if isinstance(leaf, (jax.Array, np.generic, float, HandedOn)):
+    if isinstance(leaf, (jax.Array, np.generic, float)):
         return True
     dtype = getattr(leaf, "dtype", None)
     return hasattr(leaf, "__array__") and getattr(dtype, "kind", "") not in "OSU"
@@ -199,8 +190,13 @@ def handed_on(
         structure: The structure of what it returns.
         outputs: Abstract values of what it returns.
     """
-    given = batch.filled([_At(n) for n in range(len(batch.arrays))])
-    returned = jax.tree.unflatten(structure, [_At(n) for n in range(len(outputs))])
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            given = batch.filled([_At(n) for n in range(len(batch.arrays))])
+            returned = jax.tree.unflatten(structure, [_At(n) for n in range(len(outputs))])
+    except Exception:  # noqa: BLE001 (a class of the user's may insist on what it holds)
+        return {}
     others = [_positions(part) for part in _parts(returned, depth=4)]
     found: dict[int, int] = {}
     for part in (part for whole in _as_handed(given) for part in _parts(whole, depth=3)):
