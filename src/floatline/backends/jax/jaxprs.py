@@ -136,10 +136,26 @@ def before_moves(jaxpr: Any, named: Mapping[Any, str]) -> dict[Any, str]:
     """
     found = dict(named)
     for equation in reversed(opened(jaxpr)[0].eqns):
-        name = found.get(equation.outvars[0]) if equation.outvars else None
-        choices = equation.invars[1:] if equation.primitive.name == "select_n" else equation.invars
-        if name is not None and equation.primitive.name in PLACES:
-            for atom in filter(is_variable, choices):
+        if found.keys().isdisjoint(filter(is_variable, equation.outvars)):
+            continue
+        function = called(equation)
+        if function is not None:
+            inner = opened(function)[0]
+            outputs = {
+                within: found[without]
+                for without, within in zip(equation.outvars, inner.outvars, strict=True)
+                if without in found and is_variable(within)
+            }
+            deeper = before_moves(function, outputs)
+            pairs = zip(equation.invars, map(deeper.get, inner.invars), strict=True)
+        elif equation.primitive.name in PLACES:
+            choosing = equation.primitive.name == "select_n"
+            copied = equation.invars[1:] if choosing else equation.invars
+            pairs = zip(copied, [found.get(equation.outvars[0])] * len(copied), strict=True)
+        else:
+            continue
+        for atom, name in pairs:
+            if name is not None and is_variable(atom):
                 found.setdefault(atom, name)
     return found
 
