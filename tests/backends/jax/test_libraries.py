@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from types import SimpleNamespace
 from typing import Any
@@ -334,6 +335,19 @@ def test_a_count_that_began_as_a_number_makes_one_step_only(
         state, _ = step.run((state, jnp.ones(3)))
     assert int(state["step"]) == 3
     assert len(made) == 1
+
+
+def test_what_is_passed_by_name_alone_is_named_so(handler: Handler) -> None:
+    @functools.partial(jax.jit, static_argnames="rate")
+    def step(w: Any, *, x: Any, rate: float) -> Any:
+        if rate > 0:  # No array may stand here.
+            return w - rate * jax.grad(lambda v: jnp.sum(jnp.square(x * v)))(w)
+        return w
+
+    after = step(jnp.ones(3), x=jnp.ones(3), rate=0.25)
+    np.testing.assert_allclose(after, 0.5 * np.ones(3))
+    trace = handler.step.trace(handler.step.snapshot(), handler.calls[0])
+    assert [g.variable for g in trace.gradients] == ["w"]
 
 
 def test_a_setting_may_be_a_number_with_a_point() -> None:

@@ -118,7 +118,8 @@ class Compiled:
         self.compiled = compiled
         self._calls = calls
         self._trains: dict[Any, bool] = {}
-        self._handed = Handed(compiled) if wrapped else None
+        self._wrapped = wrapped
+        self._handed = Handed(compiled)
         functools.update_wrapper(self, compiled, updated=())
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -137,7 +138,7 @@ class Compiled:
         self, args: tuple[Any, ...], kwargs: Mapping[str, Any], is_step: Callable[[], bool]
     ) -> tuple[Any, Callable[[], bool], tuple[Any, ...], Mapping[str, Any]]:
         """What a handler is told of a call."""
-        if self._handed is None:
+        if not (self._wrapped or kwargs):
             return self.compiled, is_step, args, kwargs
         return self._handed, is_step, handed_call(self.compiled, args, kwargs), {}
 
@@ -148,7 +149,7 @@ class Compiled:
         """
         # One compiled function of a library's serves several of the user's, which are among what
         # it is called with.
-        key = None if self._handed is None else _settings(args, kwargs)
+        key = _settings(args, kwargs) if self._wrapped else None
         if key not in self._trains:
             self._trains[key] = False
             with contextlib.suppress(Exception):

@@ -1,4 +1,4 @@
-"""A library's compiled function, called with what the user calls by name instead of in its order.
+"""A compiled function, called with what the user calls by name instead of in its own order.
 
 Equinox and Flax NNX compile functions of their own. What the user hands to these libraries, a model
 or an optimizer, arrives there as arrays without names: the same arrays, which tells them apart.
@@ -17,7 +17,7 @@ from typing import Any
 import jax
 
 from floatline.backends.jax.lanes import Array
-from floatline.backends.jax.leaves import Rest, is_array, static_positions
+from floatline.backends.jax.leaves import Rest, is_array, static_names, static_positions
 from floatline.sources import is_users
 
 
@@ -51,7 +51,7 @@ def handed_call(
     Returns:
         The user's arguments with arrays for leaves, all other arrays, and the rest.
     """
-    settings = static_positions(compiled)
+    settings = static_positions(compiled) | static_names(compiled)
     paths, structure = jax.tree_util.tree_flatten_with_path((args, kwargs))
     leaves = [leaf for _, leaf in paths]
     data = [is_array(leaf) and not _is_setting(path, settings) for path, leaf in paths]
@@ -75,9 +75,9 @@ def handed_call(
     return named, others, Rest(structure, fixed, tuple(order))
 
 
-def _is_setting(path: Sequence[Any], settings: Collection[int]) -> bool:
-    """Whether a leaf belongs to an argument by position that is a setting."""
-    return len(path) > 1 and path[0].idx == 0 and path[1].idx in settings
+def _is_setting(path: Sequence[Any], settings: Collection[int | str]) -> bool:
+    """Whether a leaf belongs to an argument that is a setting, by its position or its name."""
+    return len(path) > 1 and getattr(path[1], "idx", getattr(path[1], "key", None)) in settings
 
 
 def _users_arguments() -> Mapping[str, Any]:

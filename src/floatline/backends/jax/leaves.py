@@ -171,6 +171,12 @@ def static_positions(function: Any) -> frozenset[int]:
     return frozenset(told or ())
 
 
+def static_names(function: Any) -> frozenset[str]:
+    """Names of the arguments that a compiled function takes as settings, as far as JAX tells."""
+    told = getattr(getattr(function, "_jit_info", None), "static_argnames", None)
+    return frozenset(told or ())
+
+
 def aval(array: Array) -> tuple[Any, ...]:
     """Shape, dtype and weakness of an array: what a jaxpr is made for."""
     return tuple(array.shape), array.dtype, bool(getattr(array, "weak_type", False))
