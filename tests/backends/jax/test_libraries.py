@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import re
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -380,3 +382,9 @@ def test_an_update_that_is_lost_is_seen_behind_a_choice() -> None:
     assert found.place is not None
     assert found.place.layer == "state"
     assert "'state/w' cannot move" in found.summary
+
+
+def test_the_example_of_the_page_runs() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "jax.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python jax\n(.*?)```", page, re.DOTALL)
+    exec(compile(example, "jax.md", "exec"), {"__name__": "example"})
