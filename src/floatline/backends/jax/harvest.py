@@ -12,14 +12,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from floatline.backends.jax.lanes import Stage, Value, dtype_of, is_float
+from floatline.backends.jax.primitives import PLACES
 
-_CASTS = frozenset(
-    """
-    broadcast_in_dim convert_element_type copy copy_p device_put mesh_cast pvary reshape reshard
-    sharding_constraint squeeze stop_gradient
-    """.split()
+_PLACES = PLACES - {"select_n"}
+_CASTS = _PLACES | frozenset(
+    "broadcast_in_dim convert_element_type reshape squeeze stop_gradient".split()
 )
-"""What hands on a value as it is, in another dtype, shape or place."""
+"""What hands on a value in another place; and what does so in another dtype or shape, too."""
 
 GRADIENT_MARK, LOSS_MARK = "floatline_gradient:", "floatline_loss"
 
@@ -46,6 +45,7 @@ class Harvest:
         self._made: dict[int, tuple[Value, Sequence[Value]]] = {}
         self._differentiated: dict[int, Value] = {}
         self._moved: dict[int, Value] = {}
+        self._placed: dict[int, Value] = {}
         self._products: dict[int, Sequence[Value]] = {}
         self._divisors: dict[int, Value] = {}
 
@@ -64,7 +64,7 @@ class Harvest:
             if stage == Stage.FORWARD:
                 self._losses.pop(id(value), None)
             if stage in (Stage.FORWARD, Stage.BACKWARD):
-                for one in (value, self._origin(value)):
+                for one in (value, self._placed.get(id(value), value)):
                     self._differentiated[id(one)] = one
 
     def made(self, stage: Stage, outputs: Sequence[Value], inputs: Sequence[Value]) -> None:
@@ -81,6 +81,8 @@ class Harvest:
         self, name: str, stage: Stage, outputs: Sequence[Value], inputs: Sequence[Value]
     ) -> None:
         """An operation of a name made values: what only casts, and what a loss scale does."""
+        if name in _PLACES:
+            self._placed[id(outputs[0])] = self._placed.get(id(inputs[0]), inputs[0])
         if name in _CASTS:
             self._moved[id(outputs[0])] = self._origin(inputs[0])
             return
