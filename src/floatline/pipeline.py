@@ -26,7 +26,7 @@ from floatline.trials.rerun import Rerun
 from floatline.trials.rewriting import with_rewrites
 
 BACKENDS = {
-    "jax": "floatline.backends.jax:JaxBackend",
+    "jax": "floatline.backends.jax.backend:JaxBackend",
     "tensorflow": "floatline.backends.tensorflow:TensorFlowBackend",
     "torch": "floatline.backends.torch:TorchBackend",
 }

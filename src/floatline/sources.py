@@ -8,6 +8,7 @@ import sys
 import sysconfig
 from functools import cache
 from pathlib import Path
+from types import FrameType
 
 _OWN_FOLDER = str(Path(__file__).resolve().parent)
 
@@ -51,6 +52,17 @@ def is_users(file: str) -> bool:
     path = str(Path(file).absolute())
     generated = Path(file).name.startswith(_GENERATED)
     return not (file.startswith("<") or generated or path.startswith(library_folders()))
+
+
+def user_asked() -> bool:
+    """Whether what runs was called by a line of the user's, and not while a library is imported."""
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 (as `inspect` does, without the source)
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if is_users(file) or file.startswith("<frozen importlib"):
+            return is_users(file)
+        frame = frame.f_back
+    return False
 
 
 def lines_of(text: str) -> list[str]:

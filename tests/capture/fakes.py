@@ -43,6 +43,9 @@ class FakeStep:
         self.ran.append(batch)
         return {"loss": outcome.loss}, outcome
 
+    def remembered(self, batch: Batch) -> Batch:
+        return batch
+
     def keep_states_on(self, shelf: Shelf) -> None:
         raise NotImplementedError
 

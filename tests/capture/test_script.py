@@ -201,12 +201,12 @@ else:
 """
 
 
-def run_alone(script: Path) -> str:
+def run_alone(script: Path, runner: str = RUNNER) -> str:
     root = Path(__file__).parents[2]
     environment = {key: value for key, value in os.environ.items() if key != "KERAS_BACKEND"}
     environment["PYTHONPATH"] = f"{root / 'src'}{os.pathsep}{root}"
     ended = subprocess.run(
-        [sys.executable, "-c", RUNNER, str(script)],
+        [sys.executable, "-c", runner, str(script)],
         env=environment,
         capture_output=True,
         text=True,
@@ -238,3 +238,33 @@ def test_a_backend_that_does_not_exist(write: Write) -> None:
     said = run_alone(script)
     assert said.startswith("BackendError")
     assert "'abacus'" in said
+
+
+JAX_LOOP = """
+step = jax.jit(lambda w, x: w - 0.1 * jax.grad(lambda v: ((x * v) ** 2).sum())(w))
+w = jax.numpy.ones(3)
+for _ in range(5):
+    w = step(w, jax.numpy.ones(3))
+"""
+
+
+def told_of_jax(script: Path) -> str:
+    """What a run of the script says, with the backend that Keras has chosen."""
+    chosen = RUNNER.replace(
+        "from tests.capture.fakes import FakeBackend",
+        "from floatline.pipeline import load_backend as FakeBackend",
+    )
+    return run_alone(script, chosen + "import keras\nprint(keras.backend.backend())")
+
+
+def test_a_step_on_jax_needs_no_keras_in_the_script(write: Write) -> None:
+    # TensorFlow would load Keras while it is imported, and Keras would choose TensorFlow.
+    script = write(f"import jax\nimport tensorflow as tf\n{JAX_LOOP}", model=False)
+    assert told_of_jax(script).endswith("5 steps mixed_float16\njax\n")
+
+
+def test_keras_on_another_framework_is_pointed_at(write: Write) -> None:
+    script = write(f"import tensorflow as tf\nimport jax\n{JAX_LOOP}", model=False)
+    said = told_of_jax(script)
+    assert said.startswith("ScriptError The script trains with jax, but Keras was loaded on")
+    assert "Set KERAS_BACKEND=jax" in said

@@ -52,6 +52,9 @@ class ToldStep:
     def run(self, batch: Batch) -> tuple[Any, Outcome]:
         raise NotImplementedError
 
+    def remembered(self, batch: Batch) -> Batch:
+        return batch
+
     def keep_states_on(self, shelf: Shelf) -> None:
         raise NotImplementedError
 

@@ -64,6 +64,13 @@ class Step(Protocol):
         """Runs the real step on the real variables; returns what it returned, and its outcome."""
         ...
 
+    def remembered(self, batch: Batch) -> Batch:
+        """The batch of the step that has just run, for a float32 training, which takes all in turn.
+
+        What the step before has returned need not be in it, for that training has its own.
+        """
+        ...
+
     def keep_states_on(self, shelf: Shelf) -> None:
         """Snapshots keep their large values there from now on, one after the other."""
         ...

@@ -20,18 +20,16 @@ def size_in_bytes(batch: Batch) -> int:
 
 
 def _leaf_bytes(leaf: Any) -> int:
-    parts = [getattr(leaf, name) for name in _PARTS if _is_data(getattr(leaf, name, None))]
-    if parts:
-        return sum(_leaf_bytes(part) for part in keras.tree.flatten(parts))
-    shape, dtype = getattr(leaf, "shape", None), getattr(leaf, "dtype", None)
-    if shape is None or dtype is None:
-        return 0
+    # Asked of the type: an object may claim to have any attribute.
+    parts = [getattr(leaf, name) for name in _PARTS if hasattr(type(leaf), name)]
+    data = [part for part in parts if part is not None and not callable(part)]
+    if data:
+        return sum(_leaf_bytes(part) for part in keras.tree.flatten(data))
+    if not (hasattr(type(leaf), "shape") and hasattr(type(leaf), "dtype")):
+        return int(leaf.nbytes) if hasattr(type(leaf), "nbytes") else 0
+    shape, dtype = leaf.shape, leaf.dtype
     width = getattr(dtype, "itemsize", None) or getattr(dtype, "size", None) or 1
     return math.prod(int(dimension) for dimension in shape) * int(width)
-
-
-def _is_data(part: Any) -> bool:
-    return part is not None and not callable(part)
 
 
 def kept(batch: Batch) -> Batch:
@@ -42,6 +40,7 @@ def kept(batch: Batch) -> Batch:
 def _copied(leaf: Any) -> Any:
     if isinstance(leaf, np.ndarray):
         return leaf.copy()
-    if hasattr(leaf, "untyped_storage"):  # PyTorch's tensors can be written to as well.
+    # PyTorch's tensors can be written to as well. An object may claim to have any attribute.
+    if hasattr(type(leaf), "untyped_storage"):
         return leaf.detach().clone().requires_grad_(leaf.requires_grad)
     return leaf

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from importlib.abc import MetaPathFinder
-from types import ModuleType
+from types import FrameType, ModuleType
 
 MODULE = "keras"
 _FRAMEWORKS = ("torch", "jax", "tensorflow")
@@ -40,12 +40,37 @@ def after_import(module: str, act: Callable[[ModuleType], None]) -> Iterator[Non
         sys.meta_path.remove(finder)
 
 
-def import_keras_for_script() -> None:
-    """Imports Keras for a script that trains without it, on the framework that it has loaded."""
-    loaded = next((name for name in _FRAMEWORKS if name in sys.modules), None)
+def import_keras_for_script(framework: str | None = None) -> None:
+    """Imports Keras for a script that trains without it.
+
+    Args:
+        framework: The framework that the script trains with; None for one that it has loaded.
+    """
+    loaded = framework or next((name for name in _FRAMEWORKS if name in sys.modules), None)
     if loaded is not None and MODULE not in sys.modules:
         os.environ.setdefault("KERAS_BACKEND", loaded)
     importlib.import_module(MODULE)
+
+
+def _jax_came_first() -> bool:
+    """Whether JAX was imported before TensorFlow, and not by it."""
+    first = next((name for name in sys.modules if name in ("jax", "tensorflow")), None)
+    return first == "jax"
+
+
+def _asked_by_tensorflow() -> bool:
+    """Whether TensorFlow, while it is imported itself, wants Keras loaded before anyone needs it.
+
+    A script that loads its data with TensorFlow and trains with JAX would otherwise have Keras on
+    TensorFlow. TensorFlow does without, and `tf.keras` loads Keras when it is used.
+    """
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 (as `inspect` does, without the source)
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if file != __file__ and "importlib" not in file:
+            return file.endswith(os.path.join("tensorflow", "__init__.py"))
+        frame = frame.f_back
+    return False
 
 
 class _Finder(MetaPathFinder):
@@ -64,6 +89,8 @@ class _Finder(MetaPathFinder):
     ) -> importlib.machinery.ModuleSpec | None:
         if fullname != self._module or self._looking:
             return None
+        if fullname == MODULE and _jax_came_first() and _asked_by_tensorflow():
+            raise ModuleNotFoundError(f"{MODULE} is imported when the script does", name=MODULE)
         self._looking = True  # The search below asks this finder again.
         try:
             spec = importlib.util.find_spec(fullname)

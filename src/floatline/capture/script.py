@@ -9,6 +9,7 @@ from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from floatline.backends.compiled import find_jax_steps
 from floatline.backends.interface import Backend
 from floatline.backends.updates import TORCH_OPTIMIZERS, before_torch_updates
 from floatline.capture.capture import Budget, Capture
@@ -87,6 +88,7 @@ def capture_script(
         main = stack.enter_context(main_module(path, arguments))
         stack.enter_context(handle_steps(_step_handler(begun)))
         stack.enter_context(_torch_updates(begun))
+        stack.enter_context(_jax_steps(begun))
         error = execute(code, main, after_keras(begin))
         results = begun[0].conclude(error) if begun else ()
         if not results:
@@ -116,13 +118,39 @@ def _torch_updates(begun: Sequence[Takeover[Any]]) -> Iterator[None]:
 
     def act() -> None:
         if not begun:
-            import_keras_for_script()
+            import_keras_for_script("torch")
         begun[0].on_update()
 
     def notice(optimizers: ModuleType) -> None:
         stack.enter_context(before_torch_updates(optimizers, act))
 
     with contextlib.ExitStack() as stack, after_import(TORCH_OPTIMIZERS, notice):
+        yield
+
+
+@contextlib.contextmanager
+def _jax_steps(begun: Sequence[Takeover[Any]]) -> Iterator[None]:
+    """Hands calls of functions that JAX has compiled to the takeover.
+
+    Libraries of JAX's train without Keras, so the first step that is called brings it.
+    """
+
+    def answer(
+        function: Any,
+        is_step: Callable[[], bool],
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+    ) -> Any:
+        if not begun:
+            if not is_step():
+                return function(*args, **kwargs)
+            import_keras_for_script("jax")
+        return begun[0].on_compiled_call(function, is_step, args, kwargs, framework="jax")
+
+    def notice(_: ModuleType) -> None:
+        stack.enter_context(find_jax_steps(answer))
+
+    with contextlib.ExitStack() as stack, after_import("jax", notice):
         yield
 
 

@@ -81,7 +81,7 @@ class Takeover(Generic[T]):
             stack.enter_context(wrapped(optimizer, "apply_gradients", self._on_apply))
             stack.enter_context(wrapped(keras.Layer, "__new__", self._on_new_layer))
             with contextlib.suppress(BackendError):  # Reported when training really begins.
-                stack.enter_context(self._load_backend().find_steps(self._on_compiled_call))
+                stack.enter_context(self._load_backend().find_steps(self.on_compiled_call))
             return stack.pop_all()
 
     def conclude(self, error: BaseException | None) -> tuple[T, ...]:
@@ -190,16 +190,27 @@ class Takeover(Generic[T]):
         with lent_variables(self._function, mark.function):
             return recording.advance(batch)
 
-    def _on_compiled_call(
+    def on_compiled_call(
         self,
         function: Callable[..., Any],
         is_step: Callable[[], bool],
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
+        framework: str | None = None,
     ) -> Any:
-        """Answers a call of a compiled function: a step without a mark is found by what it does."""
+        """Answers a call of a compiled function: a step without a mark is found by what it does.
+
+        Args:
+            function: The function.
+            is_step: Builds it to find out whether it is a training step.
+            args: Its arguments.
+            kwargs: Those that are given by name.
+            framework: The framework that has compiled it; None for the one that Keras runs on.
+        """
         if self._busy or not (self._finds(is_step) if self.waiting else self._watches(function)):
             return function(*args, **kwargs)
+        if framework not in (None, self._load_backend().name):
+            self.fail(_other_framework(str(framework), self._load_backend().name))
         return self.on_marked_step(MarkedStep(function), args, kwargs)
 
     def _finds(self, is_step: Callable[[], bool]) -> bool:
@@ -343,6 +354,15 @@ class Takeover(Generic[T]):
             steps = self._recording.steps
             self._notes.append(f"After {steps} steps the script ended with {what.rstrip('.')}.")
         self._in_place(self._recorded)
+
+
+def _other_framework(framework: str, backend: str) -> ScriptError:
+    return ScriptError(
+        f"The script trains with {framework}, but Keras was loaded on {backend}, by the script or "
+        "by a library of its.",
+        f"Set KERAS_BACKEND={framework} in the environment; a script that needs no Keras is not "
+        "changed by that.",
+    )
 
 
 def _unmarked_loop() -> ScriptError:

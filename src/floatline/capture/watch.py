@@ -138,7 +138,7 @@ class Watch:
                 keep("last symptom")
         self._poisoned = self._poisoned or _poisons(record)
         keep("last")
-        self._keep_batch(batch)
+        self._keep_batch(self._step.remembered(batch))
 
     def _is_first_of_its_kind(self, record: StepRecord) -> bool:
         """The first bad step, unless a later one is the first to lose its loss.

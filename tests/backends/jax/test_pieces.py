@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from jax import lax
 
-from floatline.backends.jax import JaxBackend, pieces
+from floatline.backends.jax import pieces
+from floatline.backends.jax.backend import JaxBackend
 from floatline.backends.jax.pieces import compiled, in_pieces
 from floatline.backends.jax.programs import WHOLE_NOTE
 

@@ -9,7 +9,7 @@ import keras
 import pytest
 from keras import ops
 
-from floatline.backends.jax import JaxBackend
+from floatline.backends.jax.backend import JaxBackend
 from floatline.records import SourceLine, Trace
 from tests.contract.samples import noise, policy
 

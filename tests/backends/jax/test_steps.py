@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import floatline
-from floatline.backends.jax import JaxBackend
+from floatline.backends.jax.backend import JaxBackend
 from floatline.capture.function import batch_of_call
 from floatline.errors import InputError, TraceError, TrainingError
 from tests.backends.jax.pure import HALF, rows

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -14,7 +14,7 @@ import keras
 from floatline.backends.interface import Batch, LayerSource
 from floatline.backends.jax.jaxprs import every_equation
 from floatline.backends.jax.lanes import LOW, Array
-from floatline.backends.jax.leaves import Leaves, aval, handed_on
+from floatline.backends.jax.leaves import Leaves, aval, handed_on, objects_in
 from floatline.backends.jax.observer import Observed, observing
 from floatline.backends.policies import in_float32
 from floatline.errors import TraceError
@@ -35,6 +35,8 @@ class StepJaxpr:
         variables: How many inputs are variables.
         structure: The structure of what the step returns.
         returned: How many outputs are what the step returns; the new variables follow.
+        written: Positions, among the inputs that are no variables, of what the step replaces in
+            place; their new values are its last outputs.
         continued: Position of the output that is the next value of an input, by the position of
             the input: the variables', and those of a state that the step hands on to itself.
         root: The trained model, or None.
@@ -47,6 +49,7 @@ class StepJaxpr:
     variables: int
     structure: Any
     returned: int
+    written: tuple[int, ...]
     continued: Mapping[int, int]
     root: Any
     layer_source: LayerSource
@@ -71,6 +74,7 @@ class Builder:
         layer_source: Where a layer was made by the user's code.
         arguments: What the elements of a batch that is a tuple are called.
         numbers: Whether whole numbers in a batch are data, as far as the step stands it.
+        static: Positions in a batch that is a tuple of what is no data in any case.
         around: Entered while a jaxpr is traced.
     """
 
@@ -83,6 +87,7 @@ class Builder:
         layer_source: LayerSource,
         arguments: Sequence[str] = (),
         numbers: bool = False,
+        static: frozenset[int] = frozenset(),
         around: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
     ) -> None:
         self._call = call
@@ -91,6 +96,7 @@ class Builder:
         self._layer_source = layer_source
         self._arguments = tuple(arguments)
         self._numbers = numbers
+        self._static = static
         self._around = around
         self._steps: dict[Any, StepJaxpr] = {}
 
@@ -105,7 +111,7 @@ class Builder:
         Raises:
             TraceError: The step does something that only Python can do.
         """
-        leaves = Leaves.of(batch, self._arguments, numbers=self._numbers)
+        leaves = self.leaves(batch)
         key = (leaves.key, tuple(map(aval, state)))
         if key not in self._steps:
             try:
@@ -121,19 +127,33 @@ class Builder:
                 ) from error
         return self._steps[key], leaves.arrays
 
+    def leaves(self, batch: Batch) -> Leaves:
+        """A batch taken apart as the step takes it."""
+        return Leaves.of(batch, self._arguments, numbers=self._numbers, static=self._static)
+
+    def correct(self, step: StepJaxpr, continued: Mapping[int, int]) -> None:
+        """Replaces what a step's structure suggested of its state by what was seen."""
+        for key, known in self._steps.items():
+            if known is step and step.continued != continued:
+                self._steps[key] = replace(step, continued=continued)
+
     def _trace(self, state: Sequence[Array], leaves: Leaves) -> StepJaxpr:
         structure: list[Any] = []
 
         def flat_step(variables: Sequence[Array], arrays: Sequence[Array]) -> list[Array]:
-            returned, after = self._call(variables, leaves.filled(arrays))
+            batch = leaves.filled(arrays)
+            before = objects_in(batch)
+            returned, after = self._call(variables, batch)
             flat, tree = jax.tree.flatten(returned)
-            structure[:] = [tree, len(flat)]
-            return [*flat, *after]
+            replaced = leaves.replaced(before, objects_in(batch))
+            structure[:] = [tree, len(flat), tuple(replaced)]
+            return [*flat, *after, *replaced.values()]
 
         with self._around(), observing() as observed:
             jaxpr = jax.make_jaxpr(flat_step)(list(state), leaves.arrays)
-        tree, returned = structure
+        tree, returned, written = structure
         count = len(state)
+        in_place = {count + n: returned + count + k for k, n in enumerate(written)}
         own = {n: returned + n for n in range(count)}
         handed = handed_on(leaves, jaxpr.in_avals[count:], tree, jaxpr.out_avals[:returned])
         return StepJaxpr(
@@ -143,7 +163,8 @@ class Builder:
             variables=count,
             structure=tree,
             returned=returned,
-            continued=own | {count + n: output for n, output in handed.items()},
+            written=written,
+            continued=own | {count + n: output for n, output in handed.items()} | in_place,
             root=self._owner,
             layer_source=self._layer_source,
         )
@@ -168,6 +189,7 @@ class Builder:
             layer_source=self._layer_source,
             arguments=self._arguments,
             numbers=self._numbers,
+            static=self._static,
             around=lambda: in_float32(layers),
         )
 

@@ -1,30 +1,48 @@
-"""Finds the compiled training step of a loop that was written by hand and carries no mark."""
+"""Finds the compiled training step of a loop that was written by hand and carries no mark.
+
+A script may never import Keras, so nothing here does.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import functools
 import inspect
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
 
 from floatline.backends.interface import CallHandler
+from floatline.backends.jax.handed import Handed, handed_call
 from floatline.backends.jax.jaxprs import differentiates
+from floatline.backends.jax.leaves import hashable, is_array
 from floatline.patches import replaced
-from floatline.sources import is_users
+from floatline.sources import is_users, user_asked
+
+COMPILERS = ("jit", "pmap")
+"""Names in `jax` of what compiles a function."""
 
 
 @contextlib.contextmanager
 def find_steps(handler: CallHandler) -> Iterator[None]:
-    """While active, functions of the user's that are compiled with `jax.jit` go to `handler`.
+    """While active, functions that are compiled for the user go to `handler`.
 
-    A function that was compiled earlier cannot be found: JAX gives it a type of its own, which
-    nobody can change. Only the outermost call counts: what a step calls is part of the step.
+    Compiled for the user are functions of the user's, and what a library compiles because the
+    user called it, as `nnx.jit` and `eqx.filter_jit` do. A function that was compiled earlier
+    cannot be found: JAX gives it a type of its own, which nobody can change. Only the outermost
+    call counts: what a step calls is part of the step. Where calls are being answered already,
+    because the script has imported JAX before Keras, nothing is added.
     """
+    if any(isinstance(getattr(jax, name), _Compiler) for name in COMPILERS):
+        yield
+        return
     calls = _Calls(handler)
-    with replaced(jax, "jit", calls.around):
+    with contextlib.ExitStack() as stack:
+        for name in COMPILERS:
+            stack.enter_context(replaced(jax, name, lambda made: _Compiler(made, calls)))
+        stack.callback(calls.end)
         yield
 
 
@@ -34,48 +52,74 @@ class _Calls:
     def __init__(self, handler: CallHandler) -> None:
         self._handler = handler
         self._running = False
+        self._ended = False
 
-    def around(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        """Stands in for `jax.jit`, which is called with a function, or with options alone."""
+    def end(self) -> None:
+        """From now on all calls take their course: libraries keep what stood in for `jax.jit`."""
+        self._ended = True
 
-        @functools.wraps(original)
-        def jit(*args: Any, **kwargs: Any) -> Any:
-            compiled = original(*args, **kwargs)
-            if not args and "fun" not in kwargs:
-                return lambda function: self._watched(compiled(function))
-            return self._watched(compiled)
-
-        return jit
-
-    def _watched(self, compiled: Any) -> Any:
-        return Compiled(compiled, self) if _is_users(compiled) else compiled
-
-    def answer(self, function: Compiled, args: Any, kwargs: Any) -> Any:
+    def answer(self, function: Compiled, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """Runs one call of a compiled function, or lets the handler run it."""
         leaves = jax.tree.leaves((args, kwargs))
-        if self._running or any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
+        symbolic = any(isinstance(leaf, jax.core.Tracer) for leaf in leaves)
+        if self._running or self._ended or symbolic:
             return function.compiled(*args, **kwargs)
         self._running = True
         try:
             return self._handler(
-                function.compiled, lambda: function.is_step(args, kwargs), args, kwargs
+                *function.handed(args, kwargs, lambda: function.is_step(args, kwargs))
             )
         finally:
             self._running = False
 
 
+class _Compiler:
+    """Stands in for `jax.jit`, which is called with a function, or with options alone."""
+
+    def __init__(self, original: Callable[..., Any], calls: _Calls) -> None:
+        self._original = original
+        self._calls = calls
+        functools.update_wrapper(self, original)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        compiled = self._original(*args, **kwargs)
+        if not args and not {"fun", "f"} & set(kwargs):
+            return lambda function: self._watched(compiled(function))
+        return self._watched(compiled)
+
+    def _watched(self, compiled: Any) -> Any:
+        caller = sys._getframe(1)  # noqa: SLF001 (as `inspect` does, without the source)
+        while caller.f_code.co_filename == __file__ and caller.f_back is not None:
+            caller = caller.f_back
+        if is_users(caller.f_code.co_filename):
+            return Compiled(compiled, self._calls) if _is_users(compiled) else compiled
+        return Compiled(compiled, self._calls, wrapped=True) if user_asked() else compiled
+
+
+def _is_users(compiled: Any) -> bool:
+    """Whether a function that the user's line compiles is the user's own."""
+    function = inspect.unwrap(compiled)
+    while isinstance(function, functools.partial):
+        function = inspect.unwrap(function.func)
+    code = getattr(function, "__code__", None)
+    return code is not None and is_users(code.co_filename)
+
+
 class Compiled:
-    """A compiled function of the user's whose calls are watched; in all else the function itself.
+    """A compiled function whose calls are watched; in all else the function itself.
 
     Args:
         compiled: What `jax.jit` returned.
         calls: Answers its calls.
+        wrapped: Whether a library calls it in the place of what the user calls.
     """
 
-    def __init__(self, compiled: Any, calls: _Calls) -> None:
+    def __init__(self, compiled: Any, calls: _Calls, *, wrapped: bool = False) -> None:
         self.compiled = compiled
         self._calls = calls
-        self._trains: bool | None = None
+        self._trains: dict[Any, bool] = {}
+        self._wrapped = wrapped
+        self._handed = Handed(compiled)
         functools.update_wrapper(self, compiled, updated=())
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -90,18 +134,35 @@ class Compiled:
             raise AttributeError(name)
         return getattr(self.compiled, name)
 
+    def handed(
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any], is_step: Callable[[], bool]
+    ) -> tuple[Any, Callable[[], bool], tuple[Any, ...], Mapping[str, Any]]:
+        """What a handler is told of a call."""
+        if not (self._wrapped or kwargs):
+            return self.compiled, is_step, args, kwargs
+        return self._handed, is_step, handed_call(self.compiled, args, kwargs), {}
+
     def is_step(self, args: Any, kwargs: Any) -> bool:
         """Whether the function differentiates; it is traced to find out, and not run.
 
         Functions that cannot be traced are not ours to report: the call itself will.
         """
-        if self._trains is None:
-            self._trains = False
+        # One compiled function of a library's serves several of the user's, which are among what
+        # it is called with.
+        key = _settings(args, kwargs) if self._wrapped else None
+        if key not in self._trains:
+            self._trains[key] = False
             with contextlib.suppress(Exception):
-                self._trains = differentiates(self.compiled.trace(*args, **kwargs).jaxpr)
-        return self._trains
+                self._trains[key] = differentiates(_traced(self.compiled, args, kwargs))
+        return self._trains[key]
 
 
-def _is_users(compiled: Any) -> bool:
-    code = getattr(inspect.unwrap(compiled), "__code__", None)
-    return code is not None and is_users(code.co_filename)
+def _settings(args: Any, kwargs: Any) -> Any:
+    leaves, structure = jax.tree.flatten((args, kwargs))
+    return structure, tuple(hashable(leaf) for leaf in leaves if not is_array(leaf))
+
+
+def _traced(compiled: Any, args: Any, kwargs: Any) -> Any:
+    if hasattr(compiled, "trace"):
+        return compiled.trace(*args, **kwargs).jaxpr
+    return jax.make_jaxpr(compiled)(*args, **kwargs)

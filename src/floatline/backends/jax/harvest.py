@@ -12,6 +12,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from floatline.backends.jax.lanes import Stage, Value, dtype_of, is_float
+from floatline.backends.jax.primitives import PLACES
+
+_PLACES = PLACES - {"select_n"}
+_CASTS = _PLACES | frozenset(
+    "broadcast_in_dim convert_element_type reshape squeeze stop_gradient".split()
+)
+"""What hands on a value in another place; and what does so in another dtype or shape, too."""
 
 GRADIENT_MARK, LOSS_MARK = "floatline_gradient:", "floatline_loss"
 
@@ -37,6 +44,10 @@ class Harvest:
         self._scalars: dict[int, tuple[Value, list[Value]]] = {}
         self._made: dict[int, tuple[Value, Sequence[Value]]] = {}
         self._differentiated: dict[int, Value] = {}
+        self._moved: dict[int, Value] = {}
+        self._placed: dict[int, Value] = {}
+        self._products: dict[int, Sequence[Value]] = {}
+        self._divisors: dict[int, Value] = {}
 
     def note(self, mark: str, value: Value) -> None:
         """Takes a value that carries a mark."""
@@ -53,7 +64,8 @@ class Harvest:
             if stage == Stage.FORWARD:
                 self._losses.pop(id(value), None)
             if stage in (Stage.FORWARD, Stage.BACKWARD):
-                self._differentiated[id(value)] = value
+                for one in (value, self._placed.get(id(value), value)):
+                    self._differentiated[id(one)] = one
 
     def made(self, stage: Stage, outputs: Sequence[Value], inputs: Sequence[Value]) -> None:
         """An operation of a stage made values from others."""
@@ -64,6 +76,38 @@ class Harvest:
             self._scalars[id(value)] = (value, [v for v in inputs if _is_scalar(v)])
             if stage == Stage.FORWARD:
                 self._losses[id(value)] = value
+
+    def computed(
+        self, name: str, stage: Stage, outputs: Sequence[Value], inputs: Sequence[Value]
+    ) -> None:
+        """An operation of a name made values: what only casts, and what a loss scale does."""
+        if name in _PLACES:
+            self._placed[id(outputs[0])] = self._placed.get(id(inputs[0]), inputs[0])
+        if name in _CASTS:
+            self._moved[id(outputs[0])] = self._origin(inputs[0])
+            return
+        scalars = [self._origin(value) for value in inputs if _is_scalar(value)]
+        if name == "mul" and len(scalars) == 2 and stage == Stage.FORWARD:
+            self._products[id(outputs[0])] = scalars
+        elif name == "div" and stage != Stage.FORWARD and _is_scalar(inputs[-1]):
+            self._divisors[id(scalars[-1])] = scalars[-1]
+
+    def scale(self, inputs: Sequence[Value]) -> int | None:
+        """Position of the input that is a loss scale: put on what is differentiated, and off again.
+
+        Args:
+            inputs: What the step is given.
+        """
+        given = {id(value): position for position, value in enumerate(inputs)}
+        for value in reversed(self._losses.values()):
+            for factor in self._products.get(id(self._origin(value)), ()):
+                if id(factor) in given and id(factor) in self._divisors:
+                    return given[id(factor)]
+        return None
+
+    def _origin(self, value: Value) -> Value:
+        """The value that this one was cast from, if it was."""
+        return self._moved.get(id(value), value)
 
     def differentiated(self, value: Value) -> bool:
         """Whether what is differentiated reads the value."""

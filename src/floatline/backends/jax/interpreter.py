@@ -20,6 +20,7 @@ from floatline.backends.jax.harvest import Harvest
 from floatline.backends.jax.jaxprs import (
     PIECE_SCOPE,
     UPDATE_SCOPE,
+    before_moves,
     bind,
     called,
     differentiates,
@@ -102,7 +103,11 @@ class Frame:
         inner, consts = opened(jaxpr)
         values = dict(zip(inner.constvars, map(self._constant, consts), strict=True))
         values |= dict(zip(inner.invars, inputs, strict=True))
-        here = replace(self, forward=read_forward(jaxpr, self.stack, self.residuals))
+        here = replace(
+            self,
+            forward=read_forward(jaxpr, self.stack, self.residuals),
+            updated=before_moves(jaxpr, self.updated),
+        )
         for equation in inner.eqns:
             known = [self._read(atom, values) for atom in equation.invars]
             values.update(zip(equation.outvars, here.execute(equation, known), strict=True))
@@ -171,6 +176,7 @@ class Frame:
         outputs = [output._replace(stage=stage) for output in outputs]
         if self.harvest is not None:
             self.harvest.made(stage, outputs, inputs)
+            self.harvest.computed(name, stage, outputs, inputs)
         return outputs
 
     def _note(self, equation: Any, inputs: Sequence[Value]) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from floatline.backends.jax.primitives import CALLS
+from floatline.backends.jax.primitives import CALLS, PLACES
 
 LAYER_SCOPE = "floatline_layer_"
 """Name scope of a Keras layer while the step is built: the prefix of its number."""
@@ -125,6 +125,39 @@ def read_forward(jaxpr: Any, stack: str, residuals: Collection[int]) -> frozense
         if not (is_backward(scope) or ahead):
             found.update(filter(is_variable, equation.invars))
     return frozenset(found)
+
+
+def before_moves(jaxpr: Any, named: Mapping[Any, str]) -> dict[Any, str]:
+    """The names of a jaxpr's outputs, and those of what they are the placed or chosen copies of.
+
+    Args:
+        jaxpr: The function.
+        named: Names by variable of the jaxpr.
+    """
+    found = dict(named)
+    for equation in reversed(opened(jaxpr)[0].eqns):
+        if found.keys().isdisjoint(filter(is_variable, equation.outvars)):
+            continue
+        function = called(equation)
+        if function is not None:
+            inner = opened(function)[0]
+            outputs = {
+                within: found[without]
+                for without, within in zip(equation.outvars, inner.outvars, strict=True)
+                if without in found and is_variable(within)
+            }
+            deeper = before_moves(function, outputs)
+            pairs = zip(equation.invars, map(deeper.get, inner.invars), strict=True)
+        elif equation.primitive.name in PLACES:
+            choosing = equation.primitive.name == "select_n"
+            copied = equation.invars[1:] if choosing else equation.invars
+            pairs = zip(copied, [found.get(equation.outvars[0])] * len(copied), strict=True)
+        else:
+            continue
+        for atom, name in pairs:
+            if name is not None and is_variable(atom):
+                found.setdefault(atom, name)
+    return found
 
 
 def is_variable(atom: Any) -> bool:

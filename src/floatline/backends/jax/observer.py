@@ -17,6 +17,7 @@ import jax
 import keras
 from jax.ad_checkpoint import checkpoint_name
 
+from floatline.backends.jax.fresh import traced_anew
 from floatline.backends.jax.harvest import GRADIENT_MARK, LOSS_MARK
 from floatline.backends.jax.jaxprs import LAYER_SCOPE, UPDATE_SCOPE
 from floatline.backends.jax.literals import unrounded_literals
@@ -53,6 +54,7 @@ def observing() -> Iterator[Observed]:
             for owner in definers(keras.optimizers.Optimizer, name):
                 enter(replaced(owner, name, around))
         enter(unrounded_literals())
+        enter(traced_anew())
         yield observed
 
 

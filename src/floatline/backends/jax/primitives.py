@@ -12,6 +12,9 @@ MOVES = frozenset(
 )
 """Primitives that only move, copy or choose values: shadows pass through, nothing is rounded."""
 
+PLACES = frozenset("copy copy_p device_put mesh_cast reshard select_n sharding_constraint".split())
+"""Those of them that give a value another place, or choose between two, and keep its shape."""
+
 CALLS = {
     "checkpoint": "jaxpr",
     "closed_call": "call_jaxpr",

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from floatline.backends.jax.builder import StepJaxpr
 from floatline.backends.jax.harvest import Gradient, Harvest
@@ -23,6 +24,7 @@ from floatline.backends.jax.lanes import (
     is_float,
     upcast,
 )
+from floatline.backends.jax.owners import named_after_parameters
 from floatline.backends.jax.pieces import Chain, Function, compiled
 from floatline.backends.jax.provenance import Provenance
 from floatline.backends.jax.recorder import Recorder
@@ -76,6 +78,8 @@ class PlainProgram:
         self._function = self._build if eager else jax.jit(self._build)
         self.paths: tuple[str, ...] = ()
         """Paths of the variables whose gradients `run` looks at."""
+        self.scale: int | None = None
+        """Position of the input that is a loss scale of the step's own, if it has one."""
 
     def run(self, inputs: Sequence[Array]) -> Ran:
         """Runs one step."""
@@ -87,12 +91,27 @@ class PlainProgram:
 
     def _build(self, inputs: list[Array]) -> Ran:
         frame = Frame(Setting((self._lane,)), harvest=Harvest())
-        outputs, losses, gradients = _interpret(self._step, frame, inputs)
+        outputs, losses, gradients, self.scale = _interpret(self._step, frame, inputs)
         self.paths = tuple(gradient.path for gradient in gradients)
         scalars = [jnp.mean(upcast(value.lead)).astype(jnp.float32) for value in losses]
         finite = [jnp.all(jnp.isfinite(gradient.value.lead)) for gradient in gradients]
         flags = jnp.stack(finite) if finite else jnp.zeros(0, bool)
-        return Ran([jnp.asarray(value.lead) for value in outputs], scalars, flags)
+        weak = [aval.weak_type for aval in self._step.jaxpr.out_avals]
+        returned = [_as_weak(v.lead, w) for v, w in zip(outputs, weak, strict=True)]
+        return Ran(returned, scalars, flags)
+
+
+def _as_weak(array: Array, weak: bool) -> Array:
+    """The array, its type as weak as the step's own: a strong one would make the next step another.
+
+    A count that began as a number in the code stays one for JAX, which promotes it accordingly.
+    """
+    made = jnp.asarray(array)
+    if not weak or made.weak_type:
+        return made
+    return lax.convert_element_type_p.bind(
+        made, new_dtype=made.dtype, weak_type=True, sharding=None
+    )
 
 
 class TracedProgram:
@@ -127,11 +146,14 @@ class TracedProgram:
             options = {**_quickly_compiled(), **_ROUNDED}
             self._function = compiled(closed, inputs, options, whole=self._whole)
         pack, outputs = jax.tree.unflatten(self._structure, self._function(inputs))
+        sites, gradients = self._sites(Pack(*map(np.asarray, pack))), tuple(self._gradients)
+        if not self._step.observed.layers:
+            sites, gradients = named_after_parameters(sites, gradients)
         trace = Trace(
             step=0,
             moment="first",
-            sites=self._sites(Pack(*map(np.asarray, pack))),
-            gradients=tuple(self._gradients),
+            sites=sites,
+            gradients=gradients,
             losses=self._losses,
             moved=self._omissions.moved,
             not_traced=self._omissions.listed(),
@@ -149,7 +171,7 @@ class TracedProgram:
         provenance = Provenance(step.observed.layers, step.layer_source, step.root)
         setting = Setting((COMPUTED, SHADOW), provenance, self._omissions)
         frame = Frame(setting, Recorder(ledger), Harvest(), updated=_updated(step))
-        outputs, losses, gradients = _interpret(step, frame, inputs)
+        outputs, losses, gradients, _ = _interpret(step, frame, inputs)
         assert frame.recorder is not None
         self._losses = tuple(
             _site(frame.recorder, v, Place(None, "Loss", "loss", "forward")) for v in losses
@@ -204,8 +226,8 @@ def _updated(step: StepJaxpr) -> dict[Any, str]:
 
 def _interpret(
     step: StepJaxpr, frame: Frame, inputs: Sequence[Array]
-) -> tuple[list[Value], list[Value], list[Gradient]]:
-    """Runs the step's jaxpr; returns what it gives, its losses and its gradients."""
+) -> tuple[list[Value], list[Value], list[Gradient], int | None]:
+    """Runs the step's jaxpr; returns what it gives, its losses, gradients and loss scale."""
     values = [_input(step, frame, position, array) for position, array in enumerate(inputs)]
     outputs = frame.run(step.jaxpr, values)
     harvest = frame.harvest
@@ -217,7 +239,8 @@ def _interpret(
     }
     updates = {after: step.paths[before] for before, after in step.continued.items()}
     returned = [value for number, value in enumerate(outputs) if number not in updates]
-    return outputs, harvest.losses(returned), harvest.gradients(outputs, updates, parameters)
+    gradients = harvest.gradients(outputs, updates, parameters)
+    return outputs, harvest.losses(returned), gradients, harvest.scale(values)
 
 
 def _input(step: StepJaxpr, frame: Frame, position: int, array: Array) -> Value:
@@ -243,5 +266,10 @@ def _input(step: StepJaxpr, frame: Frame, position: int, array: Array) -> Value:
 
 
 def raised_state(arrays: Sequence[Array]) -> list[Array]:
-    """Variables or a batch as the float32 step takes them."""
-    return [upcast(array) if dtype_of(array) in LOW else array for array in arrays]
+    """Variables or a batch as the float32 step takes them; shapes alone stay what they are."""
+    return [
+        upcast(array)
+        if dtype_of(array) in LOW and not isinstance(array, jax.ShapeDtypeStruct)
+        else array
+        for array in arrays
+    ]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Collection, Sequence
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -43,6 +43,7 @@ class JaxStep:
         layer_source: Where a layer was made by the user's code.
         arguments: What the elements of a batch that is a tuple are called.
         numbers: Whether whole numbers in a batch are data, as `jax.jit` takes them.
+        static: Positions in a batch that is a tuple of what is no data in any case.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class JaxStep:
         layer_source: LayerSource,
         arguments: Sequence[str] = (),
         numbers: bool = False,
+        static: frozenset[int] = frozenset(),
     ) -> None:
         self._call = call
         self._known = variables
@@ -66,12 +68,14 @@ class JaxStep:
             layer_source=layer_source,
             arguments=arguments,
             numbers=numbers,
+            static=static,
         )
         self._rebuilt: Builder | None = None
         self._plain: dict[int, PlainProgram] = {}
         self._traced: dict[int, TracedProgram] = {}
         self._raised: dict[int, PlainProgram] = {}
         self._threads = Threads()
+        self._written = Written()
         self._shelf: Shelf | None = None
 
     # The real step
@@ -92,11 +96,14 @@ class JaxStep:
             step, arrays = self._builder.jaxpr_for(before, batch)
         except TraceError:
             return self._run_as_python(variables, before, batch)
+        arrays = self._written.put_into(arrays)
         program = self._plain_program(step)
         ran = program.run([*before, *arrays])
         outputs = ran.outputs
-        self._threads.follow(arrays, outputs[: step.returned])
-        after = outputs[step.returned :]
+        self._written.follow(step, outputs)
+        if self._threads.follow(arrays, outputs[: step.returned]):
+            self._builder.correct(step, self._threads.seen(step))
+        after = outputs[step.returned : _after_variables(step)]
         for variable, value in zip(variables, after, strict=True):
             variable.assign(value)
         returned = jax.tree.unflatten(step.structure, outputs[: step.returned])
@@ -113,6 +120,10 @@ class JaxStep:
 
     # State
 
+    def remembered(self, batch: Batch) -> Batch:
+        """The batch with no more than the shape of what the step before has returned."""
+        return self._builder.leaves(batch).without(self._threads.fresh)
+
     def keep_states_on(self, shelf: Shelf) -> None:
         """Snapshots keep their large values there from now on, one after the other."""
         self._shelf = shelf
@@ -125,18 +136,23 @@ class JaxStep:
         """Copies the values of every variable that the step can touch."""
         variables = self._known.all()
         arrays = values_of(variables)
-        return {
-            id(v): (v, kept(array, self._shelf)) for v, array in zip(variables, arrays, strict=True)
-        }
+        return Snapshot(
+            {
+                id(v): (v, kept(array, self._shelf))
+                for v, array in zip(variables, arrays, strict=True)
+            },
+            self._written.copy(),
+        )
 
     def restore(self, state: State) -> None:
         """Puts a snapshot back, bit for bit."""
-        for variable, value in state.values():
+        for variable, value in state.variables.values():
             variable.assign(jnp.copy(recalled(value)))
+        self._written = state.written.copy()
 
     def _values(self, state: State) -> list[Array]:
         return [
-            recalled(state[id(v)][1]) if id(v) in state else v._value  # noqa: SLF001 (`value` may be cast)
+            recalled(state.variables[id(v)][1]) if id(v) in state.variables else v._value  # noqa: SLF001 (`value` may be cast)
             for v in self._known.all()
         ]
 
@@ -157,6 +173,7 @@ class JaxStep:
         trace, _ = self._run_traced(state, batch)
         before = self._values(state)
         step, arrays = self._builder.jaxpr_for(before, batch)
+        arrays = state.written.put_into(arrays)
         if self._traced[id(step)].in_pieces and not self._shows(trace, step, [*before, *arrays]):
             self._traced[id(step)] = TracedProgram(step, whole=True)
             trace, _ = self._run_traced(state, batch)
@@ -182,8 +199,9 @@ class JaxStep:
         step, arrays = self._builder.jaxpr_for(before, batch)
         if id(step) not in self._traced:
             self._traced[id(step)] = TracedProgram(step)
+        arrays = state.written.put_into(arrays)
         trace, outputs = self._traced[id(step)].run([*before, *arrays])
-        return trace, outputs[step.returned :]
+        return trace, outputs[step.returned : _after_variables(step)]
 
     def float32(
         self, state: State, *, rounded: bool = False, rebuilt: bool = False
@@ -200,6 +218,47 @@ class JaxStep:
         return Float32Replay(builder, start, self._threads, self._raised, rounded=rounded)
 
 
+class Written:
+    """What a step has replaced in place, in the containers that it is given.
+
+    Flax NNX writes to the model that a step is handed. Here the step is given a container of its
+    own, filled anew each time, so the user's is never written to; what the step would have found
+    in it is kept beside.
+    """
+
+    def __init__(self, values: Mapping[int, tuple[Array, Array]] | None = None) -> None:
+        self._values = dict(values or {})
+        self._given: list[Array] = []
+
+    def copy(self) -> Written:
+        """The same values, to be kept."""
+        return Written(self._values)
+
+    def put_into(self, arrays: Sequence[Array]) -> list[Array]:
+        """What the step would be given, had it written to the user's containers."""
+        self._given = list(arrays)
+        return [
+            self._values[n][1] if n in self._values and self._values[n][0] is array else array
+            for n, array in enumerate(arrays)
+        ]
+
+    def follow(self, step: StepJaxpr, outputs: Sequence[Array]) -> None:
+        """Notes what the step has replaced."""
+        for number, output in zip(step.written, outputs[_after_variables(step) :], strict=True):
+            self._values[number] = (self._given[number], output)
+
+
+class Snapshot(NamedTuple):
+    """Values of the variables by their identity, and what steps have written in place."""
+
+    variables: Mapping[int, tuple[Any, Any]]
+    written: Written
+
+
+def _after_variables(step: StepJaxpr) -> int:
+    return step.returned + step.variables
+
+
 class Threads:
     """Which inputs of a step are outputs of the step before, as a loop in JAX passes them on.
 
@@ -210,19 +269,32 @@ class Threads:
     def __init__(self) -> None:
         self._last: dict[int, tuple[int, Array]] = {}
         self._seen: dict[int, int] = {}
+        self.fresh: frozenset[int] = frozenset()
+        """Positions of what the last step was given and the step before it had returned."""
 
-    def follow(self, arrays: Sequence[Array], returned: Sequence[Array]) -> None:
-        """Notes what a step was given besides its variables, and what it returned."""
-        for position, array in enumerate(arrays):
-            number, last = self._last.get(id(array), (0, None))
-            if last is array:
-                self._seen[position] = number
+    def follow(self, arrays: Sequence[Array], returned: Sequence[Array]) -> bool:
+        """Notes what a step was given besides its variables, and what it returned.
+
+        Returns:
+            Whether that has shown something new.
+        """
+        before = len(self._seen)
+        returns = [self._last.get(id(array), (0, None)) for array in arrays]
+        fresh = {n: number for n, (number, last) in enumerate(returns) if last is arrays[n]}
+        self._seen |= fresh
+        self.fresh = frozenset(fresh)
         self._last = {id(array): (number, array) for number, array in enumerate(returned)}
+        return len(self._seen) > before
+
+    def seen(self, step: StepJaxpr) -> dict[int, int]:
+        """Output by input position: the variables', what is written, and what was seen else."""
+        written = {step.variables + n for n in step.written}
+        own = {n: o for n, o in step.continued.items() if n < step.variables or n in written}
+        return own | {step.variables + n: output for n, output in self._seen.items()}
 
     def of(self, step: StepJaxpr) -> dict[int, int]:
         """Output by input position: what was seen, else what the step's structure suggests."""
-        seen = {step.variables + n: output for n, output in self._seen.items()}
-        return seen or {n: o for n, o in step.continued.items() if n >= step.variables}
+        return self.seen(step) if self._seen else dict(step.continued)
 
 
 class Float32Replay:
@@ -250,6 +322,7 @@ class Float32Replay:
         self._threads = threads
         self._rounded = rounded
         self._outputs: list[Array] | None = None
+        self._scale: Array | None = None
         self._programs = programs
 
     @no_checks()
@@ -261,26 +334,34 @@ class Float32Replay:
         program = self._programs[id(step)]
         inputs = raised_state([*self._initial, *arrays])
         if self._outputs is not None:
-            inputs = self._continued(step, inputs, self._outputs)
+            inputs = self._continued(step, program, inputs, self._outputs)
         elif self._rounded:
             program.prepare(inputs)
             inputs = _rounded_through(step, inputs, program.paths)
         ran = program.run(inputs)
+        if self._outputs is None and program.scale is not None:
+            self._scale = inputs[program.scale]
         self._outputs = ran.outputs
         loss = float(ran.losses[0]) if ran.losses else None
         return Outcome(loss, tuple(map(bool, np.asarray(ran.finite))), program.paths)
 
     def _continued(
-        self, step: StepJaxpr, inputs: Sequence[Array], outputs: Sequence[Array]
+        self,
+        step: StepJaxpr,
+        program: PlainProgram,
+        inputs: Sequence[Array],
+        outputs: Sequence[Array],
     ) -> list[Array]:
-        own = {n: output for n, output in step.continued.items() if n < step.variables}
-        positions = own | self._threads.of(step)
+        positions = self._threads.of(step)
         # Float32 needs no loss scale, so one that would run away must not spoil it.
         fixed = scale_paths(step.observed.optimizers)
-        return [
+        after = [
             outputs[positions[n]] if n in positions and step.paths[n] not in fixed else given
             for n, given in enumerate(inputs)
         ]
+        if program.scale is not None:
+            after[program.scale] = self._scale
+        return after
 
 
 def _rounded_through(
@@ -298,6 +379,7 @@ def _rounded_through(
 def _outcome(step: StepJaxpr, program: PlainProgram, inputs: Sequence[Array], ran: Ran) -> Outcome:
     finite = tuple(map(bool, np.asarray(ran.finite)))
     scale = scale_position(step.observed.optimizers, step.paths)
+    scale = program.scale if scale is None else scale
     return Outcome(
         loss=float(ran.losses[0]) if ran.losses else None,
         finite=finite,

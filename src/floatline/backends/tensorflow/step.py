@@ -94,6 +94,10 @@ class TensorFlowStep:
 
     # State
 
+    def remembered(self, batch: Batch) -> Batch:
+        """The batch itself: the state of this step is in variables."""
+        return batch
+
     def keep_states_on(self, shelf: Shelf) -> None:
         """Snapshots keep their large values there from now on, one after the other."""
         self._shelf = shelf

@@ -1,0 +1,20 @@
+"""Finds compiled training steps in scripts that may never import Keras.
+
+It stands beside the backends' packages, of which it loads only what brings no Keras along.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+
+from floatline.backends.interface import CallHandler
+
+
+def find_jax_steps(handler: CallHandler) -> AbstractContextManager[None]:
+    """While active, calls of functions that JAX has compiled for the user go to `handler`.
+
+    To be called when the script has imported JAX.
+    """
+    from floatline.backends.jax.discovery import find_steps
+
+    return find_steps(handler)
