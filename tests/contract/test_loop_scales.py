@@ -1,4 +1,4 @@
-"""Loops without a loss scale are diagnosed, proposed one, and cured by it: a real script each."""
+"""Loops without a loss scale, or with a wrong one, are cured by what is proposed: real scripts."""
 
 from __future__ import annotations
 
@@ -13,18 +13,22 @@ from floatline.repairs import TrialBudget
 from floatline.trials.editing import with_change
 from floatline.trials.rerun import Rerun
 
-SCRIPTS = {"torch": "torch_loop", "jax": "jax_loop", "tensorflow": "two_optimizers"}
+MISSING = {"torch": "torch_loop", "jax": "jax_loop", "tensorflow": "two_optimizers"}
+TOO_HIGH = {"torch": "torch_fixed_scale", "jax": "jax_fixed_scale", "tensorflow": "fixed_scale"}
 STEPS = 24
 
 
-def test_the_proposed_loss_scale_cures_the_loop(tmp_path: Path) -> None:
-    name = SCRIPTS[keras.backend.backend()]
+@pytest.mark.parametrize(("rule", "scripts"), [("FL201", MISSING), ("FL402", TOO_HIGH)])
+def test_the_proposed_loss_scale_cures_the_loop(
+    rule: str, scripts: dict[str, str], tmp_path: Path
+) -> None:
+    name = scripts[keras.backend.backend()]
     text = (Path(__file__).parent / "scripts" / f"{name}.py").read_text(encoding="utf-8")
     script = tmp_path / "train.py"
     script.write_text(text, encoding="utf-8")
     budget = Budget(steps=STEPS, seconds=300.0)
     diagnosis = diagnose_script(str(script), budget=budget, trials=TrialBudget(trials=0))
-    assert (diagnosis.verdict, diagnosis.findings[0].rule) == ("precision", "FL201")
+    assert (diagnosis.verdict, diagnosis.findings[0].rule) == ("precision", rule)
     assert diagnosis.repair is not None
     (change,) = diagnosis.repair.changes
     changed = with_change({str(script): text}, change)
@@ -34,7 +38,7 @@ def test_the_proposed_loss_scale_cures_the_loop(tmp_path: Path) -> None:
     assert script.read_text(encoding="utf-8") == text
 
 
-@pytest.mark.parametrize("name", SCRIPTS.values())
+@pytest.mark.parametrize("name", MISSING.values())
 def test_a_script_scales_no_loss_by_itself(name: str) -> None:
     text = (Path(__file__).parent / "scripts" / f"{name}.py").read_text(encoding="utf-8")
     assert not any(word in text for word in ("Scaler", "scale_loss", "LossScale"))
