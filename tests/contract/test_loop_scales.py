@@ -12,18 +12,30 @@ from floatline.pipeline import diagnose_script
 from floatline.repairs import TrialBudget
 from floatline.trials.editing import with_change
 from floatline.trials.rerun import Rerun
+from tests.scaling.samples import only_tensorflow
 
-MISSING = {"torch": "torch_loop", "jax": "jax_loop", "tensorflow": "two_optimizers"}
-TOO_HIGH = {"torch": "torch_fixed_scale", "jax": "jax_fixed_scale", "tensorflow": "fixed_scale"}
+SCRIPTS = Path(__file__).parent / "scripts"
+MISSING = {
+    "torch": ("torch_loop", "torch_trainer"),
+    "jax": ("jax_loop",),
+    "tensorflow": ("two_optimizers", "two_optimizers_model"),
+}
+TOO_HIGH = {
+    "torch": ("torch_fixed_scale",),
+    "jax": ("jax_fixed_scale",),
+    "tensorflow": ("fixed_scale",),
+}
+HERE = keras.backend.backend()
 STEPS = 24
 
 
-@pytest.mark.parametrize(("rule", "scripts"), [("FL201", MISSING), ("FL402", TOO_HIGH)])
-def test_the_proposed_loss_scale_cures_the_loop(
-    rule: str, scripts: dict[str, str], tmp_path: Path
-) -> None:
-    name = scripts[keras.backend.backend()]
-    text = (Path(__file__).parent / "scripts" / f"{name}.py").read_text(encoding="utf-8")
+@pytest.mark.filterwarnings("ignore:.*unbuilt state", "ignore:.build.. was called")
+@pytest.mark.parametrize(
+    ("rule", "name"),
+    [*(("FL201", name) for name in MISSING[HERE]), *(("FL402", name) for name in TOO_HIGH[HERE])],
+)
+def test_the_proposed_loss_scale_cures_the_loop(rule: str, name: str, tmp_path: Path) -> None:
+    text = (SCRIPTS / f"{name}.py").read_text(encoding="utf-8")
     script = tmp_path / "train.py"
     script.write_text(text, encoding="utf-8")
     budget = Budget(steps=STEPS, seconds=300.0)
@@ -38,7 +50,20 @@ def test_the_proposed_loss_scale_cures_the_loop(
     assert script.read_text(encoding="utf-8") == text
 
 
-@pytest.mark.parametrize("name", MISSING.values())
+@only_tensorflow
+@pytest.mark.filterwarnings("ignore:.*unbuilt state", "ignore:.build.. was called")
+def test_the_scale_of_an_optimizer_that_the_step_does_not_use_proves_nothing() -> None:
+    """Keras gives the model an optimizer with a loss scale, beside the two that its step has."""
+    script = str(SCRIPTS / "two_optimizers_model.py")
+    trials = TrialBudget(trials=3, seconds=600.0)
+    repair = diagnose_script(script, budget=Budget(steps=STEPS), trials=trials).repair
+    assert repair is not None
+    assert (repair.verdict, repair.plan) == ("fixed", None)
+    assert repair.patch is not None
+    assert repair.patch.count("+        self.") == 2
+
+
+@pytest.mark.parametrize("name", sorted(sum(MISSING.values(), ())))
 def test_a_script_scales_no_loss_by_itself(name: str) -> None:
-    text = (Path(__file__).parent / "scripts" / f"{name}.py").read_text(encoding="utf-8")
+    text = (SCRIPTS / f"{name}.py").read_text(encoding="utf-8")
     assert not any(word in text for word in ("Scaler", "scale_loss", "LossScale"))
