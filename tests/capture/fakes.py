@@ -14,6 +14,7 @@ GOOD = Outcome(loss=1.0, finite=(True, True), variables=("a", "b"), loss_scale=3
 SKIPPED = Outcome(
     loss=1.0, finite=(True, False), variables=("a", "b"), loss_scale=32768.0, applied=False
 )
+SPOILT = Outcome(loss=1.0, finite=(True, False), variables=("a", "b"))
 LOST = Outcome(loss=float("nan"), finite=(True, True), variables=("a", "b"))
 
 

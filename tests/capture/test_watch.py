@@ -17,7 +17,7 @@ from floatline.capture.watch import (
     Watch,
 )
 from floatline.errors import TraceError
-from tests.capture.fakes import GOOD, LOST, SKIPPED, FakeStep
+from tests.capture.fakes import GOOD, LOST, SKIPPED, SPOILT, FakeStep
 
 
 def watch(outcomes: Iterable[Outcome], budget: Budget | None = None) -> Watch:
@@ -123,6 +123,16 @@ def test_seconds_count_from_the_end_of_the_first_step() -> None:
         ([SKIPPED, GOOD, LOST], [(0, "first"), (2, "symptom")]),
         # After an update with non-finite values the state explains nothing any more.
         ([GOOD, LOST, LOST], [(0, "first"), (1, "symptom"), (2, "last")]),
+        # The update that spoilt the weights says more than the loss that shows it.
+        (
+            [SKIPPED, GOOD, SPOILT, LOST, LOST],
+            [(0, "first"), (2, "symptom"), (3, "last symptom"), (4, "last")],
+        ),
+        # A loop may have skipped that update itself; then the loss says more.
+        (
+            [GOOD, SPOILT, GOOD, LOST, LOST],
+            [(0, "first"), (1, "symptom"), (3, "last symptom"), (4, "last")],
+        ),
     ],
 )
 def test_keeps_each_moment_once(outcomes: list[Outcome], expected: list[tuple[int, str]]) -> None:

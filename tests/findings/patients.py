@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable
 
 from floatline.records import Evidence, GradientSite, Trace
+from tests.findings.crossed import crossed_rows
 from tests.findings.evidence import (
     INF,
     NAN,
@@ -384,5 +385,6 @@ PATIENTS: dict[str, tuple[Callable[[], Evidence], ...]] = {
     "FL602": (diverging,),
     "FL603": (dead,),
     "FL604": (logarithm_of_zero,),
+    "FL605": (crossed_rows,),
 }
 """For every rule, the patients whose first finding it must be."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from floatline.findings.fixed_scale import fixed_scale
@@ -42,6 +44,20 @@ def test_its_number_and_what_would_fit_are_told(scale: float) -> None:
     assert judgement.verdict == "precision"
     assert [f.rule for f in judgement.findings] == ["FL402"]
     assert judgement.findings[0].place == case.traces[0].sites[found.site.index].place
+
+
+@pytest.mark.parametrize("divided", [True, False])
+def test_a_step_may_return_its_loss_unscaled(divided: bool) -> None:
+    """What is divided for show is no gradient, however."""
+    case = scaled_by_hand(128.0, divided=divided)
+    sketch = Sketch()
+    sketch.sites = list(case.traces[0].sites)
+    (scaled,) = case.traces[0].losses
+    shown = sketch.add("div", scaled, layer=None, count=1, shape=(), phase="update", max_abs=2.0)
+    trace = dataclasses.replace(case.traces[0], sites=tuple(sketch.sites), losses=(shown,))
+    found = fixed_scale(trace)
+    assert (found is not None) is divided
+    assert found is None or found.site.index == scaled
 
 
 def test_a_weight_of_the_loss_is_no_scale() -> None:

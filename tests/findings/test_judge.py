@@ -72,6 +72,15 @@ def test_layers_that_stand_still_are_a_risk_before_the_loss_shows_it() -> None:
     assert rules_found(same) == ["FL201"]
 
 
+@pytest.mark.parametrize(("scale", "rule"), [(None, "FL201"), (128.0, "FL202")])
+def test_a_loss_scale_that_no_step_uses_is_none(scale: float | None, rule: str) -> None:
+    """Keras wraps a model's optimizer, and a step of its own may use another."""
+    own = tuple(dataclasses.replace(step, loss_scale=scale) for step in stalls())
+    traces = [dataclasses.replace(trace, loss_scale=scale) for trace in no_scaling().traces]
+    case = evidence(traces, own, learns(), config=configuration(scaling=True))
+    assert rules_found(case) == [rule]
+
+
 def test_flushed_gradients_of_one_step_wait_for_the_reference() -> None:
     traces = [flushing(share=0.0), flushing(share=0.7, step=39)]
     judgement = judge(evidence(traces, config=configuration(scaling=False)))

@@ -13,7 +13,7 @@ CASES = [(rule, build) for rule, builds in PATIENTS.items() for build in builds]
 every_patient = pytest.mark.parametrize(
     ("rule", "build"), CASES, ids=[f"{rule}-{build.__name__}" for rule, build in CASES]
 )
-NOT_PRECISION = ("FL601", "FL602", "FL603", "FL604")
+NOT_PRECISION = ("FL601", "FL602", "FL603", "FL604", "FL605")
 
 
 @every_patient
@@ -39,6 +39,6 @@ def test_checks_name_every_rule_once(rule: str, build: Build) -> None:
 @every_patient
 def test_asks_for_a_reference_when_it_matters(rule: str, build: Build) -> None:
     case = build()
-    independent = rule in ("FL404", "FL501", "FL503", "FL603")
+    independent = rule in ("FL404", "FL501", "FL503", "FL603", "FL605")
     asked = needs_reference(case.configuration, case.history, case.traces)
     assert asked is not independent

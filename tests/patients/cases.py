@@ -242,7 +242,10 @@ _THIRD_ZOO = (
     Truth("float32/leaping_residuals", ("diverges-in-float32",)),
 )
 
-_FOURTH_ZOO = (Truth("precision/slow_centre", ("lost-small-update",), (), ("centre",)),)
+_FOURTH_ZOO = (
+    Truth("precision/slow_centre", ("lost-small-update",), (), ("centre",)),
+    Truth("float32/flat_targets", ("loss-across-rows",), FORWARD, ("",)),
+)
 
 _QUICK_HEALTHY = ("added_mask", "summed_error", "three_steps")
 

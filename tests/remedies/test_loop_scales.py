@@ -111,6 +111,72 @@ def test_an_optimizer_out_of_sight_is_left_alone(tmp_path: Path) -> None:
     assert scaled(tmp_path, hidden) is None
 
 
+TRAINER = """
+import torch
+from torch import nn, optim
+
+
+class Trainer:
+    def __init__(self, model):
+        self.model = model
+        self.optimizer = optim.AdamW(
+            model.parameters(), lr=1e-3
+        )
+
+    def train_step(self, x, y):
+        self.optimizer.zero_grad()
+        with torch.autocast(device_type="cuda"):
+            loss = nn.functional.mse_loss(self.model(x), y)  # HERE
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        return loss.item()
+"""
+
+
+def test_a_trainer_keeps_a_scaler_beside_its_optimizer(tmp_path: Path) -> None:
+    kept = '        self.scaler = torch.amp.GradScaler("cuda")\n'
+    clip = "        nn.utils.clip"
+    stepped = "self.scaler.step(self.optimizer)\n        self.scaler.update()"
+    expected = (
+        TRAINER.replace("1e-3\n        )\n", f"1e-3\n        )\n{kept}")
+        .replace("loss.backward()", "self.scaler.scale(loss).backward()")
+        .replace(clip, f"        self.scaler.unscale_(self.optimizer)\n{clip}")
+        .replace("self.optimizer.step()", stepped)
+    )
+    assert scaled(tmp_path, TRAINER) == expected
+    assert scaled(tmp_path, expected) is None
+
+
+def test_a_trainer_beside_another_gets_its_own(tmp_path: Path) -> None:
+    other = TRAINER.replace("import torch\nfrom torch import nn, optim\n", "").replace(
+        "  # HERE", ""
+    )
+    both = TRAINER + other.replace("class Trainer", "class Other")
+    after = scaled(tmp_path, both)
+    assert after is not None
+    assert after.count("self.scaler.update()") == 1
+    assert "grad_scaler.update()" in (scaled(tmp_path, f"{TRAINER}\nother.scaler = None\n") or "")
+
+
+@pytest.mark.parametrize(
+    ("now", "then"),
+    [
+        ("self.optimizer = optim", "self.inner.optimizer = optim"),
+        ("        self.model = model\n", "        self.optimizer = None\n"),
+        ("self.optimizer = optim.AdamW", "self.optimizer = Mine"),
+        ("def train_step(self,", "def train_step(this,"),
+        ("        self.optimizer.step()", "        for one in (1, 2):\n            one.step()"),
+    ],
+)
+def test_an_optimizer_kept_in_another_way_is_left_alone(
+    now: str, then: str, tmp_path: Path
+) -> None:
+    other = TRAINER.replace(now, then)
+    assert other != TRAINER
+    assert scaled(tmp_path, other) is None
+
+
 JAX = """
 import jax
 import jax.numpy as jnp
@@ -250,4 +316,65 @@ def test_gradients_whose_way_is_not_plain_are_left_alone(
 ) -> None:
     other = GAN.replace(now, then)
     assert other != GAN
+    assert scaled(tmp_path, other) is None
+
+
+MODEL = """
+import keras
+import tensorflow as tf
+
+
+class Two(keras.Model):
+    def compile(self, first, second):
+        super().compile()
+        self.first = first
+        self.second = second
+
+    def train_step(self, x):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(self.one(x))  # HERE
+        grads = tape.gradient(loss, self.one.trainable_weights)
+        self.first.apply_gradients(zip(grads, self.one.trainable_weights))
+        with tf.GradientTape() as tape:
+            other = tf.reduce_mean(self.two(x))
+        grads = tape.gradient(other, self.two.trainable_weights)
+        self.second.apply_gradients(zip(grads, self.two.trainable_weights))
+        return {"loss": loss}
+"""
+
+
+def test_a_model_scales_the_losses_of_the_optimizers_that_it_is_given(tmp_path: Path) -> None:
+    wrapped = "keras.optimizers.LossScaleOptimizer"
+    after = scaled(tmp_path, MODEL)
+    assert after == (
+        MODEL.replace("self.first = first", f"self.first = {wrapped}(first)")
+        .replace("self.second = second", f"self.second = {wrapped}(second)")
+        .replace("# HERE\n", "# HERE\n            scaled_loss = self.first.scale_loss(loss)\n")
+        .replace(
+            "self.two(x))\n",
+            "self.two(x))\n            scaled_other = self.second.scale_loss(other)\n",
+        )
+        .replace("gradient(loss", "gradient(scaled_loss")
+        .replace("gradient(other", "gradient(scaled_other")
+    )
+    assert scaled(tmp_path, after) is None
+
+
+@pytest.mark.parametrize(
+    ("now", "then"),
+    [
+        ("self.second = second", "self.second = second\n        self.second = second"),
+        ("self.second = second", "self.second = optimizers[1]"),
+        ("self.second = second", "self.others.second = second"),
+        ("self.first = first", "self.first = LossScaleOptimizer(first)"),
+        ("import keras\n", "import keras as k\n"),
+        ("        self.first.apply_gradients(zip(grads, self.one.trainable_weights))\n", ""),
+        ("gradient(other", "gradient(loss"),
+    ],
+)
+def test_optimizers_of_a_model_that_are_not_plain_are_left_alone(
+    now: str, then: str, tmp_path: Path
+) -> None:
+    other = MODEL.replace(now, then)
+    assert other != MODEL
     assert scaled(tmp_path, other) is None

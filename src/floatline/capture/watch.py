@@ -134,22 +134,28 @@ class Watch:
         if is_bad(record):
             if self._is_first_of_its_kind(record):
                 keep("symptom")
-            elif not self._poisoned and record.loss_scale != 0:
+            elif record.loss_scale != 0 and (not self._poisoned or self._loses_the_first(record)):
                 keep("last symptom")
         self._poisoned = self._poisoned or _poisons(record)
         keep("last")
         self._keep_batch(self._step.remembered(batch))
 
     def _is_first_of_its_kind(self, record: StepRecord) -> bool:
-        """The first bad step, unless a later one is the first to lose its loss.
+        """The first bad step, unless a later one is the first to lose more than an update.
 
         Skipped steps may be no more than the search for the loss scale; a loss that is not finite
-        is a fault.
+        is a fault, and so is an update that leaves the weights without a finite one.
         """
         if "symptom" not in self._moments:
             return True
         first = self._records[self._moments["symptom"].step]
-        return _loss_is_not_finite(record) and not _loss_is_not_finite(first)
+        if self._poisoned or _loss_is_not_finite(first):
+            return False
+        return _poisons(record) or _loss_is_not_finite(record)
+
+    def _loses_the_first(self, record: StepRecord) -> bool:
+        """Whether a loss is the first that is not finite: a loop may have skipped steps itself."""
+        return _loss_is_not_finite(record) and not any(map(_loss_is_not_finite, self._records))
 
     def _keep_batch(self, batch: Batch) -> None:
         # The float32 training needs the first batches without a gap: the first that does not fit

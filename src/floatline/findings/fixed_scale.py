@@ -54,14 +54,21 @@ def fixed_scale(trace: Trace) -> FixedScale | None:
     if trace.loss_scale is not None or name is None:
         return None
     view = graph(trace)
-    for index in trace.losses:
-        site = trace.sites[index]
+    for site in _near_the_loss(view):
         factor = _factor(view, site)
         if factor >= LEAST_SCALE and any(_close(factor, r) for r in _divisors(view)):
             # What the window calls 1 is the scale of this step, which the trace does not know.
             highest = factor * (window(trace, name).high or math.inf)
             return FixedScale(site, factor, 2.0 ** math.floor(math.log2(highest)))
     return None
+
+
+def _near_the_loss(view: Graph) -> Iterator[Site]:
+    """The loss that the trace knows, and what it was, or is, scaled from: a step may return it."""
+    for index in view.trace.losses:
+        loss = view.trace.sites[index]
+        yield loss
+        yield from view.inputs(loss)
 
 
 def _factor(view: Graph, site: Site) -> float:
@@ -73,8 +80,10 @@ def _factor(view: Graph, site: Site) -> float:
 
 
 def _divisors(view: Graph) -> Iterator[float]:
-    """What single gradients are divided by on their way to the update."""
+    """What single gradients are divided by on their way to the update; a loss is none."""
     for site in view.trace.sites:
+        if site.index in view.trace.losses:
+            continue
         values = [s for s in view.inputs(site) if s.role == "value"]
         scales = kind(site.place.operation) in ("divide", "multiply")
         if scales and len(values) == 1 and site.place.phase != "backward":

@@ -27,8 +27,11 @@ from floatline.records import (
     Verdict,
 )
 
-NOT_PRECISION: tuple[str, ...] = ("FL601", "FL604", "FL602", "FL603")
+NOT_PRECISION: tuple[str, ...] = ("FL601", "FL604", "FL602", "FL603", "FL605")
 """Rules whose root cause fails in every precision, most telling first."""
+
+BESIDE: tuple[str, ...] = ("FL603", "FL605")
+"""Those of them that a fault of precision comes before, unless float32 is known to fail as well."""
 
 SYMPTOMS: tuple[str, ...] = ("FL401", "FL403", "FL402")
 """Rules that show what another root cause does to the loss scale; listed after it. One that names
@@ -126,7 +129,7 @@ def _order(case: Case, finding: Finding) -> tuple[int, int, int, int]:
     if finding.severity == "advice":
         group = 5
     elif finding.rule in NOT_PRECISION:
-        group = 0 if case.outcome.float32_fails or finding.rule != "FL603" else 4
+        group = 0 if case.outcome.float32_fails or finding.rule not in BESIDE else 4
     elif finding.rule in SYMPTOMS and finding.place is None:
         group = 3
     else:

@@ -149,6 +149,24 @@ def outcome(evidence: Evidence) -> Outcome:
     )
 
 
+def scaling_unused(evidence: Evidence) -> bool:
+    """Whether a model has a loss scale that its step does not use, having optimizers of its own.
+
+    Example:
+
+    >>> from floatline.records import Configuration
+    >>> has_one = Configuration("mixed_float16", loss_scaling=True)
+    >>> [
+    ...     scaling_unused(Evidence(has_one, History((StepRecord(0, 1.0, loss_scale=scale),))))
+    ...     for scale in (None, 32768.0)
+    ... ]
+    [True, False]
+    """
+    steps = [step for step in evidence.history.steps if step.raised is None]
+    unseen = bool(steps) and all(step.loss_scale is None for step in steps)
+    return evidence.configuration.loss_scaling and unseen
+
+
 def bad(step: StepRecord) -> bool:
     """Whether a step lost its update to non-finite values."""
     return step.skipped or not step.finite_gradients or nonfinite(step.loss)

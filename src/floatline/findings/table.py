@@ -33,6 +33,7 @@ from floatline.findings.rules.fl601_non_finite_data import NonFiniteData
 from floatline.findings.rules.fl602_diverges_in_float32 import DivergesInFloat32
 from floatline.findings.rules.fl603_dead_gradients import DeadGradients
 from floatline.findings.rules.fl604_non_finite_in_float32 import NonFiniteInFloat32
+from floatline.findings.rules.fl605_loss_across_rows import LossAcrossRows
 
 RULES: tuple[Rule, ...] = (
     ActivationRangeOverflow(),
@@ -64,6 +65,7 @@ RULES: tuple[Rule, ...] = (
     DivergesInFloat32(),
     DeadGradients(),
     NonFiniteInFloat32(),
+    LossAcrossRows(),
 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from floatline.findings.case import Case
 from floatline.findings.gradients import LayerGradient
 from floatline.findings.origin_rule import FLOAT32_FIRST, harm
+from floatline.findings.outcome import scaling_unused
 from floatline.findings.rule import REFERENCE, TRACES, CannotTell, Clear, Result, Rule
 from floatline.findings.words import share
 from floatline.records import Number, Trace
@@ -63,8 +64,9 @@ def gradient_underflow(rule: Rule, case: Case, remark: str) -> Result:
 
 def scales(case: Case) -> bool:
     """Whether a loss scale is in force, by configuration or as traced."""
-    traced = any(trace.loss_scale is not None for trace in case.evidence.traces)
-    return traced or case.evidence.configuration.loss_scaling
+    evidence = case.evidence
+    traced = any(trace.loss_scale is not None for trace in evidence.traces)
+    return traced or (evidence.configuration.loss_scaling and not scaling_unused(evidence))
 
 
 def suspicious(case: Case) -> bool:

@@ -12,8 +12,10 @@ from floatline.remedies.statement import (
     Function,
     Statement,
     calls,
+    first_argument,
     functions,
     name_of,
+    owner_of,
     root,
     targets,
 )
@@ -37,8 +39,10 @@ class Loop:
         read: The places that differentiate it.
         optimizer: The optimizer, as it is written there.
         backward: Whether it is differentiated by its own method, as on PyTorch.
+        function: The function.
     """
 
+    function: Function
     loss: str
     made: ast.stmt
     read: ast.Name
@@ -67,10 +71,10 @@ def wrapped_optimizer(line: Statement, finding: Finding) -> list[Edit]:
 
 
 def _wrapped(line: Statement, loop: Loop) -> list[Edit]:
-    made = _made(line.tree, loop.optimizer)
-    if made is None or name_of(made.func) == WRAPPER:
+    made = _made(line.tree, loop)
+    if made is None or WRAPPER in ast.unparse(made):
         return []
-    module = ast.unparse(made.func).rpartition(".")[0]
+    module = ast.unparse(made.func).rpartition(".")[0] if isinstance(made, ast.Call) else ""
     if not module and "keras" not in line.imported:
         return []
     wrapper = f"{module or 'keras.optimizers'}.{WRAPPER}"
@@ -135,7 +139,7 @@ def _loops(function: Function) -> Iterator[Loop]:
             continue
         made = _last(function, read, None if backward else root(method.value))
         if made is not None:
-            yield Loop(read.id, made, read, optimizer, backward)
+            yield Loop(function, read.id, made, read, optimizer, backward)
 
 
 def _paired_loops(line: Statement) -> list[Loop]:
@@ -155,20 +159,25 @@ def _pairs(function: Function) -> list[Loop]:
     for call in applied:
         optimizer = ast.unparse(call.func).rpartition(".")[0]
         names = {node.id for node in ast.walk(call) if isinstance(node, ast.Name)}
-        given = [(read, tape) for name, read, tape in taken if name in names]
+        before = {name: (read, tape) for name, read, tape in taken if read.lineno < call.lineno}
+        given = [pair for name, pair in before.items() if name in names]
         made = _last(function, *given[0]) if len(given) == 1 else None
         if made is None or f"{optimizer}.scale_loss" in ast.unparse(function):
             return []
-        loops.append(Loop(given[0][0].id, made, given[0][0], optimizer, backward=False))
+        loops.append(Loop(function, given[0][0].id, made, given[0][0], optimizer, backward=False))
     losses, optimizers = {loop.loss for loop in loops}, {loop.optimizer for loop in loops}
     single = len(losses) == len(optimizers) == len(loops) == len(taken)
     return loops if single else []
 
 
 def _gradients(function: Function) -> Iterator[tuple[str, ast.Name, str | None]]:
-    """What a tape gives, by the name that it gets: the loss where it is read, and the tape."""
-    for node in ast.walk(function):
-        value = node.value if isinstance(node, ast.Assign) else None
+    """What a tape gives, by the name that it gets: the loss where it is read, and the tape.
+
+    In the order of the lines, so that a name stands for what it was given last.
+    """
+    nodes = (node for node in ast.walk(function) if isinstance(node, ast.Assign))
+    for node in sorted(nodes, key=lambda node: node.lineno):
+        value = node.value
         if not isinstance(value, ast.Call) or _method_of(value) != "gradient":
             continue
         names = [target.id for target in targets(node) if isinstance(target, ast.Name)]
@@ -213,15 +222,24 @@ def _optimizer(function: Function) -> str | None:
     return found.pop() if len(found) == 1 else None
 
 
-def _made(tree: ast.Module, name: str) -> ast.Call | None:
-    """The call that makes the optimizer, if it is assigned once."""
+def _made(tree: ast.Module, loop: Loop) -> ast.expr | None:
+    """What makes the optimizer, if it is assigned once: a call.
+
+    An object may keep what one of its methods is given; then that is what there is.
+    """
+    owner = owner_of(tree, loop.function)
+    kept = owner is not None and loop.optimizer.startswith(f"{first_argument(loop.function)}.")
+    scope = owner if kept and owner is not None else tree
     made = [
         node.value
-        for node in ast.walk(tree)
+        for node in ast.walk(scope)
         if isinstance(node, ast.Assign)
-        and any(ast.unparse(target) == name for target in targets(node))
+        and any(ast.unparse(target) == loop.optimizer for target in targets(node))
     ]
-    return made[0] if len(made) == 1 and isinstance(made[0], ast.Call) else None
+    if len(made) != 1:
+        return None
+    handed = kept and isinstance(made[0], ast.Name)
+    return made[0] if handed or isinstance(made[0], ast.Call) else None
 
 
 def _is_number(node: ast.expr) -> bool:

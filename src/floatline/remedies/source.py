@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from floatline.records import Finding, SourceLine
+from floatline.remedies.fixed_scale_source import fitting_number
 from floatline.remedies.jax_scale_source import carried_scaler
 from floatline.remedies.numbers_source import (
     arguments_in_half,
@@ -40,12 +41,13 @@ _OF_SCALES: Sequence[tuple[Rewrite, str]] = (
     (wrapped_optimizer, LIFTED),
     (graded_scaler, LIFTED),
     (carried_scaler, LIFTED),
+    (fitting_number, "At this loss scale no gradient of the traced step overflows."),
 )
 
 _HALVES = (("BFloat16", "bfloat16"), ("Half", "half"))
 """PyTorch's names of the half formats in its errors, and the methods that cast to them."""
 
-SCALES = ("FL201", "FL404")
+SCALES = ("FL201", "FL402", "FL404")
 """Rules whose fault is in the steps around the loss scale."""
 
 NO_CHANGE = ("FL4", "FL5", "FL6")

@@ -150,6 +150,18 @@ def functions(tree: ast.AST) -> list[Function]:
     return [node for node in ast.walk(tree) if isinstance(node, Function)]
 
 
+def owner_of(tree: ast.AST, function: Function) -> ast.ClassDef | None:
+    """The class that a function is a method of; None for any other function."""
+    classes = (node for node in ast.walk(tree) if isinstance(node, ast.ClassDef))
+    return next((node for node in classes if function in node.body), None)
+
+
+def first_argument(function: Function) -> str | None:
+    """The name of a function's first argument, which a method calls its object by."""
+    arguments = [*function.args.posonlyargs, *function.args.args]
+    return arguments[0].arg if arguments else None
+
+
 def calls(tree: ast.AST) -> list[ast.Call]:
     """Every call in a tree."""
     return [node for node in ast.walk(tree) if isinstance(node, ast.Call)]

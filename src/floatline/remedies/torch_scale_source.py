@@ -12,8 +12,10 @@ from floatline.remedies.statement import (
     Function,
     Statement,
     calls,
+    first_argument,
     functions,
     name_of,
+    owner_of,
     targets,
 )
 
@@ -38,7 +40,7 @@ class Loop:
         function: The function.
         backward: The call that differentiates.
         stepped: The statement that makes the update.
-        optimizer: Name of the optimizer.
+        optimizer: Name of the optimizer; `self.optimizer` where an object keeps it.
         made: The statement that makes it.
     """
 
@@ -56,6 +58,8 @@ def graded_scaler(line: Statement, finding: Finding) -> list[Edit]:
     if loop is None or name is None or "torch" not in line.imported:
         return []
     loss = loop.backward.func.value  # type: ignore[attr-defined]  # (an attribute, as `_loops` saw)
+    owner = loop.optimizer.rpartition(".")[0]
+    name = f"{owner}.{name}" if owner else name
     return [
         line.after(loop.made, f"{name} = {SCALER}({_device(loop.function)})"),
         line.replacing(loss, f"{name}.scale({ast.unparse(loss)})"),
@@ -82,7 +86,7 @@ def _loop(line: Statement) -> Loop | None:
 def _loops(tree: ast.Module, function: Function) -> Iterator[Loop]:
     """The one loop of a function, where nothing but clipping looks at its gradients."""
     backwards = [call for call in calls(function) if _method(call) == "backward"]
-    made = _optimizers(tree)
+    made = _optimizers_in_sight(tree, function) | _optimizers_of_object(tree, function)
     steps = [
         node
         for node in ast.walk(function)
@@ -97,18 +101,39 @@ def _loops(tree: ast.Module, function: Function) -> Iterator[Loop]:
     if not isinstance(call, ast.Call) or call.args or call.keywords:
         return  # A closure computes the loss several times.
     optimizer = ast.unparse(call.func).removesuffix(".step")
-    if _is_seen(tree, function, made[optimizer], optimizer):
-        yield Loop(function, backwards[0], steps[0], optimizer, made[optimizer])
+    yield Loop(function, backwards[0], steps[0], optimizer, made[optimizer])
 
 
-def _optimizers(tree: ast.Module) -> dict[str, ast.stmt]:
+def _optimizers_in_sight(tree: ast.Module, function: Function) -> dict[str, ast.stmt]:
+    """Those with a name of their own that is made where the function sees it."""
+    made = _optimizers(tree, _imports(tree))
+    return {name: node for name, node in made.items() if _is_seen(tree, function, node, name)}
+
+
+def _optimizers_of_object(tree: ast.Module, function: Function) -> dict[str, ast.stmt]:
+    """Those that a method of the same class keeps as an attribute of its object."""
+    owner = owner_of(tree, function)
+    own = first_argument(function)
+    if owner is None or own is None:
+        return {}
+    made = _optimizers(owner, _imports(tree))
+    methods = [m for m in owner.body if isinstance(m, Function) and first_argument(m) == own]
+    seen = [node for method in methods for node in method.body]
+    return {name: node for name, node in made.items() if name == _kept(name, own) and node in seen}
+
+
+def _kept(name: str, own: str) -> str:
+    """An attribute of an object itself, and not of what it holds."""
+    return f"{own}.{name.rpartition('.')[2]}"
+
+
+def _optimizers(scope: ast.AST, origins: dict[str, str]) -> dict[str, ast.stmt]:
     """Names that are assigned once, to an optimizer of `torch.optim`, by what assigns them."""
     assigned: dict[str, list[ast.Assign]] = {}
-    for node in ast.walk(tree):
+    for node in ast.walk(scope):
         for target in targets(node) if isinstance(node, ast.Assign) else []:
             assigned.setdefault(ast.unparse(target), []).append(node)  # type: ignore[arg-type]  # (an Assign, as just seen)
     once = {name: nodes[0] for name, nodes in assigned.items() if len(nodes) == 1}
-    origins = _imports(tree)
     return {name: node for name, node in once.items() if _makes_optimizer(node.value, origins)}
 
 
@@ -175,4 +200,5 @@ def _method(call: ast.Call) -> str | None:
 
 def _names(tree: ast.Module) -> set[str]:
     named = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    named |= {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     return named | {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from floatline.capture.capture import Capture, Trainee
-from floatline.findings.outcome import bad, outcome
+from floatline.findings.outcome import bad, outcome, scaling_unused
 from floatline.precision.plan import Plan
 from floatline.progress import Progress
 from floatline.records import Diagnosis
@@ -87,7 +87,7 @@ def repair(
         return Repair("undecided", reasons.get(diagnosis.verdict, NOT_NEEDED))
     edits = changes(diagnosis.findings)
     trainee = capture.trainee
-    usable = _usable(sets, trainee)
+    usable = _usable(sets, trainee, own_scale=not scaling_unused(diagnosis.evidence))
     reason = _untried(budget, trainee, capture, usable)
     if trainee is None or reason is not None:
         return Repair("undecided", reason or NO_MODEL, combined(sets[0]), sets[0], changes=edits)
@@ -95,9 +95,12 @@ def repair(
     return dataclasses.replace(tried, changes=edits)
 
 
-def _usable(sets: Sets, trainee: Trainee | None) -> Sets:
-    """Without a compiled model, loss scale and optimizer are in the hands of the user's loop."""
-    if getattr(getattr(trainee, "model", None), "optimizer", None) is not None:
+def _usable(sets: Sets, trainee: Trainee | None, *, own_scale: bool) -> Sets:
+    """Without a compiled model, loss scale and optimizer are in the hands of the user's loop.
+
+    So they are where a step leaves the scale of the model's optimizer unused.
+    """
+    if own_scale and getattr(getattr(trainee, "model", None), "optimizer", None) is not None:
         return sets
     return tuple(
         group for group in sets if not any(r.plan.loss_scale or r.plan.optimizer for r in group)
@@ -161,11 +164,12 @@ def _tried(
 
 
 def _unseen(diagnosis: Diagnosis) -> bool:
-    """Whether the fault lies in numbers, not in the loss scale, and the loss is none the worse."""
+    """Whether the loss is none the worse, and the fault is in no loss scale that a trial sets."""
     root = next((f.rule for f in diagnosis.findings if f.severity == "failure"), "")
     became = outcome(diagnosis.evidence)
     suffered = became.broken or became.diverged or became.worse
-    return root not in SCALE_RULES and not suffered
+    out_of_reach = root not in SCALE_RULES or scaling_unused(diagnosis.evidence)
+    return out_of_reach and not suffered
 
 
 def _aim(diagnosis: Diagnosis, bench: Bench, budget: TrialBudget) -> tuple[Aim, tuple[str, ...]]:

@@ -7,7 +7,7 @@ operation that multiplies by `model/layers/0/weight` belongs to `model/layers/0`
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from floatline.backends.paths import owner_path
 from floatline.records import GradientSite, Site
@@ -15,30 +15,59 @@ from floatline.records import GradientSite, Site
 _CASTS = ("convert_element_type", "copy", "copy_p")
 
 
+@dataclass(frozen=True, slots=True)
+class Owners:
+    """Which layer owns a parameter.
+
+    Attributes:
+        known: The layers of inputs of the step, by path; what a library adds is not among them.
+    """
+
+    known: Mapping[str, str | None]
+
+    def of(self, path: str) -> str | None:
+        """The layer of a parameter."""
+        return self.known[path] if path in self.known else owner_path(path, None)
+
+
 def named_after_parameters(
-    sites: Sequence[Site], gradients: Sequence[GradientSite]
+    sites: Sequence[Site],
+    gradients: Sequence[GradientSite],
+    layers: Mapping[str, str | None],
 ) -> tuple[tuple[Site, ...], tuple[GradientSite, ...]]:
     """Sites and gradients with their layers, where the parameters tell them.
 
     Args:
         sites: All sites of a step, in order.
         gradients: Its gradients, by the paths of the parameters.
+        layers: The layers of parameters, by their paths.
     """
     read = _parameters_read(sites)
-    scopes = _scopes(sites, read)
+    owners = Owners(layers)
+    scopes = _scopes(sites, read, owners)
     trained = [gradient.variable for gradient in gradients]
     updated, made = _updated(sites, trained), _gradients_made(sites, gradients)
     named = tuple(
         _named(
             site,
             _layer(
-                site, read[site.index] or updated[site.index] or made[site.index], scopes, trained
+                site,
+                [
+                    owners.of(path)
+                    # A weight's own name says more than that of its momentum.
+                    for path in sorted(
+                        read[site.index] or updated[site.index] or made[site.index],
+                        key=lambda path: path not in trained,
+                    )
+                ],
+                scopes,
             ),
         )
         for site in sites
     )
     return named, tuple(
-        replace(gradient, layer=_owner(gradient.variable, scopes)) for gradient in gradients
+        replace(gradient, layer=_scope(owners.of(gradient.variable), scopes))
+        for gradient in gradients
     )
 
 
@@ -88,13 +117,15 @@ def _casts(site: Site) -> bool:
     return site.place.operation in _CASTS and len(site.inputs) == 1
 
 
-def _scopes(sites: Sequence[Site], read: Sequence[tuple[str, ...]]) -> dict[str, str]:
+def _scopes(
+    sites: Sequence[Site], read: Sequence[tuple[str, ...]], owners: Owners
+) -> dict[str, str]:
     """The name scope that uses a module's parameters, by the module's path, where it names it."""
     found: dict[str, str] = {}
     for site in sites:
         scope = site.place.layer
         for path in read[site.index]:
-            owner = owner_path(path, None)
+            owner = owners.of(path)
             if owner and scope and site.role != "parameter" and _names(scope, owner):
                 found.setdefault(owner, scope)
     return found
@@ -105,22 +136,14 @@ def _names(scope: str, owner: str) -> bool:
     return scope.rpartition("/")[2] in owner.split("/")
 
 
-def _layer(
-    site: Site,
-    paths: Sequence[str],
-    scopes: Mapping[str, str],
-    trained: Sequence[str],
-) -> str | None:
+def _layer(site: Site, owners: Sequence[str | None], scopes: Mapping[str, str]) -> str | None:
     scope = site.place.layer
-    # A weight's own name says more than that of its momentum.
-    owners = [owner_path(path, None) for path in sorted(paths, key=lambda p: p not in trained)]
     if not owners or owners[0] is None or (scope is not None and _names(scope, owners[0])):
         return scope
-    return scopes.get(owners[0], owners[0])
+    return _scope(owners[0], scopes)
 
 
-def _owner(variable: str, scopes: Mapping[str, str]) -> str | None:
-    owner = owner_path(variable, None)
+def _scope(owner: str | None, scopes: Mapping[str, str]) -> str | None:
     return None if owner is None else scopes.get(owner, owner)
 
 

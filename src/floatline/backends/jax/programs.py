@@ -28,7 +28,7 @@ from floatline.backends.jax.owners import named_after_parameters
 from floatline.backends.jax.pieces import Chain, Function, compiled
 from floatline.backends.jax.provenance import Provenance
 from floatline.backends.jax.recorder import Recorder
-from floatline.backends.paths import owner_path
+from floatline.backends.jax.state_layers import owners
 from floatline.records import GradientSite, Place, Site, Trace
 from floatline.tracing.decoding import decode
 from floatline.tracing.omissions import Omissions
@@ -148,7 +148,7 @@ class TracedProgram:
         pack, outputs = jax.tree.unflatten(self._structure, self._function(inputs))
         sites, gradients = self._sites(Pack(*map(np.asarray, pack))), tuple(self._gradients)
         if not self._step.observed.layers:
-            sites, gradients = named_after_parameters(sites, gradients)
+            sites, gradients = named_after_parameters(sites, gradients, owners(self._step))
         trace = Trace(
             step=0,
             moment="first",
@@ -168,7 +168,8 @@ class TracedProgram:
 
     def _build(self, inputs: list[Array]) -> tuple[Pack, list[Array]]:
         step, ledger = self._step, self._ledger
-        provenance = Provenance(step.observed.layers, step.layer_source, step.root)
+        layers = owners(step)
+        provenance = Provenance(step.observed.layers, step.layer_source, step.root, layers)
         setting = Setting((COMPUTED, SHADOW), provenance, self._omissions)
         frame = Frame(setting, Recorder(ledger), Harvest(), updated=_updated(step))
         outputs, losses, gradients, _ = _interpret(step, frame, inputs)
@@ -179,7 +180,7 @@ class TracedProgram:
         self._gradients = [
             GradientSite(path, layer, _site(frame.recorder, v, _gradient_place(layer)))
             for path, v in gradients
-            for layer in [owner_path(path, step.root)]
+            for layer in [layers.get(path)]
         ]
         self._rows, pack = frame.recorder.finish()
         return (pack or empty(0)), [jnp.asarray(value.lead) for value in outputs]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -19,7 +19,7 @@ from floatline.backends.lines import (
     users_line,
     within,
 )
-from floatline.backends.paths import owner_path, path_of
+from floatline.backends.paths import path_of
 from floatline.records import Phase, Place, SourceLine
 
 
@@ -30,14 +30,20 @@ class Provenance:
         layers: The Keras layers of the step by the number of their name scope.
         layer_source: Where a layer was made.
         root: The model that is trained: left out of layer paths. None for a step function.
+        owners: The layer of each variable, by its path.
     """
 
     def __init__(
-        self, layers: Sequence[Any], layer_source: LayerSource, root: Any | None = None
+        self,
+        layers: Sequence[Any],
+        layer_source: LayerSource,
+        root: Any | None,
+        owners: Mapping[str, str | None],
     ) -> None:
         self._layers = layers
         self._layer_source = layer_source
         self._root = root
+        self._owners = owners
         self._places: dict[Any, Place] = {}
         self._names: Counter[str] = Counter()
 
@@ -62,7 +68,7 @@ class Provenance:
             if any(str(variable.path) == path for variable in layer.variables):
                 owner = layer
         return Place(
-            layer=owner_path(path, self._root),
+            layer=self._owners.get(path),
             operation="Parameter",
             name=path,
             phase="forward",

@@ -10,6 +10,7 @@ import keras
 import tensorflow as tf
 
 from floatline.backends.interface import Batch
+from floatline.backends.tensorflow.checks import no_checks
 
 
 @contextlib.contextmanager
@@ -41,7 +42,8 @@ def intercept(model: keras.Model, advance: Callable[[Batch], Any]) -> Iterator[N
     model.train_function = train_function
     model.make_train_function = make_train_function
     try:
-        yield
+        with no_checks():  # Keras computes its metrics between the steps.
+            yield
     finally:
         del model.make_train_function
         model.train_function = previous

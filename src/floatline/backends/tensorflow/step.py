@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ import tensorflow as tf
 from floatline.backends.interface import Batch, LayerSource, Outcome, State
 from floatline.backends.shelf import Shelf, Shelved
 from floatline.backends.tensorflow.builder import Builder, as_tensors
+from floatline.backends.tensorflow.checks import checks_note, no_checks
 from floatline.backends.tensorflow.lanes import Tensor, raised
 from floatline.backends.tensorflow.optimizers import (
     iterations,
@@ -64,11 +66,13 @@ class TensorFlowStep:
 
     # The real step
 
+    @no_checks()
     def prepare(self, batch: Batch) -> None:
         """Builds the step for `batch` without running it, so that its variables exist."""
         with contextlib.suppress(Exception):
             self._builder.concrete(as_tensors(batch))
 
+    @no_checks()
     def run(self, batch: Batch) -> tuple[Any, Outcome]:
         """Runs the real step on the real variables; returns what it returned, and its outcome."""
         batch = as_tensors(batch)
@@ -144,6 +148,12 @@ class TensorFlowStep:
         Operation by operation a step escapes what XLA makes of it. If that is what fails, it is
         traced as XLA compiles it.
         """
+        notes = checks_note()
+        with no_checks():
+            trace = self._trace(state, batch)
+        return dataclasses.replace(trace, notes=(*trace.notes, *notes))
+
+    def _trace(self, state: State, batch: Batch) -> Trace:
         trace, _ = self._run_traced(state, batch)
         if self._compiles and not self._shows(trace, state, batch):
             return self._traced_whole(state, batch) or trace
@@ -230,6 +240,7 @@ class Float32Replay:
         self._state: dict[int, Tensor] = {}
         self._programs: dict[Any, Float32Program] = {}
 
+    @no_checks()
     def advance(self, batch: Batch) -> Outcome:
         """Runs the next step in float32."""
         step, tensors = self._builder(batch).graph_for(batch)

@@ -37,6 +37,10 @@ class Sites:
         self.omissions = Omissions()
         self.low: torch.dtype | None = None
 
+    def is_low_variable(self, tensor: Tensor) -> bool:
+        """Whether the memory of a tensor is a variable's in 16 bits."""
+        return tensor.dtype in LOW and memory(tensor) in self._variables
+
     def input(self, tensor: Tensor, name: str) -> tuple[int, ...]:
         """Enters a batch tensor, if it holds floats."""
         if not _is_measured_float(tensor):

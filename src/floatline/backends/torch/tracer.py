@@ -117,7 +117,7 @@ class Tracer(TorchDispatchMode):  # type: ignore[misc]  # PyTorch is not type-ch
         16 bits, the computed lane is.
         """
         feed = Feed(call, self._known_sources, self._literals(call))
-        measured = not ((call.known.moves and not self._narrows(call)) or call.widens)
+        measured = self._tells(call)
         apart = measured and call.low and not exact
         alone = self._local_arguments(call) if apart else None
         beside = self._shadow_arguments(call)
@@ -182,6 +182,15 @@ class Tracer(TorchDispatchMode):  # type: ignore[misc]  # PyTorch is not type-ch
             for value in numbers
             for site in self._sites.literal(title, value, dtype, context, rounded=rounded)
         )
+
+    def _tells(self, call: Call) -> bool:
+        """Whether results are measured: values that are only moved need not be.
+
+        What a variable in 16 bits is set to is: it may hold the variable still.
+        """
+        if call.known.name == "copy" and self._sites.is_low_variable(call.written[0]):
+            return True
+        return not ((call.known.moves and not self._narrows(call)) or call.widens)
 
     def _narrows(self, call: Call) -> bool:
         """Whether a copy rounds: its target is a 16-bit float and its source is not."""
