@@ -77,6 +77,15 @@ def found_step(function: Callable[P, R]) -> FoundStep[P, R]:
     return FoundStep(function)
 
 
+class AsideStep(FoundStep[P, R]):
+    """A step that was found beside others which name half precision, as it does not."""
+
+
+def aside_step(function: Callable[P, R]) -> AsideStep[P, R]:
+    """Marks a found step that gives way to others: the teacher of a distillation, a baseline."""
+    return AsideStep(function)
+
+
 def training_step(function: Callable[P, R]) -> MarkedStep[P, R]:
     """Marks the function that runs one training step of a custom loop.
 

@@ -276,3 +276,35 @@ def test_names_that_are_added_are_known_by_their_beginning() -> None:
     before: dict[str, Any] = {}
     exec(WORLD + textwrap.dedent(PROGRAMS["in the module"]), before)
     assert all(name.startswith(PREFIX) for name in space.keys() - before.keys())
+
+
+TWO = """
+def teach(data):
+    for x in data:
+        loss = {first}
+        loss.backward()
+        sgd.step()
+
+def step(x):
+    loss = {second}
+    loss.backward()
+    sgd.step()
+"""
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "aside"),
+    [
+        ("model(x)", "model(x.half())", ["teach"]),
+        ("bfloat16(model(x))", "model(x)", ["step"]),
+        ("model(x)", "model(x)", []),
+        ("model(x).half()", "scaler.scale_loss(model(x))", []),
+    ],
+)
+def test_steps_give_way_to_those_that_name_half_precision(
+    first: str, second: str, aside: list[str]
+) -> None:
+    tree = outlined(ast.parse(TWO.format(first=first, second=second)))
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+    assert [f.name for f in functions if "aside_step" in ast.unparse(f)] == aside
+    assert [f.name for f in functions if "_step'" in ast.unparse(f)] == ["teach", "step"]

@@ -119,6 +119,51 @@ def test_a_marked_step_is_watched(write: Write) -> None:
     assert len(capture.batches[0]) == 2
 
 
+@pytest.mark.parametrize(("first", "watched"), [("aside", "student"), ("found", "teacher")])
+def test_a_step_gives_way_to_one_that_names_half_precision(
+    write: Write, first: str, watched: str
+) -> None:
+    script = write(
+        f"""
+        from floatline.marks import aside_step, found_step
+
+        @{first}_step
+        def teacher(value):
+            return value
+
+        @found_step
+        def student(value):
+            return value
+
+        for value in range(3):
+            teacher(value)
+        for value in range(4):
+            student(value)
+            teacher(value)
+        """
+    )
+    capture = run(script)
+    assert len(capture.history.steps) == {"student": 4, "teacher": 7}[watched]
+    assert "more than one model" in capture.notes[0]
+
+
+def test_a_step_that_gives_way_is_watched_where_nothing_else_trains(write: Write) -> None:
+    script = write(
+        """
+        from floatline.marks import aside_step
+
+        @aside_step
+        def teacher(value):
+            return value
+
+        for value in range(3):
+            teacher(value)
+        """
+    )
+    capture = run(script)
+    assert (len(capture.history.steps), capture.notes) == (3, ())
+
+
 def test_a_marked_method_is_described_by_its_object(write: Write) -> None:
     script = write(
         """

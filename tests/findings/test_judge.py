@@ -108,10 +108,23 @@ def test_a_first_loss_that_is_not_finite_in_float32_is_not_the_learning_rate() -
     early = judge(evidence(case.traces, case.history.steps, collapses())).findings[0]
     assert "before any update" in early.summary
     assert not any("learning rate" in remedy for remedy in early.remedies)
+    assert early.place is None  # What was traced is finite in float32.
     later = steps([1.0] * 5 + [NAN] * 35, range(5, 40), 2.0**15)
     grown = judge(evidence(case.traces, later, later)).findings[0]
     assert grown.rule == "FL602"
     assert any("learning rate" in remedy for remedy in grown.remedies)
+
+
+def test_the_line_is_named_at_which_float32_is_not_finite_at_first() -> None:
+    sketch = Sketch()
+    large = sketch.passes("Mul", sketch.add("MatMul"), max_abs=1e27)
+    square = sketch.passes("Square", large, shadow_inf=2, poisoned=0)
+    sketch.loss(sketch.passes("Mean", square, shadow_inf=1, poisoned=0))
+    early = judge(evidence([sketch.trace()], collapses(), collapses())).findings[0]
+    assert early.rule == "FL602"
+    assert early.place is not None
+    assert early.place.operation == "Square"
+    assert "the first that is not is Square in layer 'block'" in early.summary
 
 
 def test_a_trace_that_the_compiled_step_contradicts_decides_nothing() -> None:

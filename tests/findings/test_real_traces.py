@@ -9,7 +9,7 @@ import pytest
 from floatline.findings.graph import graph
 from floatline.findings.judge import judge
 from floatline.findings.outcome import outcome
-from floatline.records import Evidence
+from floatline.records import Evidence, Phase, StepRecord
 from tests.findings.evidence import (
     INF,
     NAN,
@@ -313,3 +313,88 @@ def test_a_root_of_a_cancelled_difference_shows_where_the_digits_were_lost() -> 
     assert finding.rule == "FL301"
     assert finding.place is not None
     assert finding.place.operation == "Sub"
+
+
+@pytest.mark.parametrize(("dtype", "named"), [("bfloat16", "Sub"), ("float32", "Cholesky")])
+def test_what_breaks_in_float32_lost_its_digits_where_they_were_rounded(
+    dtype: str, named: str
+) -> None:
+    sketch = Sketch()
+    squares = sketch.add("Sub", sketch.add("MatMul", dtype=dtype), dtype=dtype, error=0.02)
+    kernel = sketch.add("Cast", squares, dtype="float32", error=0.02)
+    noisy = sketch.add("AddV2", kernel, dtype="float32", error=0.02)
+    for _ in range(5):
+        noisy = sketch.add("AddV2", noisy, dtype="float32", error=0.02)
+    factor = sketch.breaks("Cholesky", noisy, dtype="float32")
+    sketch.gradient("block", sketch.loss(factor, nan=1, poisoned=1), nan=1, poisoned=1)
+    finding = conclude(evidence([sketch.trace()], collapses(), learns())).findings[0]
+    assert finding.rule == "FL301"
+    assert finding.place is not None
+    assert finding.place.operation == named
+    assert ("keeps too few digits for Cholesky" in finding.summary) == (named == "Sub")
+
+
+def without_gradients(flushed: int, steps_watched: int = 7) -> Evidence:
+    """A sum overflows, and divides: nothing is infinite behind it, and nothing else is left."""
+    sketch = Sketch()
+    total = sketch.overflow("Sum", sketch.add("Sigmoid"), count=1, n=1)
+    dice = sketch.add("RealDiv", sketch.add("Sum"), total, flushed=1, error=1.0, count=1)
+    loss = sketch.loss(dice, error=1.0)
+    sketch.gradient("block", loss, zero=flushed, flushed=flushed, error=1.0)
+    own, other = steps([1.0] * steps_watched), steps(curve(0.5, 0.4, steps_watched))
+    return evidence([sketch.trace(scale=2.0**15)], own, other)
+
+
+def test_few_steps_are_enough_where_no_gradient_is_left() -> None:
+    gone = conclude(without_gradients(flushed=100))
+    assert (gone.verdict, gone.findings[0].rule) == ("precision", "FL102")
+    assert gone.explanation.startswith("Every gradient of the traced steps is 0")
+    assert conclude(without_gradients(flushed=99)).verdict == "undecided"
+
+
+@pytest.mark.parametrize(("divisor", "expected"), [(1e-6, ["FL101", "FL401"]), (1e-3, ["FL401"])])
+def test_a_division_whose_reciprocal_is_infinite_breaks_the_compiled_step_alone(
+    divisor: float, expected: list[str]
+) -> None:
+    sketch = Sketch()
+    small = sketch.literal(divisor)
+    sketch.gradient("block", sketch.loss(sketch.add("RealDiv", sketch.add("Sub"), small)))
+    found = conclude(evidence([sketch.trace(agrees=False)], collapses(), learns())).findings
+    assert [finding.rule for finding in found] == expected
+    assert ("multiplies by 1e+06" in found[0].summary) == ("FL101" in expected)
+
+
+def test_the_same_division_does_no_harm_where_the_compiled_step_is_finite() -> None:
+    sketch = Sketch()
+    quotient = sketch.add("RealDiv", sketch.add("Sub"), sketch.literal(1e-6))
+    sketch.gradient("block", sketch.loss(quotient))
+    assert rules_found(evidence([sketch.trace()], None, learns())) == []
+
+
+def chained(phase: Phase, error: float, own: list[StepRecord], step: int = 30) -> Evidence:
+    """The difference of two sums of a long chain, in the exponent of a probability."""
+    sketch = Sketch()
+    terms = [sketch.add("logsumexp", dtype="bfloat16", max_abs=900.0, error=0.01) for _ in "ab"]
+    options: Numbers = {"phase": phase, "dtype": "bfloat16"}
+    difference = sketch.add("sub", *terms, error=error, **options)
+    share = sketch.add("exp", difference, error=error, **options)
+    sketch.loss(*terms)
+    sketch.gradient("block", share, error=error)
+    return evidence([sketch.trace(step, "last")], own, learns())
+
+
+@pytest.mark.parametrize("phase", ["forward", "backward"])
+def test_an_exponent_whose_digits_are_lost_is_no_residual(phase: Phase) -> None:
+    stalled = list(stalls())
+    finding = conclude(chained(phase, 0.9, stalled)).findings[0]
+    assert (finding.rule, finding.phase) == ("FL301", phase)
+    assert "is an exponent" in finding.summary
+    assert rules_found(chained(phase, 0.05, stalled)) == []  # Its digits are there.
+    assert rules_found(chained(phase, 0.9, list(learns()))) == []  # It trains all the same.
+
+
+def test_an_exponent_of_a_late_step_is_named_after_what_else_is_found() -> None:
+    case = chained("forward", 0.9, list(stalls()))
+    other = PATIENTS["FL303"][0]()
+    both = evidence([*other.traces, *case.traces], stalls(), learns())
+    assert rules_found(both)[:2] == ["FL303", "FL301"]

@@ -15,6 +15,7 @@ from floatline.capture.names import Function, Scope, bound, read
 _BACKWARD = frozenset({"backward", "GradientTape"})
 _UPDATE = frozenset({"step", "minimize", "apply", "apply_gradients", "assign_sub"})
 _TIDY = frozenset({"zero_grad", "update_parameters", "unscale_"})
+_HALF = frozenset({"autocast", "bfloat16", "float16", "half", "scale_loss", "unscale_"})
 _LOOPS = (ast.For, ast.While, ast.AsyncFor)
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
@@ -87,6 +88,20 @@ def step_functions(tree: ast.Module) -> list[Function]:
     compiles = any(isinstance(n, ast.Attribute) and n.attr == "function" for n in ast.walk(tree))
     found = [function for function in _functions(tree) if _is_step(function, words)]
     return [f for f in found if not (compiles and "GradientTape" in _called(f.body))]
+
+
+def aside(found: Sequence[Sequence[ast.stmt]]) -> list[bool]:
+    """For the statements of each step, whether others name half precision and these do not.
+
+    So does what a file trains beside what it is for: the teacher of a distillation, a baseline.
+    """
+    low = [_names_half(statements) for statements in found]
+    return [any(low) and not named for named in low]
+
+
+def _names_half(body: Iterable[ast.stmt]) -> bool:
+    nodes = (node for statement in body for node in ast.walk(statement))
+    return any(getattr(node, "attr", getattr(node, "id", None)) in _HALF for node in nodes)
 
 
 def words_of(tree: ast.Module) -> Words:

@@ -10,7 +10,7 @@ import ast
 from collections.abc import Sequence
 from typing import TypeVar
 
-from floatline.capture.loops import Place, places, step_functions, suites
+from floatline.capture.loops import Place, aside, places, step_functions, suites
 from floatline.capture.names import Function, Scope, bound, declared_global, own
 
 T = TypeVar("T", bound=ast.AST)
@@ -19,6 +19,7 @@ PREFIX = "_floatline_"
 """What every name that is added to a script begins with."""
 
 _MARK = "__import__('floatline.marks', fromlist=['found_step']).found_step"
+_ASIDE = _MARK.replace("found_step", "aside_step")
 _WORDS = {ast.Continue: "continue", ast.Break: "break", ast.Return: "return"}
 _LEAVES = (ast.Yield, ast.YieldFrom, ast.Await, ast.AsyncFor, ast.AsyncWith)
 
@@ -29,13 +30,16 @@ def outlined(tree: ast.Module) -> ast.Module:
     Functions that are one step are marked as they stand.
     """
     inside: set[int] = set()
-    for number, place in enumerate(places(tree)):
+    found, functions = places(tree), step_functions(tree)
+    gives_way = aside([*(place.statements for place in found), *(f.body for f in functions)])
+    marks = [_ASIDE if way else _MARK for way in gives_way]
+    for number, (place, mark) in enumerate(zip(found, marks, strict=False)):
         if _can_move(place):
             inside |= {id(node) for s in place.statements for node in ast.walk(s)}
-            _outline(place, f"{PREFIX}step_{number}")
-    for function in step_functions(tree):
+            _outline(place, f"{PREFIX}step_{number}", mark)
+    for function, mark in zip(functions, marks[len(found) :], strict=True):
         if id(function) not in inside and not function.decorator_list:
-            function.decorator_list = [_placed(_expression(_MARK), function)]
+            function.decorator_list = [_placed(_expression(mark), function)]
     return ast.fix_missing_locations(tree)
 
 
@@ -50,12 +54,12 @@ def _can_move(place: Place) -> bool:
     )
 
 
-def _outline(place: Place, name: str) -> None:
+def _outline(place: Place, name: str, mark: str) -> None:
     statements = place.statements
     ways: set[str] = set()
     moved = [_left(statement, ways) for statement in statements]
     shared = sorted(bound(statements) | set(place.batch))
-    step = _step(name, place, shared, moved)
+    step = _step(name, mark, place, shared, moved)
     first = statements[0]
     call = f"{name}({', '.join(place.batch)})"
     after = _parsed(_answer(call, ways) if ways else call, first)
@@ -63,10 +67,12 @@ def _outline(place: Place, name: str) -> None:
     _prepend(place.scope, [*_placed_all(_kept_local(place.scope, shared), first), step])
 
 
-def _step(name: str, place: Place, shared: Sequence[str], moved: Sequence[ast.stmt]) -> ast.stmt:
+def _step(
+    name: str, mark: str, place: Place, shared: Sequence[str], moved: Sequence[ast.stmt]
+) -> ast.stmt:
     """The function of the step, with the line numbers of its statements."""
     parameters = ", ".join(f"{PREFIX}{given}" for given in place.batch)
-    lines = [f"@{_MARK}", f"def {name}({parameters}):"]
+    lines = [f"@{mark}", f"def {name}({parameters}):"]
     apart = declared_global(place.scope)
     module = isinstance(place.scope, ast.Module)
     for word, names in (

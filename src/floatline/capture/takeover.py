@@ -22,7 +22,7 @@ from floatline.capture.script_errors import HOW_TO_MARK
 from floatline.capture.sources import LayerSources, user_frame, user_line
 from floatline.capture.watch import BudgetSpent
 from floatline.errors import BackendError, FloatlineError, ScriptError
-from floatline.marks import FoundStep, MarkedStep
+from floatline.marks import AsideStep, FoundStep, MarkedStep
 from floatline.patches import wrapped
 from floatline.progress import Progress
 from floatline.records import Configuration
@@ -70,6 +70,7 @@ class Takeover(Generic[T]):
         self._describe: Callable[[], Configuration] | None = None
         self._step_error: BaseException | None = None
         self._notes: list[str] = []
+        self._gives_way = False
 
     def installed(self) -> contextlib.ExitStack:
         """Wraps Keras' entries to training; the stack that is returned unwraps them."""
@@ -175,6 +176,8 @@ class Takeover(Generic[T]):
             return mark.function(
                 *args, **kwargs
             )  # Keras calls it, in `fit`, or its caller is known.
+        if self._aside and not self._busy and not isinstance(mark, AsideStep):
+            self._begin_again()
         if self.waiting:
             self._record_function(mark, args)
         recording = self._recording
@@ -184,6 +187,17 @@ class Takeover(Generic[T]):
         return self._watched_call(
             lambda: self._advance(recording, mark, batch_of_call(mark.function, args, kwargs))
         )
+
+    @property
+    def _aside(self) -> bool:
+        """Whether what is recorded gives way to a step that names half precision."""
+        return self._recording is not None and self._gives_way
+
+    def _begin_again(self) -> None:
+        assert self._recording is not None
+        self._note_other()
+        self._recording.close()
+        self._recording = self._watched = None
 
     def _advance(self, recording: Recording, mark: MarkedStep[Any, Any], batch: Batch) -> Any:
         """Runs the step that is recorded, with the variables of this call of it."""
@@ -225,6 +239,7 @@ class Takeover(Generic[T]):
 
     def _record_function(self, mark: MarkedStep[Any, Any], args: tuple[Any, ...]) -> None:
         source = user_line()
+        self._gives_way = isinstance(mark, AsideStep)
         function = self._function = unmarked(mark)
         held = getattr(mark.owner, "__dict__", {}).values()
         known = configuration.known_objects(mark.written, (*args, *held))
@@ -294,7 +309,7 @@ class Takeover(Generic[T]):
             raise
 
     def _note_other(self) -> None:
-        text = "The script trains more than one model; only the first one was watched."
+        text = "The script trains more than one model; only one of them was watched."
         if self._recording is not None and not self._busy and text not in self._notes:
             self._notes.append(text)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from floatline.findings.gradients import LayerGradient, layer_gradients
 from floatline.findings.graph import graph, low
-from floatline.findings.origins import Origin, float32_breakdowns, overflows
+from floatline.findings.origins import Origin, compiled_reciprocals, float32_breakdowns, overflows
 from floatline.findings.outcome import Outcome, outcome
 from floatline.findings.silent import silent_origins
 from floatline.formats import LOW_FORMATS
@@ -53,12 +53,13 @@ class Case:
 def study(evidence: Evidence) -> Case:
     """Finds the origins in every trace and compares the training with float32."""
     agreed = tuple(trace for trace in evidence.traces if trace.agrees is not False)
-    disputed = (trace for trace in evidence.traces if trace.agrees is False)
+    disputed = tuple(trace for trace in evidence.traces if trace.agrees is False)
     found = [origin for trace in agreed for origin in overflows(trace)]
+    loud = _decisive([o for o in found if o.reach != "none"])
     return Case(
         evidence=evidence,
         outcome=_outcome(evidence, agreed),
-        loud=_decisive([o for o in found if o.reach != "none"]),
+        loud=loud or tuple(o for t in disputed[:1] for o in compiled_reciprocals(t)),
         silent=_silent(agreed, [o for o in found if o.reach == "none"]),
         disputed=tuple(o for t in disputed for o in overflows(t) if o.reach != "none"),
         breakdowns=tuple(o for t in agreed for o in float32_breakdowns(t)),

@@ -77,6 +77,19 @@ def infinite_divisor(graph: Graph, site: Site) -> bool:
     return infinite and bool(readers) and all(_divides_by(reader, site) for reader in readers)
 
 
+def infinite_reciprocal(graph: Graph, site: Site) -> float | None:
+    """The literal that a site divides by, where its reciprocal is infinite in the format.
+
+    Compilers (TensorFlow's Grappler, XLA) multiply by the reciprocal of a literal instead.
+    """
+    ends, inputs = low(site), graph.inputs(site)
+    if ends is None or len(inputs) < 2 or kind(site.place.operation) != "divide":
+        return None
+    divisor = inputs[-1]
+    value = divisor.statistics.computed_max_abs if literal(divisor) else 0.0
+    return value if value > 0 and 1 / value > ends.max_finite else None
+
+
 def _divides_by(reader: Site, divisor: Site) -> bool:
     *dividends, last = reader.inputs
     by_it = last == divisor.index and divisor.index not in dividends

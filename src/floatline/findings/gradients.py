@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from floatline.records import Site, Trace
@@ -41,6 +42,16 @@ class LayerGradient:
     def decisive(self, share: float) -> bool:
         """Whether underflow took at least `share` of the elements and of the magnitude."""
         return self.origin is not None and self.share >= share and self.error >= share
+
+
+def all_lost(traces: Iterable[Sequence[LayerGradient]]) -> bool:
+    """Whether every gradient of every traced step is 0, and float32 has others there.
+
+    Args:
+        traces: For every traced step, its gradients by layer.
+    """
+    steps = [(sum(g.flushed for g in step), sum(g.nonzero for g in step)) for step in traces]
+    return bool(steps) and all(0 < nonzero == flushed for flushed, nonzero in steps)
 
 
 def layer_gradients(trace: Trace) -> tuple[LayerGradient, ...]:

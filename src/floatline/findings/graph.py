@@ -36,8 +36,8 @@ class Graph:
         """Whether values are non-finite that a training in float32 would not have."""
         return harmed(site) or (site.index in self.inherited and site.statistics.nonfinite > 0)
 
-    def ancestors(self, site: Site, hops: int) -> Iterator[Site]:
-        """Sites whose values `site` came from, nearest first, at most `hops` away."""
+    def ancestors(self, site: Site, hops: int | None) -> Iterator[Site]:
+        """Sites whose values `site` came from, nearest first; `hops` limits how far."""
         sites = self.trace.sites
         for index in _walk(site.index, lambda i: sites[i].inputs, hops):
             yield sites[index]

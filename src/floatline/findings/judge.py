@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from floatline.findings.case import Case, study
 from floatline.findings.elsewhere import only_here
 from floatline.findings.fixed_scale import fixed_too_high
+from floatline.findings.gradients import all_lost
 from floatline.findings.graph import graph
 from floatline.findings.outcome import COMPARABLE_STEPS, SEARCH_STEPS
 from floatline.findings.rule import CannotTell, Found, Result, Rule
@@ -133,10 +134,15 @@ def _order(case: Case, finding: Finding) -> tuple[int, int, int, int]:
     elif finding.rule in SYMPTOMS and finding.place is None:
         group = 3
     else:
-        group = 2 if finding.rule in CONSEQUENCES else 1
+        group = 2 if finding.rule in CONSEQUENCES or _late(finding) else 1
     rank = NOT_PRECISION.index(finding.rule) if finding.rule in NOT_PRECISION else 0
     phase = _PHASES.index(finding.phase)
     return group, rank, phase, _position(case, finding)
+
+
+def _late(finding: Finding) -> bool:
+    """Whether digits were lost after the first step, or behind the loss: others may have begun."""
+    return finding.rule == "FL301" and (finding.phase != "forward" or finding.evidence["step"] != 0)
 
 
 def _position(case: Case, finding: Finding) -> int:
@@ -222,6 +228,8 @@ def _harm(case: Case) -> str:
         return f"Training does worse than float32: the loss is {own} instead of {reference}."
     if state.broken:
         return _symptom(case)
+    if all_lost(case.gradients):
+        return "Every gradient of the traced steps is 0, and float32's are not."
     return "Training is at risk, although the loss does not show it yet."
 
 

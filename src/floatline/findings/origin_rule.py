@@ -7,6 +7,7 @@ from typing import ClassVar, final
 
 from floatline.findings.case import Case
 from floatline.findings.causes import format_of
+from floatline.findings.gradients import all_lost
 from floatline.findings.graph import inherits
 from floatline.findings.origins import Origin
 from floatline.findings.rule import REFERENCE, TRACES, CannotTell, Clear, Result, Rule
@@ -69,7 +70,8 @@ class OriginRule(Rule):
             return self._finding(case, origin)
         if state.worse is False:
             return None
-        if state.worse is None:
+        # Where nothing is left to learn from, few steps tell as much as many.
+        if state.worse is None and not all_lost(case.gradients):
             return CannotTell(REFERENCE)
         return self._finding(case, origin)
 

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from floatline.findings.causes import NEAR_HOPS, cause_of
+from floatline.findings.causes import NEAR_HOPS, cause_of, infinite_reciprocal
 from floatline.findings.graph import Graph, graph, literal, low
+from floatline.findings.operations import kind
 from floatline.formats import FORMATS
 from floatline.records import Site, Trace
 
@@ -20,6 +21,9 @@ AMPLIFIED_ERROR = 0.1
 
 AMPLIFIED_EPSILONS = 32
 """... and in units of the format's epsilon, which is decisive for bfloat16."""
+
+AMPLIFICATION = 8
+"""Error of a difference over that of its terms from which it is the difference that lost it."""
 
 CLEAN_EPSILONS = 8
 """Relative error of inputs, in epsilons, that ordinary rounding of a few operations explains."""
@@ -96,9 +100,16 @@ def spot(view: Graph, site: Site) -> Site:
 
 
 def cancels(view: Graph, site: Site) -> Site:
-    """The operation that lost the digits on which `site` breaks: itself when none is seen to."""
+    """The operation that lost the digits on which `site` breaks: itself when none is seen to.
+
+    What computes in float32 loses none: then it is the nearest one behind it that does not.
+    """
     near = (s for s in view.ancestors(site, NEAR_HOPS) if low(s) and s.role == "value")
-    return next((s for s in near if loses_digits(view, s)), site)
+    found = next((s for s in near if loses_digits(view, s)), None)
+    if found is not None or low(site):
+        return found or site
+    behind = (s for s in view.ancestors(site, None) if low(s) and s.role == "value")
+    return next((s for s in behind if s.statistics.error > 0), site)
 
 
 def loses_digits(view: Graph, site: Site) -> bool:
@@ -111,6 +122,37 @@ def loses_digits(view: Graph, site: Site) -> bool:
     if any(n.nonfinite or n.saturated + n.poisoned for n in inputs):
         return False  # Not digits are lost here, but an overflow is passed on.
     return max(n.error for n in inputs) <= CLEAN_EPSILONS * ends.epsilon
+
+
+def compiled_reciprocals(trace: Trace) -> tuple[Origin, ...]:
+    """The first division that is finite as it stands and not as compilers write it."""
+    view = graph(trace)
+    leading = (trace.sites[index] for index in sorted(view.leading_to(view.ends)))
+    forward = (s for s in leading if s.place.phase == "forward" and infinite_reciprocal(view, s))
+    first = next(forward, None)
+    return () if first is None else (Origin("FL101", trace, first, first, "unconfirmed"),)
+
+
+def blurs_exponent(view: Graph, site: Site) -> bool:
+    """Whether a difference in an exponent has far fewer digits than its terms.
+
+    What is wrong with it in absolute terms is wrong with the exponential in relative terms, so this
+    is no residual of a good fit, in whichever step and pass. The gradient of a sum of exponentials
+    holds such differences: long chains of them add up terms of which half precision keeps too few
+    digits, although it keeps their sum.
+    """
+    ends, inputs = low(site), [s.statistics.error for s in view.inputs(site)]
+    if ends is None or not inputs or kind(site.place.operation) != "subtract":
+        return False
+    if not any(_is_exponential(view.trace.sites[i]) for i in view.readers[site.index]):
+        return False
+    error = site.statistics.error
+    decisive = error >= max(AMPLIFIED_ERROR, AMPLIFIED_EPSILONS * ends.epsilon)
+    return decisive and error >= AMPLIFICATION * max(inputs) > 0
+
+
+def _is_exponential(site: Site) -> bool:
+    return kind(site.place.operation) == "exponential"
 
 
 def float32_breakdowns(trace: Trace) -> tuple[Origin, ...]:

@@ -12,7 +12,7 @@ from floatline.findings.graph import (
     low,
 )
 from floatline.findings.operations import kind
-from floatline.findings.origins import Origin, loses_digits
+from floatline.findings.origins import Origin, blurs_exponent, loses_digits
 from floatline.formats import FORMATS
 from floatline.records import Site, Trace
 
@@ -35,13 +35,16 @@ def silent_origins(trace: Trace, *, first: bool) -> tuple[Origin, ...]:
     Args:
         trace: The traced step.
         first: Whether this is the first step, the only one in which lost digits are looked for:
-            later, the residual of a good fit cancels as it should.
+            later, the residual of a good fit cancels as it should. A difference in an exponent is
+            none, and is looked for in every step.
     """
     view = graph(trace)
     influential = view.influential()
     best: dict[str, Origin] = {}
     for site in trace.sites:
         rule = _rule_of(view, site, first) if site.place.phase == "forward" else None
+        if rule is None and site.place.phase != "update" and blurs_exponent(view, site):
+            rule = "FL301"
         if rule is None:
             continue
         if rule in best:

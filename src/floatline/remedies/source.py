@@ -17,7 +17,7 @@ from floatline.remedies.numbers_source import (
 )
 from floatline.remedies.scale_source import clipped_later, scaled_loss, wrapped_optimizer
 from floatline.remedies.statement import Edit, Statement, read
-from floatline.remedies.torch_scale_source import graded_scaler
+from floatline.remedies.torch_scale_source import graded_scaler, unscaled_first
 from floatline.repairs import SourceChange
 
 Rewrite = Callable[[Statement, Finding], list[Edit]]
@@ -36,6 +36,7 @@ _OF_NUMBERS: Sequence[tuple[Rewrite, str]] = (
 LIFTED = "A loss scale lifts the gradients above what float16 flushes to 0."
 
 _OF_SCALES: Sequence[tuple[Rewrite, str]] = (
+    (unscaled_first, "The bound then holds for the gradients without the loss scale."),
     (clipped_later, "The bound grows with the loss scale that the gradients carry."),
     (scaled_loss, "The optimizer divides the gradients by its loss scale, which they now carry."),
     (wrapped_optimizer, LIFTED),

@@ -1,4 +1,4 @@
-"""A rewrite of a PyTorch loop that scales no loss: it gets a `GradScaler`."""
+"""Rewrites of a PyTorch loop: it gets a `GradScaler`, or unscales before it clips."""
 
 from __future__ import annotations
 
@@ -70,6 +70,33 @@ def graded_scaler(line: Statement, finding: Finding) -> list[Edit]:
         line.replacing(loop.stepped.value, f"{name}.step({loop.optimizer})"),
         line.after(loop.stepped, f"{name}.update()"),
     ]
+
+
+def unscaled_first(line: Statement, finding: Finding) -> list[Edit]:
+    """A scaler takes its scale out of the gradients before the line that clips them."""
+    clips = any(name_of(call.func) in CLIPS for call in calls(line.node))
+    if finding.rule != "FL404" or not clips:
+        return []
+    scope = line.function or line.tree
+    scalers = {name for call in calls(scope) if (name := _scales(call))}
+    asked = [call for call in calls(scope) if _owner(call) in scalers]
+    stepped = {ast.unparse(c.args[0]) for c in asked if _method(c) == "step" and c.args}
+    unscaled = any(_method(call) == "unscale_" for call in asked)
+    if len(scalers) != 1 or len(stepped) != 1 or unscaled:
+        return []
+    return [line.before(line.node, f"{scalers.pop()}.unscale_({stepped.pop()})")]
+
+
+def _scales(call: ast.Call) -> str | None:
+    """The scaler in `scaler.scale(loss).backward()`."""
+    scaled = call.func.value if isinstance(call.func, ast.Attribute) else None
+    if _method(call) != "backward" or not isinstance(scaled, ast.Call):
+        return None
+    return _owner(scaled) if _method(scaled) == "scale" else None
+
+
+def _owner(call: ast.Call) -> str:
+    return ast.unparse(call.func).rpartition(".")[0]
 
 
 def _loop(line: Statement) -> Loop | None:

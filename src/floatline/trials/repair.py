@@ -87,6 +87,8 @@ def repair(
         return Repair("undecided", reasons.get(diagnosis.verdict, NOT_NEEDED))
     edits = changes(diagnosis.findings)
     trainee = capture.trainee
+    if trainee is None and not diagnosis.evidence.configuration.layers:
+        return Repair("undecided", NO_MODEL, changes=edits)  # A plan would match nothing.
     usable = _usable(sets, trainee, own_scale=not scaling_unused(diagnosis.evidence))
     reason = _untried(budget, trainee, capture, usable)
     if trainee is None or reason is not None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import final
 
-from floatline.findings.origin_rule import OriginRule, overflow
+from floatline.findings.causes import format_of, infinite_reciprocal
+from floatline.findings.graph import graph
+from floatline.findings.origin_rule import OriginRule, number_of_end, overflow
 from floatline.findings.origins import Origin
+from floatline.findings.words import number, where
 
 
 @final
@@ -19,7 +22,9 @@ class ActivationRangeOverflow(OriginRule):
     Evidence:
         The first operation of the step with finite inputs and an infinite output that float32
         holds: elements, the largest float32 value, and the operations that only pass it on. Its
-        infinities reach the loss or a gradient, or training falls behind float32.
+        infinities reach the loss or a gradient, or training falls behind float32. Where only the
+        compiled step overflows: a division by a literal below 1/65504, which compilers turn into
+        a product with its reciprocal.
 
     Why it matters:
         The forward pass does not depend on the loss scale, so no loss scale helps: every such
@@ -48,4 +53,12 @@ class ActivationRangeOverflow(OriginRule):
 
     def sentence(self, origin: Origin) -> str:
         """What happens at the origin."""
-        return overflow(origin)
+        divisor = infinite_reciprocal(graph(origin.trace), origin.site)
+        if divisor is None or origin.site.statistics.saturated:
+            return overflow(origin)
+        ends = format_of(origin.site)
+        return (
+            f"{where(origin.spot.place)} divides by {number(divisor)}; the compiled step multiplies"
+            f" by {number(1 / divisor)} instead, and {ends.name} ends at"
+            f" {number_of_end(ends.max_finite)}"
+        )

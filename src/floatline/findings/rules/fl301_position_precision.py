@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import final
 
+from floatline.findings.graph import graph, low
 from floatline.findings.origin_rule import OriginRule
-from floatline.findings.origins import Origin
+from floatline.findings.origins import Origin, blurs_exponent
 from floatline.findings.words import number, where
 
 
@@ -20,7 +21,9 @@ class PositionPrecision(OriginRule):
     Evidence:
         In the first step, an operation of the forward pass whose relative error is 10 % or more
         although its inputs are as exact as the format allows, and which leads to gradients that
-        are decisively wrong.
+        are decisively wrong. In any step, forward and backward, a difference in an exponent that
+        is eight times less exact than its terms: a sum of logarithms over a long chain (a CRF, a
+        CTC loss) grows until half precision cannot tell its terms apart.
 
     Why it matters:
         No NaN: the model learns from noise, and its quality falls with sequence length or
@@ -42,16 +45,27 @@ class PositionPrecision(OriginRule):
     id = "FL301"
     cause = "position-precision"
     remedies = (
-        "Compute the difference or the angle in float32, and cast the result.",
+        "Compute the difference or the angle, and what leads to it, in float32; cast the result.",
         'Build the layer with dtype="float32"; a custom layer also needs autocast=False.',
         "Subtract a common offset from the data before the model.",
     )
 
     def sentence(self, origin: Origin) -> str:
         """What happens at the origin."""
+        if origin.reach != "none" and origin.spot is not origin.site and low(origin.site) is None:
+            return (
+                f"{where(origin.spot.place)} keeps too few digits for {where(origin.site.place)},"
+                " which computes in float32 and breaks on what it is handed"
+            )
         if origin.reach != "none":
             return f"{where(origin.spot.place)} cancels to a value that breaks what follows"
+        error = number(origin.site.statistics.error)
+        if blurs_exponent(graph(origin.trace), origin.site):
+            return (
+                f"{where(origin.spot.place)} is an exponent of which half precision keeps too few"
+                f" digits: a difference of larger numbers, with a relative error of {error}"
+            )
         return (
-            f"{where(origin.spot.place)} loses its digits: a relative error of"
-            f" {number(origin.site.statistics.error)} from inputs that are exact to half precision"
+            f"{where(origin.spot.place)} loses its digits: a relative error of {error} from inputs"
+            " that are exact to half precision"
         )

@@ -9,7 +9,7 @@ from floatline.findings.origin_rule import harm
 from floatline.findings.rule import TRACES, CannotTell, Clear, Result, Rule
 from floatline.findings.scaling import Clip, clips, never_scaled
 from floatline.findings.words import number, where
-from floatline.records import Number, Severity, Trace
+from floatline.records import Number, Place, Severity, Trace
 
 SCALE_FREE = ("Adam", "AdamW", "Adamax", "Nadam", "RMSprop", "Adagrad", "Adadelta", "Lion", "Lamb")
 """Optimizers whose update is the same when every gradient is multiplied by one number."""
@@ -38,7 +38,8 @@ class ScaledGradientMisuse(Rule):
 
     Remedy:
         Differentiate optimizer.scale_loss(loss); clip with clipnorm on the inner optimizer,
-        which acts after unscaling.
+        which acts after unscaling. With PyTorch's GradScaler: scaler.scale(loss).backward(), and
+        scaler.unscale_(optimizer) before the clip.
 
     When it is harmless:
         With an optimizer that ignores the size of gradients; then this is advice.
@@ -52,8 +53,11 @@ class ScaledGradientMisuse(Rule):
     cause = "scaled-gradient-misuse"
     phase = "backward"
     remedies = (
-        "Differentiate optimizer.scale_loss(loss) instead of the loss itself.",
-        "Clip by global_clipnorm or clipnorm of the inner optimizer, which acts after unscaling.",
+        "Differentiate the scaled loss: optimizer.scale_loss(loss), or scaler.scale(loss).",
+        (
+            "Clip by clipnorm or global_clipnorm of the inner optimizer, which acts after"
+            " unscaling; with PyTorch's GradScaler, after scaler.unscale_(optimizer)."
+        ),
     )
 
     def check(self, case: Case) -> Result:
@@ -75,10 +79,8 @@ class ScaledGradientMisuse(Rule):
         )
         losses = [trace.sites[index] for index in trace.losses]
         numbers: dict[str, Number] = {"step": trace.step, "loss_scale": scale, **harm(case)}
-        severity = self._severity(case)
-        return self.found(
-            summary, numbers, place=losses[0].place if losses else None, severity=severity
-        )
+        place = losses[0].place if losses else None
+        return self._misuse(case, summary, numbers, place, self.remedies[:1])
 
     def _clipped(self, case: Case, clip: Clip) -> Result:
         scale = clip.trace.loss_scale or 0.0
@@ -93,7 +95,18 @@ class ScaledGradientMisuse(Rule):
             "bound_when_unscaled": clip.true_bound,
             **harm(case),
         }
-        return self.found(summary, numbers, place=clip.site.place, severity=self._severity(case))
+        return self._misuse(case, summary, numbers, clip.site.place, self.remedies[1:])
+
+    def _misuse(
+        self,
+        case: Case,
+        summary: str,
+        numbers: dict[str, Number],
+        place: Place | None,
+        remedies: tuple[str, ...],
+    ) -> Result:
+        severity = self._severity(case)
+        return self.found(summary, numbers, place=place, severity=severity, remedies=remedies)
 
     def _severity(self, case: Case) -> Severity:
         written = (s.variable or "" for t in case.evidence.traces for s in t.sites)

@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import final
 
 from floatline.findings.case import Case
+from floatline.findings.graph import graph
 from floatline.findings.origin_rule import harm
 from floatline.findings.outcome import nonfinite
 from floatline.findings.rule import CannotTell, Clear, Result, Rule
+from floatline.findings.words import where
+from floatline.records import Site
 
 BEFORE_TRAINING = (
     "Look at the first forward pass: the initialisation, the size of inputs and targets, the loss.",
@@ -62,7 +65,11 @@ class DivergesInFloat32(Rule):
             return Clear()
         if _before_training(case):
             text = "Float32 fails as well, before any update: its first loss is not finite"
-            return self.found(text, harm(case), remedies=BEFORE_TRAINING)
+            first = _first_nonfinite(case)
+            if first is not None:
+                text += f"; the first that is not is {where(first.place)}"
+            place = first.place if first else None
+            return self.found(text, harm(case), place=place, remedies=BEFORE_TRAINING)
         how = (
             "the loss ends non-finite" if state.ends_broken else "the loss ends far above its start"
         )
@@ -76,3 +83,14 @@ def _before_training(case: Case) -> bool:
         return False
     again = reference.rebuilt or reference.steps
     return bool(again) and again[0].step == 0 and nonfinite(again[0].loss)
+
+
+def _first_nonfinite(case: Case) -> Site | None:
+    """The operation of the first step whose result is the first that float32 cannot hold."""
+    for trace in case.evidence.traces[:1]:
+        view = graph(trace)
+        for site in trace.sites:
+            before = any(s.statistics.shadow_nonfinite for s in view.inputs(site))
+            if site.role == "value" and site.statistics.shadow_nonfinite and not before:
+                return None if site.index in view.inherited else site
+    return None
