@@ -9,14 +9,15 @@ from dataclasses import dataclass
 from floatline.records import Finding
 from floatline.remedies.statement import (
     Edit,
-    Function,
+    Scope,
     Statement,
     calls,
     first_argument,
-    functions,
     name_of,
+    outside,
     owner_of,
     root,
+    scopes_of,
     targets,
 )
 
@@ -42,7 +43,7 @@ class Loop:
         function: The function.
     """
 
-    function: Function
+    function: Scope
     loss: str
     made: ast.stmt
     read: ast.Name
@@ -116,14 +117,14 @@ def _scaled(line: Statement, loop: Loop) -> list[Edit]:
 
 def _loop(line: Statement) -> Loop | None:
     """The loop around a line; that of its file where it stands in none and there is one only."""
-    around = [line.function] if line.function is not None else []
-    loops = [loop for function in around for loop in _loops(function)]
+    around = line.function or outside(line.tree)
+    loops = list(_loops(around))
     if not loops:
-        loops = [loop for function in functions(line.tree) for loop in _loops(function)]
+        loops = [loop for function in scopes_of(line.tree) for loop in _loops(function)]
     return loops[0] if len(loops) == 1 else None
 
 
-def _loops(function: Function) -> Iterator[Loop]:
+def _loops(function: Scope) -> Iterator[Loop]:
     optimizer = _optimizer(function)
     if optimizer is None or f"{optimizer}.scale_loss" in ast.unparse(function):
         return
@@ -144,14 +145,13 @@ def _loops(function: Function) -> Iterator[Loop]:
 
 def _paired_loops(line: Statement) -> list[Loop]:
     """The loops of a step with several optimizers, each with gradients and a loss of its own."""
-    around = [line.function] if line.function is not None else []
-    found = [loops for function in around if (loops := _pairs(function))]
+    found = [loops] if (loops := _pairs(line.function or outside(line.tree))) else []
     if not found:
-        found = [loops for function in functions(line.tree) if (loops := _pairs(function))]
+        found = [loops for function in scopes_of(line.tree) if (loops := _pairs(function))]
     return found[0] if len(found) == 1 else []
 
 
-def _pairs(function: Function) -> list[Loop]:
+def _pairs(function: Scope) -> list[Loop]:
     """A loop for each optimizer; none where it is not plain which gradients each is given."""
     taken = list(_gradients(function))
     applied = [c for c in calls(function) if _method_of(c) in APPLIES]
@@ -170,7 +170,7 @@ def _pairs(function: Function) -> list[Loop]:
     return loops if single else []
 
 
-def _gradients(function: Function) -> Iterator[tuple[str, ast.Name, str | None]]:
+def _gradients(function: Scope) -> Iterator[tuple[str, ast.Name, str | None]]:
     """What a tape gives, by the name that it gets: the loss where it is read, and the tape.
 
     In the order of the lines, so that a name stands for what it was given last.
@@ -190,7 +190,7 @@ def _method_of(call: ast.Call) -> str | None:
     return call.func.attr if isinstance(call.func, ast.Attribute) else None
 
 
-def _last(function: Function, read: ast.Name, tape: str | None) -> ast.stmt | None:
+def _last(function: Scope, read: ast.Name, tape: str | None) -> ast.stmt | None:
     """The last statement that assigns what is differentiated, on the tape where there is one."""
     scopes = [
         node
@@ -212,7 +212,7 @@ def _bound(item: ast.withitem) -> str | None:
     return name_of(item.optional_vars) if item.optional_vars is not None else None
 
 
-def _optimizer(function: Function) -> str | None:
+def _optimizer(function: Scope) -> str | None:
     """What takes the gradients in a function, if that is one thing."""
     found = {
         ast.unparse(call.func.value)

@@ -17,6 +17,8 @@ Edit = tuple[int, int, str]
 """Replaces the text between two positions of a file."""
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
+Scope = Function | ast.Module
+"""Where a loop may stand: a function, or what a file does outside of its functions."""
 
 
 @dataclass(frozen=True)
@@ -150,14 +152,27 @@ def functions(tree: ast.AST) -> list[Function]:
     return [node for node in ast.walk(tree) if isinstance(node, Function)]
 
 
-def owner_of(tree: ast.AST, function: Function) -> ast.ClassDef | None:
+def scopes_of(tree: ast.Module) -> list[Scope]:
+    """Every function of a file, and what stands outside of them, as one more."""
+    return [*functions(tree), outside(tree)]
+
+
+def outside(tree: ast.Module) -> ast.Module:
+    """What a file does outside of its functions and classes."""
+    nodes = [node for node in tree.body if not isinstance(node, Function | ast.ClassDef)]
+    return ast.Module(nodes, [])
+
+
+def owner_of(tree: ast.AST, function: Scope) -> ast.ClassDef | None:
     """The class that a function is a method of; None for any other function."""
     classes = (node for node in ast.walk(tree) if isinstance(node, ast.ClassDef))
     return next((node for node in classes if function in node.body), None)
 
 
-def first_argument(function: Function) -> str | None:
+def first_argument(function: Scope) -> str | None:
     """The name of a function's first argument, which a method calls its object by."""
+    if isinstance(function, ast.Module):
+        return None
     arguments = [*function.args.posonlyargs, *function.args.args]
     return arguments[0].arg if arguments else None
 

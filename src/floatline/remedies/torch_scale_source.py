@@ -10,12 +10,15 @@ from floatline.records import Finding
 from floatline.remedies.statement import (
     Edit,
     Function,
+    Scope,
     Statement,
     calls,
     first_argument,
     functions,
     name_of,
+    outside,
     owner_of,
+    scopes_of,
     targets,
 )
 
@@ -44,7 +47,7 @@ class Loop:
         made: The statement that makes it.
     """
 
-    function: Function
+    function: Scope
     backward: ast.Call
     stepped: ast.Expr
     optimizer: str
@@ -103,14 +106,14 @@ def _loop(line: Statement) -> Loop | None:
     """The loop around a line; that of its file where it stands in none and there is one only."""
     if "GradScaler" in line.text:
         return None
-    around = [line.function] if line.function is not None else []
-    loops = [loop for function in around for loop in _loops(line.tree, function)]
+    around = line.function or outside(line.tree)
+    loops = list(_loops(line.tree, around))
     if not loops:
-        loops = [loop for function in functions(line.tree) for loop in _loops(line.tree, function)]
+        loops = [loop for function in scopes_of(line.tree) for loop in _loops(line.tree, function)]
     return loops[0] if len(loops) == 1 else None
 
 
-def _loops(tree: ast.Module, function: Function) -> Iterator[Loop]:
+def _loops(tree: ast.Module, function: Scope) -> Iterator[Loop]:
     """The one loop of a function, where nothing but clipping looks at its gradients."""
     backwards = [call for call in calls(function) if _method(call) == "backward"]
     made = _optimizers_in_sight(tree, function) | _optimizers_of_object(tree, function)
@@ -131,13 +134,13 @@ def _loops(tree: ast.Module, function: Function) -> Iterator[Loop]:
     yield Loop(function, backwards[0], steps[0], optimizer, made[optimizer])
 
 
-def _optimizers_in_sight(tree: ast.Module, function: Function) -> dict[str, ast.stmt]:
+def _optimizers_in_sight(tree: ast.Module, function: Scope) -> dict[str, ast.stmt]:
     """Those with a name of their own that is made where the function sees it."""
     made = _optimizers(tree, _imports(tree))
     return {name: node for name, node in made.items() if _is_seen(tree, function, node, name)}
 
 
-def _optimizers_of_object(tree: ast.Module, function: Function) -> dict[str, ast.stmt]:
+def _optimizers_of_object(tree: ast.Module, function: Scope) -> dict[str, ast.stmt]:
     """Those that a method of the same class keeps as an attribute of its object."""
     owner = owner_of(tree, function)
     own = first_argument(function)
@@ -183,23 +186,22 @@ def _imports(tree: ast.Module) -> dict[str, str]:
     return found
 
 
-def _is_seen(tree: ast.Module, function: Function, made: ast.stmt, name: str) -> bool:
+def _is_seen(tree: ast.Module, function: Scope, made: ast.stmt, name: str) -> bool:
     """Whether what stands beside a statement is seen where the function steps the optimizer."""
-    arguments = function.args
-    given = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
-    if not name.isidentifier() or name in {argument.arg for argument in given}:
+    given = [] if isinstance(function, ast.Module) else list(ast.walk(function.args))
+    if not name.isidentifier() or name in {a.arg for a in given if isinstance(a, ast.arg)}:
         return False
     holders = [scope for scope in functions(tree) if made in ast.walk(scope)]
     return all(function in ast.walk(scope) for scope in holders)
 
 
-def _reads_gradients(function: Function) -> bool:
+def _reads_gradients(function: Scope) -> bool:
     """Whether the user's own code looks at gradients, or asks for others than those of a loss."""
     named = {node.attr for node in ast.walk(function) if isinstance(node, ast.Attribute)}
     return bool(named & {"grad", "autograd", "register_hook"})
 
 
-def _clips(function: Function) -> list[ast.stmt]:
+def _clips(function: Scope) -> list[ast.stmt]:
     """The statements that clip gradients, in order."""
     found = [
         node
@@ -210,7 +212,7 @@ def _clips(function: Function) -> list[ast.stmt]:
     return sorted(found, key=lambda node: node.lineno)
 
 
-def _device(function: Function) -> str:
+def _device(function: Scope) -> str:
     """The device of the loop's autocast, where it is written there."""
     for call in calls(function):
         if name_of(call.func) == "autocast":

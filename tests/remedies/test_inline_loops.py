@@ -1,0 +1,74 @@
+"""A loop outside of every function gets its loss scale as one in a function does."""
+
+from __future__ import annotations
+
+import linecache
+from pathlib import Path
+
+from floatline.records import Finding, Place, SourceLine
+from floatline.remedies.source import changes
+from floatline.trials.editing import with_change
+
+TORCH = """
+import torch
+
+model = torch.nn.Linear(4, 1)
+optimizer = torch.optim.Adam(model.parameters())
+for x, y in batches:
+    with torch.autocast("cuda"):
+        loss = criterion(model(x), y)  # HERE
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+"""
+TENSORFLOW = """
+import keras
+import tensorflow as tf
+
+optimizer = keras.optimizers.Adam()
+for x, y in batches:
+    with tf.GradientTape() as tape:
+        loss = criterion(y, model(x))  # HERE
+    grads = tape.gradient(loss, model.trainable_weights)
+    optimizer.apply(grads, model.trainable_weights)
+"""
+
+
+def scaled(folder: Path, script: str) -> str | None:
+    file = folder / "train.py"
+    file.write_text(script, encoding="utf-8")
+    linecache.checkcache(str(file))
+    line = next(n for n, text in enumerate(script.splitlines(), 1) if "HERE" in text)
+    place = Place(None, "Mul", "m", "backward", SourceLine(str(file), line))
+    made = changes([Finding("FL201", "cause", "backward", "", {}, (), place)])
+    return with_change({str(file): script}, made[0])[str(file)] if made else None
+
+
+def test_on_pytorch(tmp_path: Path) -> None:
+    made = "torch.optim.Adam(model.parameters())"
+    assert scaled(tmp_path, TORCH) == (
+        TORCH.replace(made, f'{made}\nscaler = torch.amp.GradScaler("cuda")')
+        .replace("loss.backward()", "scaler.scale(loss).backward()")
+        .replace("optimizer.step()", "scaler.step(optimizer)\n    scaler.update()")
+    )
+
+
+def test_on_tensorflow(tmp_path: Path) -> None:
+    assert scaled(tmp_path, TENSORFLOW) == (
+        TENSORFLOW.replace(
+            "keras.optimizers.Adam()",
+            "keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam())",
+        )
+        .replace("# HERE\n", "# HERE\n        scaled_loss = optimizer.scale_loss(loss)\n")
+        .replace("gradient(loss", "gradient(scaled_loss")
+    )
+
+
+def test_the_loop_around_the_line_is_meant(tmp_path: Path) -> None:
+    loop = TORCH.partition("for x")[2]
+    indented = loop.replace("\n", "\n    ").replace("# HERE", "")
+    other = f"\ndef train():\n    for x{indented.rstrip()}\n"
+    after = scaled(tmp_path, TORCH + other)
+    assert after is not None
+    assert after.endswith(other)
+    assert "scaler.scale" in after
