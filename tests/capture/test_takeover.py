@@ -147,6 +147,34 @@ def test_a_step_gives_way_to_one_that_names_half_precision(
     assert "more than one model" in capture.notes[0]
 
 
+def test_what_has_given_way_stays_trained_until_the_end(write: Write) -> None:
+    script = write(
+        """
+        from floatline.marks import aside_step, found_step
+
+        @aside_step
+        def teacher(value):
+            model.layers[-1].bias.assign_add([1.0])
+
+        @found_step
+        def student(value):
+            assert float(model.layers[-1].bias[0]) == 3.0
+
+        for value in range(3):
+            teacher(value)
+        for value in range(4):
+            student(value)
+        """
+    )
+
+    def examine(capture: Capture) -> tuple[int, object]:
+        return len(capture.history.steps), sys.modules["__main__"].__dict__["model"]
+
+    steps, model = run(script, examine=examine)
+    assert steps == 4
+    assert float(model.layers[-1].bias[0]) == 0.0
+
+
 def test_a_step_that_gives_way_is_watched_where_nothing_else_trains(write: Write) -> None:
     script = write(
         """

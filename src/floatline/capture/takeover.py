@@ -71,6 +71,7 @@ class Takeover(Generic[T]):
         self._step_error: BaseException | None = None
         self._notes: list[str] = []
         self._gives_way = False
+        self._left = contextlib.ExitStack()
 
     def installed(self) -> contextlib.ExitStack:
         """Wraps Keras' entries to training; the stack that is returned unwraps them."""
@@ -95,8 +96,9 @@ class Takeover(Generic[T]):
             TrainingError: The training call itself raised.
             KeyboardInterrupt: The user wants to stop.
         """
-        if self._error is None and not self._results and self._recording is not None:
-            self._finish_recording(error)
+        with self._left:
+            if self._error is None and not self._results and self._recording is not None:
+                self._finish_recording(error)
         if self._error is not None:
             raise self._error
         return tuple(self._results)
@@ -194,9 +196,10 @@ class Takeover(Generic[T]):
         return self._recording is not None and self._gives_way
 
     def _begin_again(self) -> None:
+        """Leaves a recording, whose training stays as it is as long as the script runs."""
         assert self._recording is not None
         self._note_other()
-        self._recording.close()
+        self._left.callback(self._recording.close)
         self._recording = self._watched = None
 
     def _advance(self, recording: Recording, mark: MarkedStep[Any, Any], batch: Batch) -> Any:
