@@ -172,3 +172,24 @@ def test_colour_can_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal.show(content, terminal.console(plain, colour=False))
     assert "\x1b[1;31m" in coloured.getvalue()
     assert "31m" not in plain.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("changes", "shown"),
+    [
+        ({}, True),
+        ({"layers": (), "global_policy": "float32"}, False),
+        ({"layers": (), "global_policy": "mixed_float16"}, True),
+        ({"global_policy": "float32"}, True),
+    ],
+)
+def test_keras_policy_is_named_where_it_decides_something(
+    base: Path, changes: dict[str, object], shown: bool
+) -> None:
+    evidence = samples.healthy().evidence
+    layer = records.LayerRecord("dense", "Dense", "float16", "float32")
+    known = dataclasses.replace(evidence.configuration, layers=(layer,))
+    configuration = dataclasses.replace(known, **changes)
+    evidence = dataclasses.replace(evidence, configuration=configuration)
+    text = text_of(dataclasses.replace(samples.healthy(), evidence=evidence), base)
+    assert ("   policy  " in text) == shown

@@ -47,11 +47,13 @@ def facts(diagnosis: Diagnosis, base: Path) -> list[tuple[str, str]]:
 
 def _setup(configuration: Configuration, base: Path) -> list[tuple[str, str]]:
     place = f" at {line_of(configuration.source, base)}" if configuration.source else ""
-    optimizer = configuration.optimizer or "optimizer not known"
+    step = ", ".join(filter(None, [configuration.compiled, configuration.optimizer]))
+    # Without Keras its policy decides nothing, and autocast regions and casts do not show in it.
+    decides = configuration.layers or configuration.global_policy != "float32"
     return [
         ("started by", f"{configuration.entry}{place}"),
-        ("policy", configuration.global_policy),
-        ("step", f"{configuration.compiled}, {optimizer}"),
+        *([("policy", configuration.global_policy)] if decides else []),
+        ("step", step),
     ]
 
 
