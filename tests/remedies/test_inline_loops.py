@@ -1,4 +1,4 @@
-"""A loop outside of every function gets its loss scale as one in a function does."""
+"""Loops outside of every function, or with an optimizer that they are given, get a loss scale."""
 
 from __future__ import annotations
 
@@ -72,3 +72,29 @@ def test_the_loop_around_the_line_is_meant(tmp_path: Path) -> None:
     assert after is not None
     assert after.endswith(other)
     assert "scaler.scale" in after
+
+
+GIVEN = """
+import torch
+
+def train(model, batches, optimizer):
+    for x, y in batches:
+        with torch.autocast("cuda"):
+            loss = criterion(model(x), y)  # HERE
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+"""
+
+
+def test_for_an_optimizer_that_is_handed_over_the_scaler_is_made_at_the_top(tmp_path: Path) -> None:
+    assert scaled(tmp_path, GIVEN) == (
+        GIVEN.replace("import torch\n", 'import torch\nscaler = torch.amp.GradScaler("cuda")\n')
+        .replace("loss.backward()", "scaler.scale(loss).backward()")
+        .replace("optimizer.step()", "scaler.step(optimizer)\n        scaler.update()")
+    )
+
+
+def test_what_may_be_no_optimizer_is_left_alone(tmp_path: Path) -> None:
+    after = scaled(tmp_path, GIVEN.replace("        optimizer.zero_grad()\n", ""))
+    assert "scaler" not in (after or "")

@@ -90,7 +90,6 @@ def test_a_torch_loop_keeps_its_names_and_its_device(
         ("    optimizer.step()", "    optimizer.step()\n    optimizer.step()"),
         ("optimizer.step()", "optimizer.step(closure)"),
         ("    optimizer.step()", "    model.weight.grad.zero_()\n    optimizer.step()"),
-        ("def step(x, y)", "def step(optimizer, x, y)"),
         ("optimizer = optim.SGD", "optimizer = Mine"),
         ("    return loss", "    return loss\n\n\noptimizer = optim.Adam([])"),
         ("from torch import nn, optim", "import torch as t\nfrom torch import nn, optim"),

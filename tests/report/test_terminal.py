@@ -4,6 +4,7 @@ import dataclasses
 import io
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -184,7 +185,7 @@ def test_colour_can_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_keras_policy_is_named_where_it_decides_something(
-    base: Path, changes: dict[str, object], shown: bool
+    base: Path, changes: dict[str, Any], shown: bool
 ) -> None:
     evidence = samples.healthy().evidence
     layer = records.LayerRecord("dense", "Dense", "float16", "float32")

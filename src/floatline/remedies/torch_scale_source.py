@@ -44,7 +44,8 @@ class Loop:
         backward: The call that differentiates.
         stepped: The statement that makes the update.
         optimizer: Name of the optimizer; `self.optimizer` where an object keeps it.
-        made: The statement that makes it.
+        made: The statement that the scaler is made behind: that which makes the optimizer, if it
+            is seen.
     """
 
     function: Scope
@@ -116,7 +117,11 @@ def _loop(line: Statement) -> Loop | None:
 def _loops(tree: ast.Module, function: Scope) -> Iterator[Loop]:
     """The one loop of a function, where nothing but clipping looks at its gradients."""
     backwards = [call for call in calls(function) if _method(call) == "backward"]
-    made = _optimizers_in_sight(tree, function) | _optimizers_of_object(tree, function)
+    made = (
+        _optimizers_in_sight(tree, function)
+        | _optimizers_of_object(tree, function)
+        | _optimizers_given(tree, function)
+    )
     steps = [
         node
         for node in ast.walk(function)
@@ -150,6 +155,19 @@ def _optimizers_of_object(tree: ast.Module, function: Scope) -> dict[str, ast.st
     methods = [m for m in owner.body if isinstance(m, Function) and first_argument(m) == own]
     seen = [node for method in methods for node in method.body]
     return {name: node for name, node in made.items() if name == _kept(name, own) and node in seen}
+
+
+def _optimizers_given(tree: ast.Module, function: Scope) -> dict[str, ast.stmt]:
+    """Those that a function is handed: a scaler for them is made where its file begins.
+
+    An argument is taken for one whose `zero_grad` and `step` are called.
+    """
+    imports = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    if isinstance(function, ast.Module) or not imports:
+        return {}
+    given = {node.arg for node in ast.walk(function.args) if isinstance(node, ast.arg)}
+    cleared = {_owner(call) for call in calls(function) if _method(call) == "zero_grad"}
+    return dict.fromkeys(given & cleared, imports[-1])
 
 
 def _kept(name: str, own: str) -> str:
