@@ -145,6 +145,23 @@ PROGRAMS = {
             optimize(loss)
         said.append(loss.value)
     """,
+    "with a loss that is kept in an object until it is differentiated": """
+        kept = []
+        def act(x):
+            kept.append(model(x))
+        def learn(optimizer):
+            optimizer.zero_grad()
+            for loss in kept:
+                total = loss
+            total.backward()
+            optimizer.step()
+            del kept[:]
+        for episode in range(3):
+            for x in range(episode + 1):
+                act(x)
+            learn(sgd)
+            said.append((episode, len(kept)))
+    """,
     "with a name that is deleted and bound by everything else": """
         def train():
             for x in [1, 2]:
@@ -217,6 +234,12 @@ def test_the_batch_is_what_the_loop_binds() -> None:
     found: list[Any] = []
     ran(PROGRAMS["without a batch, from an iterator"], found=found)
     assert [args for _, args in found] == [(5,), (6,), (7,)]
+
+
+def test_a_step_begins_before_what_it_remembers_is_computed() -> None:
+    found: list[Any] = []
+    ran(PROGRAMS["with a loss that is kept in an object until it is differentiated"], found=found)
+    assert [args for _, args in found] == [(0,), (1,), (2,)]
 
 
 def test_lines_stay_where_they_are() -> None:

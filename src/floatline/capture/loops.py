@@ -7,6 +7,7 @@ runs here: what statements do is told from the functions and methods that they c
 from __future__ import annotations
 
 import ast
+import builtins
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ _BACKWARD = frozenset({"backward", "GradientTape"})
 _UPDATE = frozenset({"step", "minimize", "apply", "apply_gradients", "assign_sub"})
 _TIDY = frozenset({"zero_grad", "update_parameters", "unscale_"})
 _HALF = frozenset({"autocast", "bfloat16", "float16", "half", "scale_loss", "unscale_"})
+_BESIDE = frozenset({"train", "eval", "parameters", "append", "extend", "clear", "item"})
 _LOOPS = (ast.For, ast.While, ast.AsyncFor)
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
@@ -30,10 +32,15 @@ class Words:
         backward: Functions and methods that differentiate a loss.
         update: Those that may change weights. (So may not the `step` of a schedule, but a loop that
             calls only that one differentiates nothing.)
+        remembering: Functions of the file that differentiate what was computed before they are
+            called, and was kept in an object, as an episode's log-probabilities are.
+        imported: Names that the file imports.
     """
 
     backward: frozenset[str] = _BACKWARD
     update: frozenset[str] = _UPDATE
+    remembering: frozenset[str] = frozenset()
+    imported: frozenset[str] = frozenset()
 
     @property
     def all(self) -> frozenset[str]:
@@ -106,7 +113,8 @@ def _names_half(body: Iterable[ast.stmt]) -> bool:
 
 def words_of(tree: ast.Module) -> Words:
     """What calls mean in a file, those of its own functions included."""
-    words, known = Words(), None
+    nodes = [n for n in ast.walk(tree) if isinstance(n, ast.Import | ast.ImportFrom)]
+    words, known = Words(imported=frozenset(bound(nodes))), None
     while words != known:
         known = words
         for function in _functions(tree):
@@ -121,16 +129,22 @@ def _learned(function: Function, words: Words) -> Words:
     name = frozenset({function.name})
     if function.name.startswith("__") or name <= words.all:
         return words
-    given = updates and differentiates and _differentiates_argument(function, words)
-    backward = (
-        words.backward | name if given or (differentiates and not updates) else words.backward
+    if not (differentiates or updates):
+        return words
+    remembers = differentiates and _remembers(function, words)
+    given = remembers or (updates and differentiates and _differentiates_argument(function, words))
+    return Words(
+        words.backward | name if differentiates and (given or not updates) else words.backward,
+        words.update | name if updates and (given or not differentiates) else words.update,
+        words.remembering | name if remembers else words.remembering,
+        words.imported,
     )
-    update = words.update | name if given or (updates and not differentiates) else words.update
-    return Words(backward, update)
 
 
 def _is_step(function: Function, words: Words) -> bool:
-    return _trains(function.body, words) and not _differentiates_argument(function, words)
+    return _trains(function.body, words) and not (
+        _differentiates_argument(function, words) or _remembers(function, words)
+    )
 
 
 def _places(
@@ -164,7 +178,8 @@ def _place(scope: Scope, around: tuple[Loop, ...], words: Words) -> Place:
     end = parts[-1] + 1
     while end < len(body) and _writes_in_place(body[end]):
         end += 1
-    begin = _beginning(body, parts[0], end)
+    late = _called(body) & words.remembering
+    begin = 0 if late else _beginning(body, parts[0], end)
     given = [loop.target for loop in around if isinstance(loop, ast.For)]
     names = read(body[begin:end]) & (bound(given) | bound(body[:begin]))
     return Place(scope, body, begin, end, tuple(sorted(names)))
@@ -256,12 +271,28 @@ def _updates_by_hand(body: Sequence[ast.stmt]) -> bool:
 
 def _differentiates_argument(function: Function, words: Words) -> bool:
     """Whether a function differentiates what it is given: the step is then around it."""
-    arguments = function.args
-    given = {a.arg for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)}
-    untouched = given - bound(function.body) - {"self"}
+    untouched = _given(function) - bound(function.body) - {"self"}
     calls = [n for n in ast.walk(function) if isinstance(n, ast.Call)]
     backward = [call for call in calls if _name(call.func) in words.backward]
     return _trains(function.body, words) and all(_subject(call) & untouched for call in backward)
+
+
+def _remembers(function: Function, words: Words) -> bool:
+    """Whether a function updates, and neither is given data nor calls what could compute a loss."""
+    if not _trains(function.body, words):
+        return False
+    own = bound(function.body) | words.imported | set(dir(builtins))
+    calls = [n for n in ast.walk(function) if isinstance(n, ast.Call)]
+    asked = {name for call in calls for name in read([call.func])}
+    beside = words.all | _BESIDE
+    return _given(function) <= asked | {"self"} and all(
+        _name(call.func) in beside or read([call.func]) <= own for call in calls
+    )
+
+
+def _given(function: Function) -> set[str]:
+    arguments = function.args
+    return {a.arg for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)}
 
 
 def _subject(call: ast.Call) -> set[str]:

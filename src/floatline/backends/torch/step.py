@@ -17,6 +17,7 @@ from floatline.backends.torch.observer import Observer
 from floatline.backends.torch.program import TracedRun, variable_path
 from floatline.backends.torch.state import Keeper, State
 from floatline.backends.torch.watching import note_finite, note_loss, outcome
+from floatline.errors import TraceError
 from floatline.records import Trace
 
 
@@ -103,6 +104,7 @@ class TorchStep:
                 run.omit("torch.compile", "the step was traced uncompiled")
             data = own(batch) if self._owner is None else as_tensors(own(batch))
             trace = run.run(lambda data: enter_step(self._call, data), data)
+            check_begins_early_enough(trace)
             self.low = self.low or run.low
             return trace, self.keeper.named_values()
         finally:
@@ -119,6 +121,20 @@ class TorchStep:
             names = self.keeper.names()
             self._names[id(variable)] = variable_path(variable, names)
         return self._names.get(id(variable)) or variable_path(variable, {})
+
+
+def check_begins_early_enough(trace: Trace) -> None:
+    """Whether a step computes what it differentiates, and can thus be run again.
+
+    Raises:
+        TraceError: It differentiates what was computed before it began.
+    """
+    if trace.raised is not None and "through the graph a second time" in trace.raised:
+        raise TraceError(
+            "The training step differentiates what was computed before it began, so it cannot be "
+            f"run again: {trace.raised}",
+            "Put `@floatline.training_step` above a function that computes the loss as well.",
+        )
 
 
 def enter_step(call: Callable[[Batch], Any], batch: Batch) -> Any:
