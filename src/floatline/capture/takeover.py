@@ -175,9 +175,8 @@ class Takeover(Generic[T]):
         if self._done:
             raise Unwind
         if isinstance(mark, FoundStep) and (self._busy or isinstance(mark.owner, keras.Model)):
-            return mark.function(
-                *args, **kwargs
-            )  # Keras calls it, in `fit`, or its caller is known.
+            # Keras calls it, in `fit`, or its caller is known.
+            return mark.function(*args, **kwargs)
         if self._aside and not self._busy and not isinstance(mark, AsideStep):
             self._begin_again()
         if self.waiting:
