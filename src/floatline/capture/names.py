@@ -68,9 +68,7 @@ def _bound_by(node: ast.AST) -> Iterator[str]:
         yield node.rest
 
 
-def declared_global(scope: Scope) -> set[str]:
-    """Names that a scope says are the module's."""
-    if isinstance(scope, ast.Module):
-        return bound(scope.body)
+def declared(scope: Function, kind: type[ast.Global | ast.Nonlocal]) -> set[str]:
+    """Names that a function says are the module's, or those of a function around it."""
     nodes = (inner for statement in scope.body for inner in own(statement))
-    return {name for node in nodes if isinstance(node, ast.Global) for name in node.names}
+    return {name for node in nodes if isinstance(node, kind) for name in node.names}

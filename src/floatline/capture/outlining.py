@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from floatline.capture.loops import Place, aside, places, step_functions, suites
-from floatline.capture.names import Function, Scope, bound, declared_global, own
+from floatline.capture.names import Scope, bound, declared, own
 
 T = TypeVar("T", bound=ast.AST)
 
@@ -96,11 +96,6 @@ def _kept_local(scope: Scope, shared: Sequence[str]) -> list[ast.stmt]:
         else sorted({*shared} - declared_global(scope) - _nonlocal(scope))
     )
     return ast.parse(f"if False:\n    {' = '.join(local)} = None").body if local else []
-
-
-def _nonlocal(scope: Function) -> set[str]:
-    nodes = (node for statement in scope.body for node in own(statement))
-    return {name for node in nodes if isinstance(node, ast.Nonlocal) for name in node.names}
 
 
 def _left(node: ast.stmt, ways: set[str], *, inner: bool = False) -> ast.stmt:
