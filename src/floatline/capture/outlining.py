@@ -73,11 +73,11 @@ def _step(
     """The function of the step, with the line numbers of its statements."""
     parameters = ", ".join(f"{PREFIX}{given}" for given in place.batch)
     lines = [f"@{mark}", f"def {name}({parameters}):"]
-    apart = declared_global(place.scope)
-    module = isinstance(place.scope, ast.Module)
+    scope = place.scope
+    apart = {*shared} if isinstance(scope, ast.Module) else declared(scope, ast.Global)
     for word, names in (
-        ("global", [n for n in shared if module or n in apart]),
-        ("nonlocal", [n for n in shared if not module and n not in apart]),
+        ("global", [name for name in shared if name in apart]),
+        ("nonlocal", [name for name in shared if name not in apart]),
     ):
         lines += [f"    {word} {', '.join(names)}"] if names else []
     lines += [f"    {given} = {PREFIX}{given}" for given in place.batch]
@@ -90,11 +90,9 @@ def _step(
 
 def _kept_local(scope: Scope, shared: Sequence[str]) -> list[ast.stmt]:
     """Assignments that never run: a name stays its function's when all that bind it have moved."""
-    local = (
-        []
-        if isinstance(scope, ast.Module)
-        else sorted({*shared} - declared_global(scope) - _nonlocal(scope))
-    )
+    if isinstance(scope, ast.Module):
+        return []
+    local = sorted({*shared} - declared(scope, ast.Global) - declared(scope, ast.Nonlocal))
     return ast.parse(f"if False:\n    {' = '.join(local)} = None").body if local else []
 
 
