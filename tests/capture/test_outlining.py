@@ -191,6 +191,14 @@ AS_THEY_STAND = {
     "an await": "async def f():\n    for x in d:\n        x.backward(); sgd.step()\n",
     "super": "def f(self):\n    for x in d:\n        super().f(x).backward(); sgd.step()\n",
     "a global statement": "for x in d:\n    x.backward()\n    global y\n    sgd.step()\n",
+    "a mark": (
+        "import floatline as fl\n@fl.training_step\ndef f(x):\n    loss(x).backward()\n"
+        "for x in d:\n    f(x)\n    sgd.step()\n"
+    ),
+    "a mark by its own name": (
+        "from floatline import training_step\nf = training_step(g)\n"
+        "for x in d:\n    f(x).backward()\n    sgd.step()\n"
+    ),
 }
 
 
@@ -225,6 +233,12 @@ def test_what_is_no_step_or_cannot_move_stays(name: str) -> None:
     tree = ast.parse(AS_THEY_STAND[name])
     before = ast.unparse(tree)
     assert ast.unparse(outlined(tree)) == before
+
+
+@pytest.mark.parametrize("use", ["floatline.LossScaleOptimizer", "self.training_step"])
+def test_another_use_is_no_mark(use: str) -> None:
+    text = f"import floatline\n{use}\nfor x in d:\n    f(x).backward()\n    sgd.step()\n"
+    assert "found_step" in ast.unparse(outlined(ast.parse(text)))
 
 
 MARK = "__import__('floatline.marks', fromlist=['found_step']).found_step"

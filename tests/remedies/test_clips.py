@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import linecache
 from pathlib import Path
 
 import pytest
 
-from floatline.records import Finding, Place, SourceLine
-from floatline.remedies.source import changes
-from floatline.trials.editing import with_change
+from tests.remedies.scripts import proposed
 
 CLIPPED = """
 import torch
@@ -27,13 +24,8 @@ IN_A_FUNCTION = CLIPPED.replace("for x, y in batches:", "def step(x, y):")
 
 def unscaled(folder: Path, script: str) -> str | None:
     """What a script reads when its clip is at fault; None where nothing is proposed."""
-    file = folder / "train.py"
-    file.write_text(script, encoding="utf-8")
-    linecache.checkcache(str(file))
-    line = next(n for n, text in enumerate(script.splitlines(), 1) if "clip_grad" in text)
-    place = Place(None, "Mul", "m", "update", SourceLine(str(file), line))
-    made = changes([Finding("FL404", "cause", "update", "", {}, (), place)])
-    return with_change({str(file): script}, made[0])[str(file)] if made else None
+    texts = [text for _, text in proposed(folder, script, "FL404", "update", at="clip_grad")]
+    return texts[0] if texts else None
 
 
 @pytest.mark.parametrize("script", [CLIPPED, IN_A_FUNCTION])

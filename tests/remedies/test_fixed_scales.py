@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import linecache
 from pathlib import Path
 
 import pytest
 
-from floatline.records import Finding, Place, SourceLine
-from floatline.remedies.source import changes
-from floatline.trials.editing import with_change
+from tests.remedies.scripts import proposed
 
 SCALE, FITS = 65536.0, 2048.0
 
@@ -29,15 +26,10 @@ def step(x, y):
 
 def lowered(folder: Path, script: str, scale: float = SCALE, fits: float = FITS) -> str | None:
     """What a script reads with the change that is proposed for its line HERE; None without."""
-    file = folder / "train.py"
-    file.write_text(script, encoding="utf-8")
-    linecache.checkcache(str(file))
-    line = next(n for n, text in enumerate(script.splitlines(), 1) if "HERE" in text)
-    place = Place(None, "Mul", "m", "forward", SourceLine(str(file), line))
     numbers = {"loss_scale": scale, "fitting_loss_scale": fits}
-    made = changes([Finding("FL402", "cause", "forward", "", numbers, (), place)])
-    assert all(change.whole for change in made)
-    texts = [with_change({str(file): script}, change)[str(file)] for change in made]
+    made = proposed(folder, script, "FL402", "forward", numbers)
+    assert all(change.whole for change, _ in made)
+    texts = [text for _, text in made]
     return texts[0] if texts else None
 
 
@@ -100,7 +92,4 @@ def test_a_bare_number_that_stands_elsewhere_too_is_left_alone(other: str, tmp_p
 
 def test_a_scale_of_the_optimizer_is_no_number_of_the_code(tmp_path: Path) -> None:
     """A search from above has no number that fits."""
-    file = tmp_path / "train.py"
-    file.write_text(LOOP, encoding="utf-8")
-    place = Place(None, "Mul", "m", "forward", SourceLine(str(file), 9))
-    assert changes([Finding("FL402", "cause", "update", "", {}, (), place)]) == ()
+    assert proposed(tmp_path, LOOP, "FL402", "forward") == []

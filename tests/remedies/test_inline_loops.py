@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import linecache
 from pathlib import Path
 
-from floatline.records import Finding, Place, SourceLine
-from floatline.remedies.source import changes
-from floatline.trials.editing import with_change
+from tests.remedies.scripts import proposed
 
 TORCH = """
 import torch
@@ -35,13 +32,8 @@ for x, y in batches:
 
 
 def scaled(folder: Path, script: str) -> str | None:
-    file = folder / "train.py"
-    file.write_text(script, encoding="utf-8")
-    linecache.checkcache(str(file))
-    line = next(n for n, text in enumerate(script.splitlines(), 1) if "HERE" in text)
-    place = Place(None, "Mul", "m", "backward", SourceLine(str(file), line))
-    made = changes([Finding("FL201", "cause", "backward", "", {}, (), place)])
-    return with_change({str(file): script}, made[0])[str(file)] if made else None
+    texts = [text for _, text in proposed(folder, script, "FL201", "backward")]
+    return texts[0] if texts else None
 
 
 def test_on_pytorch(tmp_path: Path) -> None:

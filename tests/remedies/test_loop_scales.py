@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 import ast
-import linecache
 from pathlib import Path
 
 import pytest
 
-from floatline.records import Finding, Place, SourceLine
-from floatline.remedies.source import changes
-from floatline.trials.editing import with_change
+from tests.remedies.scripts import proposed
 
 
 def scaled(folder: Path, script: str) -> str | None:
     """What a script reads with the loss scale that is proposed for its line HERE; None without."""
-    file = folder / "train.py"
-    file.write_text(script, encoding="utf-8")
-    linecache.checkcache(str(file))
-    line = next(n for n, text in enumerate(script.splitlines(), 1) if "HERE" in text)
-    place = Place(None, "Mul", "m", "backward", SourceLine(str(file), line))
-    made = changes([Finding("FL201", "cause", "backward", "", {}, (), place)])
-    changed = [with_change({str(file): script}, change)[str(file)] for change in made]
+    changed = proposed(folder, script, "FL201", "backward")
     texts = [
-        text for text in changed if "cal" in text and text.count("scal") > script.count("scal")
+        text for _, text in changed if "cal" in text and text.count("scal") > script.count("scal")
     ]
     for text in texts:
         ast.parse(text)

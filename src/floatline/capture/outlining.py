@@ -27,8 +27,10 @@ _LEAVES = (ast.Yield, ast.YieldFrom, ast.Await, ast.AsyncFor, ast.AsyncWith)
 def outlined(tree: ast.Module) -> ast.Module:
     """The same program, changed in place, with a marked function for each step that it has inline.
 
-    Functions that are one step are marked as they stand.
+    Functions that are one step are marked as they stand. A file that marks its step stays as it is.
     """
+    if _is_marked(tree):
+        return tree
     inside: set[int] = set()
     found, functions = places(tree), step_functions(tree)
     gives_way = aside([*(place.statements for place in found), *(f.body for f in functions)])
@@ -41,6 +43,22 @@ def outlined(tree: ast.Module) -> ast.Module:
         if id(function) not in inside and not function.decorator_list:
             function.decorator_list = [_placed(_expression(mark), function)]
     return ast.fix_missing_locations(tree)
+
+
+def _is_marked(tree: ast.Module) -> bool:
+    """Whether a file says itself which function is its step."""
+    nodes = list(ast.walk(tree))
+    imports = [node for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)]
+    names = [(getattr(i, "module", None), alias) for i in imports for alias in i.names]
+    known = {a.asname or a.name for module, a in names if (module or a.name) == "floatline"}
+    mark = any((module, a.name) == ("floatline", "training_step") for module, a in names)
+    return mark or any(
+        isinstance(node, ast.Attribute)
+        and node.attr == "training_step"
+        and isinstance(node.value, ast.Name)
+        and node.value.id in known
+        for node in nodes
+    )
 
 
 def _can_move(place: Place) -> bool:

@@ -8,12 +8,26 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 import floatline
 from floatline.backends.jax.lanes import raised
 from floatline.records import Site, Trace
 
 HALF = jnp.float16
+
+
+def steps_made(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """A list that every function is added to which JAX makes a jaxpr of from now on."""
+    made: list[Any] = []
+    make = jax.make_jaxpr
+
+    def counted(step: Any) -> Any:
+        made.append(step)
+        return make(step)
+
+    monkeypatch.setattr(jax, "make_jaxpr", counted)
+    return made
 
 
 def rows(*shape: int) -> jax.Array:

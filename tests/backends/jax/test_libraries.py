@@ -19,7 +19,7 @@ import floatline
 from floatline.backends.jax.backend import JaxBackend
 from floatline.backends.jax.discovery import find_steps
 from floatline.records import Diagnosis
-from tests.backends.jax.pure import HALF, rows
+from tests.backends.jax.pure import HALF, rows, steps_made
 
 # Code of a file whose name is in pointed brackets is nobody's; the user's is in this file.
 LIBRARY = """
@@ -318,14 +318,7 @@ def test_a_remembered_batch_holds_no_state_that_was_returned() -> None:
 def test_a_count_that_began_as_a_number_makes_one_step_only(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    made: list[Any] = []
-    make = jax.make_jaxpr
-
-    def counted(step: Any) -> Any:
-        made.append(step)
-        return make(step)
-
-    monkeypatch.setattr(jax, "make_jaxpr", counted)
+    made = steps_made(monkeypatch)
 
     def counting(state: dict[str, Any], x: Any) -> Any:
         gradient = jax.grad(lambda w: jnp.sum(w * x))(state["w"])

@@ -15,7 +15,7 @@ import floatline
 from floatline.backends.jax.backend import JaxBackend
 from floatline.capture.function import batch_of_call
 from floatline.errors import InputError, TraceError, TrainingError
-from tests.backends.jax.pure import HALF, rows
+from tests.backends.jax.pure import HALF, rows, steps_made
 from tests.contract.samples import noise, policy
 
 X = noise(8, 3)
@@ -228,14 +228,7 @@ def test_the_loss_that_is_shown_is_the_one_before_a_scale_of_ones_own(unscale: s
 
 
 def test_a_count_of_steps_is_data_to_a_compiled_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[Any] = []
-    make = jax.make_jaxpr
-
-    def counted(step: Any) -> Any:
-        made.append(step)
-        return make(step)
-
-    monkeypatch.setattr(jax, "make_jaxpr", counted)
+    made = steps_made(monkeypatch)
 
     def counting(weight: jax.Array, i: int) -> jax.Array:
         return weight - jax.grad(lambda w: jnp.sum(w * w))(weight) / (i + 1)

@@ -17,8 +17,10 @@ import torch
 from torch import nn
 
 from floatline.capture.capture import Budget
+from floatline.errors import TraceError
 from floatline.pipeline import diagnose
 from floatline.records import Diagnosis
+from tests.backends.torch.traced import trace_of
 from tests.contract.samples import policy
 
 ROOT = Path(__file__).parents[3]
@@ -217,3 +219,17 @@ def test_a_loss_that_was_never_scaled_is_found(optimizer: str, severity: str) ->
     found = {finding.rule: finding.severity for finding in diagnosis.findings}
     assert diagnosis.evidence.history.steps[0].loss_scale == 2.0**15
     assert found["FL404"] == severity
+
+
+def test_a_step_that_began_too_late_is_told_where_to_begin() -> None:
+    """A loss of before is differentiated; PyTorch frees its graph, so a second run has none."""
+    weight = torch.ones(3, requires_grad=True)
+    loss = (weight * weight).sum()
+
+    def step(_: Any) -> None:
+        loss.backward()
+
+    step(None)
+    with pytest.raises(TraceError, match="what was computed before it began") as caught:
+        trace_of(step, None)
+    assert "a function that computes the loss as well" in str(caught.value)
