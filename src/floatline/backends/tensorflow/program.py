@@ -23,6 +23,7 @@ from floatline.backends.tensorflow.lanes import (
     upcast,
 )
 from floatline.backends.tensorflow.observer import Observed
+from floatline.backends.tensorflow.products import exact_products
 from floatline.backends.tensorflow.provenance import Provenance
 from floatline.backends.tensorflow.recorder import IN_PLACE, Recorder
 from floatline.backends.tensorflow.variables import VariableTable
@@ -120,7 +121,7 @@ class TracedProgram:
 
     def run(self, state: Sequence[Tensor], batch: Sequence[Tensor]) -> tuple[Trace, list[Tensor]]:
         """Traces one step; returns the trace and the values that the step gave its variables."""
-        with _unoptimized():
+        with _unoptimized(), exact_products():
             pack, losses, finite, after = self._function(list(batch), list(state))
         del losses, finite
         trace = Trace(
