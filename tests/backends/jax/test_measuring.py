@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from floatline.backends.jax.measuring import measure
+from floatline.backends.jax.measuring import kernels
 from floatline.records import Statistics
 from floatline.tracing.decoding import decode
+from floatline.tracing.fused import measure
 from floatline.tracing.statistics import ROW, Pack, Segments, least_normal
 from tests.tracing.vectors import DTYPES, Lanes, by_the_book, in_rows, lanes
 
@@ -25,7 +26,7 @@ quick = settings(max_examples=25, deadline=None)
 
 @jax.jit  # type: ignore[untyped-decorator]
 def alone(computed: jax.Array, shadow: jax.Array, local: jax.Array, least: jax.Array) -> Pack:
-    return measure(computed, shadow, local, least, None)
+    return measure(computed, shadow, local, least, None, kernels())
 
 
 def statistics(found: Lanes, dtype: str) -> Statistics:
@@ -58,6 +59,6 @@ def test_several_arrays_in_one_pool(parts: list[Lanes]) -> None:
     segments = Segments(numbers, jnp.asarray(sizes, jnp.int32), 3)
     least = jnp.full(3, least_normal("float16"))
     computed, shadow, local = (jnp.asarray(in_rows(lane, sizes)) for lane in pooled)
-    pack = measure(computed, shadow, local, least, segments)
+    pack = measure(computed, shadow, local, least, segments, kernels())
     for row, part in zip(decode(Pack(*map(np.asarray, pack))), parts, strict=True):
         assert_same(row, by_the_book(part, "float16"))

@@ -29,7 +29,10 @@ def test_rounding_is_allowed_in_a_step_and_not_in_its_trace() -> None:
         weight.assign_sub(tape.gradient(loss, weight))
         return loss
 
-    step, x = TensorFlowBackend().function_step(train, lambda _: None), np.float32([3.0, 1.0])
+    step, x = (
+        TensorFlowBackend().function_step(train, lambda _: None),
+        np.array([3.0, 1.0], "float32"),
+    )
     step.prepare(x)
     state = step.snapshot()
     step.run(x)

@@ -14,7 +14,8 @@ from jax import lax
 
 from floatline.backends.jax.jaxprs import JOIN_SCOPE, MEASURE_SCOPE
 from floatline.backends.jax.lanes import Array, is_float
-from floatline.backends.jax.measuring import measure
+from floatline.backends.jax.measuring import kernels
+from floatline.tracing.fused import measure
 from floatline.tracing.sites import Description, Ledger
 from floatline.tracing.statistics import (
     ROW,
@@ -156,14 +157,15 @@ def _at_least(needed: int, most: int) -> int:
 def _measured_alone(distinct: list[Array], *, dtype: str, which: tuple[int, ...]) -> Pack:
     flat = [jnp.ravel(lax.convert_element_type(array, jnp.float32)) for array in distinct]
     computed, shadow, local = (flat[number] for number in which)
-    pack = measure(computed, shadow, local, least_normal(dtype), None)
+    pack = measure(computed, shadow, local, least_normal(dtype), None, kernels())
     return pack if is_float(np.dtype(dtype)) else count_differing(pack, computed, shadow)
 
 
 @jax.jit  # type: ignore[untyped-decorator]
 def _measured_together(lanes: list[Array], least: Array, numbers: Array, sizes: Array) -> Pack:
     computed, shadow, local = lanes
-    return measure(computed, shadow, local, least, Segments(numbers, sizes, len(sizes)))
+    segments = Segments(numbers, sizes, len(sizes))
+    return measure(computed, shadow, local, least, segments, kernels())
 
 
 def _each(change: Callable[[Array], Array], lanes: Lanes) -> Lanes:

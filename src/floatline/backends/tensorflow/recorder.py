@@ -11,6 +11,7 @@ import tensorflow as tf
 from tensorflow.core.framework import attr_value_pb2
 from tensorflow.python.framework import ops as tf_ops
 
+from floatline.backends.tensorflow import fused
 from floatline.backends.tensorflow.lanes import Tensor, raised
 from floatline.tracing.sharing import Sharing
 from floatline.tracing.sites import Description, Ledger
@@ -152,8 +153,11 @@ def _estimated_size(shape: Sequence[int | None] | None) -> int:
 
 def _measured_alone(dtype: str, lanes: tuple[Tensor, Tensor, Tensor]) -> Pack:
     sharing = Sharing.of(*lanes)
-    measuring = _measuring_one(dtype, sharing)
-    return _with_rows(1, measuring(*(lanes[lane] for lane in sharing.distinct)))
+    distinct = [lanes[lane] for lane in sharing.distinct]
+    if fused.on_gpu() and tf.as_dtype(dtype).is_floating:
+        flat = [tf.reshape(lane, [-1]) for lane in distinct]
+        return _with_rows(1, fused.measuring_one(dtype, sharing)(*flat))
+    return _with_rows(1, _measuring_one(dtype, sharing)(*distinct))
 
 
 def _measured_together(
