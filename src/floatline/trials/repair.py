@@ -58,6 +58,10 @@ NOT_SEEN = (
     "trial can prove one. The plan is a proposal."
 )
 FLOAT32_FAILS = "Float32 fails too."
+WHOLE_FLOAT32_FAILS = (
+    "The whole model in float32 failed as well, though its operations one by one do not: what its "
+    "compiler makes of them may be at fault, and not the precision."
+)
 
 
 def repair(
@@ -215,6 +219,8 @@ def _without_a_cure(
         reason = f"The budget ended. {reason}"
     if not (found.exhausted or aim.reference):
         return Repair("not fixed", f"{reason} {IN_THE_SCRIPT}", trials=trials)
+    if aim.reference and float32_failed(trials):
+        reason += f" {WHOLE_FLOAT32_FAILS}"
     remedies, best = sets[0], nearest(trials)
     if best is not None:
         remedies = tuple(known[name] for name in best.remedies)
@@ -238,6 +244,21 @@ def nearest(trials: Sequence[Trial]) -> Trial | None:
     """
     some = [trial for trial in trials if trial.remedies and trial.loss is not None]
     return min(some, key=lambda trial: (trial.loss or 0.0, trial.skipped), default=None)
+
+
+def float32_failed(trials: Sequence[Trial]) -> bool:
+    """Whether some trial trained the whole model in float32, and lost its loss.
+
+    Example:
+
+    >>> float32_failed([Trial((), Plan.of("float32"), "not fixed", "", steps=9)])
+    True
+    >>> float32_failed([Trial((), Plan.of("float32"), "not fixed", "", steps=9, loss=1.0)])
+    False
+    """
+    whole = [(rule.path, rule.policy) for rule in EVERYWHERE.rules]
+    lost = [trial for trial in trials if trial.steps and trial.loss is None]
+    return any([(rule.path, rule.policy) for rule in trial.plan.rules] == whole for trial in lost)
 
 
 def with_evidence(plan: Plan, trials: Sequence[Trial], chosen: Names) -> Plan:
