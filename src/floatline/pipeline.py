@@ -54,7 +54,8 @@ def diagnose(
         state: For a pure function, as JAX wants it: the state that it is given before the first
             batch. It takes the state as its first argument and returns the next one, alone or as
             an element of a tuple.
-        budget: How long the training is watched; 1000 steps or 15 seconds by default.
+        budget: How long the training is watched; 1000 steps or 15 seconds by default,
+            and 60 where steps are slow.
         progress: Told how far the diagnosis is.
         trials: How much may be tried to repair the training; None tries nothing.
         **fit_arguments: For a model, further arguments of `fit`: `batch_size`, `epochs`,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Iterable
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from floatline.backends.interface import Outcome
-from floatline.capture.capture import Budget
+from floatline.capture.capture import ENOUGH_UPDATES, Budget
 from floatline.capture.watch import (
     CONFIRMING_BAD_LOSSES,
     CONFIRMING_BAD_STEPS,
@@ -105,6 +106,25 @@ def test_seconds_count_from_the_end_of_the_first_step() -> None:
     with pytest.raises(BudgetSpent):
         watching.advance("batch")
     assert watching.result()[0].seconds == 105.0
+
+
+def watched_by(seconds_a_step: float, skipped: int = 0) -> int:
+    """Steps that are watched of a training whose every step takes as long; some are skipped."""
+    times = itertools.count(0.0, seconds_a_step)
+    outcomes = [SKIPPED] * skipped + [GOOD] * 99
+    watching = Watch(FakeStep(outcomes), Budget(), clock=lambda: next(times))
+    with contextlib.suppress(BudgetSpent):
+        for _ in outcomes:
+            watching.advance("batch")
+    return watching.steps
+
+
+def test_slow_steps_are_given_longer() -> None:
+    assert watched_by(0.5) == 1 + 30
+    assert watched_by(3.0) == ENOUGH_UPDATES
+    assert watched_by(3.0, skipped=5) == 5 + ENOUGH_UPDATES
+    assert watched_by(10.0) == 1 + 6
+    assert watched_by(3.0, skipped=21) == 1 + 20
 
 
 @pytest.mark.parametrize(

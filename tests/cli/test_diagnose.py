@@ -24,7 +24,7 @@ def test_everything_after_the_script_is_the_scripts_own(stub: Stub, run: Run) ->
     run("diagnose", "--steps", "7", "train.py", "--help", "--steps", "9", "--", "-x", "a b")
     assert stub.script == "train.py"
     assert stub.arguments == ("--help", "--steps", "9", "--", "-x", "a b")
-    assert stub.keywords["budget"] == Budget(steps=7, seconds=Budget().seconds)
+    assert stub.keywords["budget"] == Budget(steps=7)
 
 
 def test_options_reach_the_diagnosis(stub: Stub, run: Run) -> None:

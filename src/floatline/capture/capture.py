@@ -10,13 +10,36 @@ from floatline.backends.interface import Batch, State, Step
 from floatline.errors import TrainingError
 from floatline.records import Configuration, History, Moment
 
+SECONDS, PATIENT_SECONDS = 15.0, 60.0
+
+# A handful of steps tells no loss curve from another, and may not end the search for a loss scale.
+ENOUGH_UPDATES = 12
+
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """How long the user's training runs under watch: whichever limit comes first."""
+    """How long the user's training runs under watch: whichever limit comes first.
+
+    Attributes:
+        steps: Training steps.
+        seconds: From the end of the first step on. None for 15 seconds, or as many as a dozen
+            updates take, but at most 60.
+    """
 
     steps: int = 1000
-    seconds: float = 15.0
+    seconds: float | None = None
+
+    def seconds_after(self, updates: int) -> float:
+        """How long it is watched that has updated its weights so many times.
+
+        Example:
+
+        >>> Budget().seconds_after(5), Budget().seconds_after(50), Budget(9, 2.5).seconds_after(5)
+        (60.0, 15.0, 2.5)
+        """
+        if self.seconds is not None:
+            return self.seconds
+        return SECONDS if updates >= ENOUGH_UPDATES else PATIENT_SECONDS
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,6 +68,7 @@ class Watch:
         self._started = clock()
         self._first_ended: float | None = None
         self._ended = self._started
+        self._updates = 0
         self._bad_steps = 0
         self._bad_losses = 0
         self._poisoned = False
@@ -168,6 +169,7 @@ class Watch:
             self._batches.append(batch)
 
     def _stop_if_enough(self, record: StepRecord) -> None:
+        self._updates += not is_bad(record)
         self._bad_steps = self._bad_steps + 1 if is_bad(record) else 0
         self._bad_losses = self._bad_losses + 1 if _loss_lost(record) else 0
         confirmed = (
@@ -184,7 +186,7 @@ class Watch:
     def _seconds_spent(self) -> bool:
         # Counted from the end of the first step, whose time is nearly all compilation.
         first_ended = self._ended if self._first_ended is None else self._first_ended
-        return self._ended - first_ended >= self._budget.seconds
+        return self._ended - first_ended >= self._budget.seconds_after(self._updates)
 
     def _merged_moments(self) -> tuple[KeptMoment, ...]:
         by_step: dict[int, KeptMoment] = {}

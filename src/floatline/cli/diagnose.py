@@ -62,7 +62,7 @@ class Request:
             words += ["--precision", self.precision]
         if self.budget.steps != _DEFAULT.steps:
             words += ["--steps", str(self.budget.steps)]
-        if self.budget.seconds != _DEFAULT.seconds:
+        if self.budget.seconds is not None:
             words += ["--seconds", f"{self.budget.seconds:g}"]
         if self.repair:
             words += ["--repair", self.repair]
@@ -93,7 +93,7 @@ class Request:
     "--seconds",
     type=click.FloatRange(min=0, min_open=True),
     default=_DEFAULT.seconds,
-    show_default=True,
+    show_default="15, for slow steps up to 60",
     help="Watch training for at most this long; the limit reached first counts.",
 )
 @forms.form_options
@@ -133,7 +133,7 @@ def diagnose(
     arguments: tuple[str, ...],
     precision: str | None,
     steps: int,
-    seconds: float,
+    seconds: float | None,
     json_file: str | None,
     html_file: str | None,
     tensorboard_folder: str | None,

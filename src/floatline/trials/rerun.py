@@ -74,7 +74,7 @@ class Rerun:
         """
         with tempfile.TemporaryDirectory() as folder:
             request, reply = Path(folder, "request.json"), Path(folder, "reply.json")
-            budget = {"steps": LONGER * steps, "seconds": LONGER * self._budget.seconds}
+            budget = {"steps": LONGER * steps, "seconds": LONGER * self._budget.seconds_after(0)}
             asked = {**self._asked, "texts": dict(texts), "budget": budget, "reply": str(reply)}
             request.write_text(json.dumps(asked), encoding="utf-8")
             try:
