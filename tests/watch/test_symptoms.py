@@ -67,10 +67,8 @@ def test_a_loss_far_above_all_it_ever_was_diverges() -> None:
 def test_the_loss_of_the_latest_steps_is_taken_out_of_the_running_mean() -> None:
     per_step = [5.0, 3.0, 4.0, 1.0, 2.0, 9.0]
     losses, seen = Losses(), []
-    for start in range(0, 6, 2):
-        losses.count(2)
-        seen.append(losses.since(sum(per_step[: start + 2]) / (start + 2)))
+    for steps in (2, 4, 6):
+        seen.append(losses.since(sum(per_step[:steps]) / steps, steps))
     assert seen == pytest.approx([4.0, 2.5, 5.5])
     losses.begin()
-    losses.count(1)
-    assert losses.since(7.0) == 7.0
+    assert losses.since(7.0, 1) == 7.0

@@ -48,6 +48,9 @@ class Training(Protocol):
         ...
 
 
+Arrived = Callable[[], list[Any]]
+"""Waits for values that are on their way to the host, and gives them as NumPy arrays."""
+
 Advance = Callable[[Training], Logs]
 """Takes the step of a training, with whatever is to be done around it."""
 
@@ -84,12 +87,23 @@ class WatchKernels(Protocol):
         """
         ...
 
+    def resting(self, model: Any, function: Any) -> Training:
+        """The training between two calls of `function`, while the model holds its own values."""
+        ...
+
     def compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """A function of tensors that computes without gradients, compiled where that is usual."""
         ...
 
     def copied(self, values: Sequence[Tensor]) -> list[Tensor]:
         """The same values in memory that no later step overwrites."""
+        ...
+
+    def fetched(self, values: Sequence[Any]) -> Arrived:
+        """Begins to bring values of this moment to the host, whatever later steps write.
+
+        The host does not wait, unless Keras makes it wait for every step anyway.
+        """
         ...
 
     def measuring(

@@ -147,6 +147,7 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]  # (Keras carries n
         del epoch
         session = self._session
         if session is not None:
+            session.rest(_own(self._tap))
             shown = session.read_scale()
             # The monitor of Floatline's own optimizer has counted the epoch already.
             counted = ("loss_scale", "skipped_steps") if scales_loss(self._watched) else ()
@@ -203,6 +204,8 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]  # (Keras carries n
             returned = call()
         finally:
             object.__delattr__(model, "make_train_function")
+        if self._session is not None:
+            self._session.rest(_own(self._tap))
         self._settle(model)
         failed = self._last
         if failed is not None and failed is not before and self._stops:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from keras import ops
@@ -15,48 +16,45 @@ class Losses:
     """
 
     def __init__(self) -> None:
-        self._steps = 0
-        self._steps_before = 0
-        self._mean_before = 0.0
+        self.begin()
 
     def begin(self) -> None:
         """An epoch begins: so does the mean."""
-        self._steps = self._steps_before = 0
-        self._mean_before = 0.0
+        self._steps, self._mean = 0, 0.0
 
-    def count(self, steps: int) -> None:
-        """So many steps were taken."""
-        self._steps += steps
-
-    def since(self, mean: float | None) -> float | None:
-        """The mean loss since the last look, when the mean since the epoch began is `mean`.
+    def since(self, mean: float | None, steps: int) -> float | None:
+        """The mean loss since the last look, when that of so many steps of the epoch is `mean`.
 
         >>> losses = Losses()
-        >>> losses.count(2)
-        >>> losses.since(4.0)
+        >>> losses.since(4.0, 2)
         4.0
-        >>> losses.count(2)
-        >>> losses.since(3.0)
+        >>> losses.since(3.0, 4)
         2.0
         """
-        before, mean_before = self._steps_before, self._mean_before
-        if mean is None or self._steps <= before:
+        steps_before, mean_before = self._steps, self._mean
+        if mean is None or steps <= steps_before:
             return mean
-        self._steps_before, self._mean_before = self._steps, mean
+        self._steps, self._mean = steps, mean
         if not (math.isfinite(mean) and math.isfinite(mean_before)):
             return mean
-        return (mean * self._steps - mean_before * before) / (self._steps - before)
+        return (mean * steps - mean_before * steps_before) / (steps - steps_before)
 
 
 def loss_of(logs: Any) -> float | None:
-    """The loss in the logs of a step; waits for the device.
+    """The loss in the logs of a step; waits for the device."""
+    return worst([ops.convert_to_numpy(loss) for loss in losses_in(logs)])
 
-    A train step of the user's own may have several, named `..._loss`: the first that is not
-    finite counts, else the first.
-    """
+
+def losses_in(logs: Any) -> list[Any]:
+    """The losses in the logs of a step, as they are: a step of the user's own may have several."""
     if not isinstance(logs, dict):
-        return None
+        return []
     names = ["loss"] if "loss" in logs else [name for name in logs if name.endswith("_loss")]
-    values = [float(ops.convert_to_numpy(logs[name])) for name in names]
+    return [logs[name] for name in names]
+
+
+def worst(losses: Sequence[Any]) -> float | None:
+    """The first loss that is not finite, else the first; None where there is none."""
+    values = [float(loss) for loss in losses]
     broken = [value for value in values if not math.isfinite(value)]
     return next(iter(broken + values), None)

@@ -38,6 +38,14 @@ class Occasions:
         after_reading = self._stretch is not None and self._stretch[0] == steps
         return steps >= self._next and (self._every is not None or after_reading)
 
+    def waits(self, steps: int) -> bool:
+        """Whether a sample only waits for a reading, which then must not be late.
+
+        Args:
+            steps: Steps up to that reading.
+        """
+        return self._every is None and steps >= self._next
+
     def begin(self, steps: int) -> None:
         """Says that a sample begins.
 
@@ -60,7 +68,11 @@ class Occasions:
         self._stretch = None
 
     def read(self, steps: int) -> None:
-        """Says that the device was waited for."""
+        """Says that the device was waited for.
+
+        Args:
+            steps: Steps that it had then taken.
+        """
         now = self._clock()
         if self._stretch is not None and steps > self._stretch[0]:
             begin, since = self._stretch

@@ -55,7 +55,10 @@ class Past:
         self._kernels = kernels
         self._most_bytes = most_bytes
         self._bytes = 0
+        """Of the batches since the state that was copied last."""
         self._origin: Origin | None = None
+        self._marked: tuple[int, Origin] | None = None
+        """How many of the batches led to a state that the past may begin with, and this state."""
         self._batches: list[Batch] = []
 
     @property
@@ -72,19 +75,27 @@ class Past:
 
     def begin(self, training: Training, step: int) -> None:
         """Begins at the present state, which is known to be good."""
-        variables = tuple(all_variables(self._model))
-        values = tuple(self._kernels.copied(training.values(variables)))
-        random = tuple(self._kernels.random_state())
-        self._origin = Origin(step, variables, values, (), found=False, random=random)
-        self._batches, self._bytes = [], 0
+        self.mark(training, step)
+        self.confirm()
+
+    def mark(self, training: Training, step: int) -> None:
+        """Copies the present state, to begin there as soon as it is known to be good."""
+        self._marked = len(self._batches), self._state(training, step, (), found=False)
+        self._bytes = 0
+
+    def confirm(self) -> None:
+        """Begins at the marked state, if there is one: it was good."""
+        if self._marked is not None:
+            passed, self._origin = self._marked
+            self._batches, self._marked = self._batches[passed:], None
 
     def forget(self) -> None:
         """Keeps nothing until it begins again."""
-        self._origin, self._batches, self._bytes = None, [], 0
+        self._origin, self._marked, self._batches, self._bytes = None, None, [], 0
 
     def add(self, batches: Sequence[Batch]) -> None:
         """Adds what a step took; a step whose batch stays out of sight ends the past."""
-        if self._origin is None:
+        if self._origin is None and self._marked is None:
             return
         if not batches or self._bytes > 2 * self._most_bytes:
             self.forget()
@@ -102,12 +113,15 @@ class Past:
     def present(self, training: Training, step: int) -> Origin | None:
         """The state now, with the latest batches, which did not change it."""
         latest = tuple(self._batches[-MOST_BATCHES:]) or training.taken
-        if not latest:
-            return None
+        return self._state(training, step, latest, found=True) if latest else None
+
+    def _state(
+        self, training: Training, step: int, batches: tuple[Batch, ...], *, found: bool
+    ) -> Origin:
         variables = tuple(all_variables(self._model))
         values = tuple(self._kernels.copied(training.values(variables)))
         random = tuple(self._kernels.random_state())
-        return Origin(step, variables, values, latest, found=True, random=random)
+        return Origin(step, variables, values, batches, found, random=random)
 
 
 def locate(

@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from floatline.scaling.variables import Snapshot
 from floatline.watch.records import ScaleReading
 
 Values = Callable[[Sequence[Any]], list[Any]]
@@ -33,21 +34,44 @@ class ScaleReader:
         self._idle = 0
 
     def read(self, values: Values, steps: int) -> ScaleReading | None:
-        """The state now; None when nothing is scaled.
-
-        What was skipped before the first reading does not count.
+        """The state now, which the host waits for; None when nothing is scaled.
 
         Args:
             values: Gives the values of variables.
             steps: Steps since the training began.
         """
+        return self.reading([*map(keras.ops.convert_to_numpy, self.tensors(values))], steps)
+
+    def tensors(self, values: Values) -> list[Any]:
+        """What a reading is made of; none when nothing is scaled.
+
+        Args:
+            values: Gives the values of variables.
+        """
         if not _scales(self._optimizer):
-            return None
+            return []
         held = list(zip(self._read_from, values(self._read_from), strict=True))
         with keras.StatelessScope(held):
             if hasattr(self._optimizer, "report"):
-                return self._reported(self._optimizer.report())
-            return self._counted(steps)
+                return list(self._optimizer.snapshot())
+            # The count itself: `iterations` is a quotient of it when gradients are accumulated.
+            applied = self._optimizer.inner_optimizer._iterations  # noqa: SLF001
+            return [self._optimizer.dynamic_scale.value, applied.value]
+
+    def reading(self, numbers: Sequence[Any], steps: int) -> ScaleReading | None:
+        """What those tensors say; readings follow each other in the order of steps.
+
+        What was skipped before the first reading does not count.
+
+        Args:
+            numbers: The tensors, on the host.
+            steps: Steps since the training began, up to that moment.
+        """
+        if not numbers:
+            return None
+        if hasattr(self._optimizer, "report"):
+            return self._reported(self._optimizer.report_of(Snapshot(*numbers)))
+        return self._counted(*numbers, steps)
 
     @property
     def least(self) -> float:
@@ -70,10 +94,8 @@ class ScaleReader:
         skipped = report.skipped - self._start
         return ScaleReading(report.scale, skipped, report.consecutive, report.culprit)
 
-    def _counted(self, steps: int) -> ScaleReading:
-        scale = _number(self._optimizer.dynamic_scale)
-        # The count itself: `iterations` is a quotient of it when gradients are accumulated.
-        applied = int(_number(self._optimizer.inner_optimizer._iterations))  # noqa: SLF001
+    def _counted(self, scale: Any, count: Any, steps: int) -> ScaleReading:
+        applied = int(count)
         if self._start is None:
             self._start = applied
         applied -= self._start
@@ -81,12 +103,8 @@ class ScaleReader:
             idle = applied == self._applied
             self._idle = self._idle + steps - self._steps if idle else 0
         self._steps, self._applied = steps, applied
-        return ScaleReading(scale, max(0, steps - applied), self._idle)
+        return ScaleReading(float(scale), max(0, steps - applied), self._idle)
 
 
 def _scales(optimizer: Any) -> bool:
     return isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
-
-
-def _number(variable: Any) -> float:
-    return float(keras.ops.convert_to_numpy(variable.value))

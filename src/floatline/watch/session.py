@@ -9,15 +9,18 @@ from typing import Any
 from floatline.backends.watch_interface import Logs, Training, WatchKernels
 from floatline.errors import TraceError
 from floatline.watch import summary
-from floatline.watch.losses import Losses, loss_of
+from floatline.watch.losses import loss_of
 from floatline.watch.occasions import Occasions
 from floatline.watch.past import Origin, Past, locate
+from floatline.watch.reading import Begun, Reader
 from floatline.watch.records import Drift, Reading, Sample, Symptom
 from floatline.watch.sampling import Half, Sampler
 from floatline.watch.scaling import ScaleReader
 from floatline.watch.symptoms import symptom
 from floatline.watch.trends import Trends
 from floatline.watch.weights import Weights
+
+READ = "read the training"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,9 @@ class Listeners:
 
 class Session:
     """Watches one training of a model.
+
+    A reading that is due is begun after its step and finished after the next one, so that the
+    device has work while the host waits. Whoever ends an epoch calls `rest`.
 
     An error in what the watch does by itself is told once, and ends that part of it; the training
     never notices.
@@ -81,7 +87,8 @@ class Session:
         self._scaling = ScaleReader(model.optimizer)
         self._compiled = compiled
         self._weights: Weights = compiled.setdefault("weights", Weights(model, kernels))
-        self._losses = Losses()
+        self._reader = Reader(kernels, self._scaling, self._weights)
+        self._begun: Begun | None = None
         self._trends = Trends(self._scaling.least)
         self._last_step: int | None = None
         self._broken: set[str] = set()
@@ -94,22 +101,47 @@ class Session:
         """Takes the next step, and looks at it when it is time to."""
         if self.steps == 0:
             self._ours("keep the state", lambda: self._begin(training))
-        if self._occasions.due(self.steps) and not self._failed:
-            return self._sampled_step(training)
+        if self._occasions.due(self.steps):
+            self.catch_up(training)
+            if not self._failed:
+                return self._sampled_step(training)
         return self._step(training)
 
     def _step(self, training: Training) -> Logs:
         logs = training.step()
         taken = len(training.taken) or int(self._model.steps_per_execution)
         self.steps += taken
-        self._losses.count(taken)
         self._ours("keep batches", lambda: self._past.add(training.taken))
-        due = self.steps >= self._next_read or self.steps == self._last_step
-        if due or self._past.crowded:
+        self.catch_up(training)
+        last = self.steps == self._last_step
+        if self.steps >= self._next_read or last or self._past.crowded:
             self._next_read = self.steps + self._cadence.read
-            self._ours("read the training", lambda: self._look(training, logs))
-            self._occasions.read(self.steps)
+            self._begun = self._ours(READ, lambda: self._reading(training, logs))
+            if self._begun is None:
+                self._occasions.read(self.steps)
+            elif last or self._occasions.waits(self.steps):
+                self.catch_up(training)
         return logs
+
+    def rest(self, function: Any) -> None:
+        """Catches up while no step is taken and the model holds its own values.
+
+        Args:
+            function: Its train function.
+        """
+        if self._begun is not None:
+            self._ours(READ, lambda: self.catch_up(self._kernels.resting(self._model, function)))
+
+    def catch_up(self, training: Training) -> None:
+        """Finishes the reading that was begun, if there is one.
+
+        Args:
+            training: The training at this moment.
+        """
+        begun, self._begun = self._begun, None
+        if begun is not None:
+            self._ours(READ, lambda: self._look(begun, training))
+            self._occasions.read(begun.step)
 
     def begin_epoch(self, epoch: int, last_step: int | None = None) -> None:
         """Says that the means in the logs begin anew.
@@ -119,7 +151,7 @@ class Session:
             last_step: Steps until the training ends, where that is known to be in this epoch.
         """
         self.epoch = epoch
-        self._losses.begin()
+        self._reader.begin_epoch(epoch, self.steps)
         if last_step is not None:
             self._last_step = self.steps + last_step
 
@@ -151,28 +183,32 @@ class Session:
 
     # Readings. ---------------------------------------------------------------------------------
 
-    def _look(self, training: Training, logs: Logs) -> None:
-        reading = Reading(
-            self.steps,
-            self.epoch,
-            self._losses.since(loss_of(logs)),
-            self._scaling.read(training.values, self.steps),
-        )
+    def _reading(self, training: Training, logs: Logs) -> Begun:
         begins = self._past.full
-        suspicious = symptom([*self.readings, reading]) is not None
-        if self._looks_at_weights and (begins or suspicious):
-            reading = replace(reading, bad_weight=self._weights.first_bad(training))
+        if begins:
+            self._past.mark(training, self.steps)
+        weights = begins and self._looks_at_weights
+        return self._reader.begin(training, logs, self.steps, weights=weights)
+
+    def _look(self, begun: Begun, training: Training) -> None:
+        reading = self._reader.finish(begun)
         self.readings.append(reading)
         self.shown |= summary.of_reading(reading)
         self._listeners.read(reading)
         found = symptom(self.readings)
         if found is None:
             self._failed = False
-            if begins:
-                self._past.begin(training, self.steps)
-        elif not self._failed:
-            self._failed = True  # Told once, until it is over.
-            self._fail(found, training)
+            self._past.confirm()
+        elif self._failed:  # Told once, until it is over.
+            self._past.forget()
+        else:
+            self._failed = True
+            self._fail(self._seen_closer(found, training), training)
+
+    def _seen_closer(self, found: Symptom, training: Training) -> Symptom:
+        """What is suspicious may be so because of weights that nobody has looked at."""
+        bad = self._weights.first_bad(training) if self._looks_at_weights else None
+        return symptom([replace(self.readings[-1], bad_weight=bad)]) or found
 
     def _fail(self, found: Symptom, training: Training) -> None:
         origin = self._ours("find the failing step", lambda: self._origin(found, training))
@@ -182,12 +218,19 @@ class Session:
         self._listeners.fails(found, origin)
 
     def _origin(self, found: Symptom, training: Training) -> Origin | None:
-        if found.kind == "stalled-scale":
+        if found.kind == "stalled-scale" and self._stands_still(training):
             return self._past.present(training, self.steps)
         origin = self._past.origin()
-        if origin is None or found.kind == "divergence" or self.company.hindrance:
+        if origin is None or found.kind != "non-finite" or self.company.hindrance:
             return origin
         return locate(origin, training, self._kernels, self._weights.first_bad, loss_of)
+
+    def _stands_still(self, training: Training) -> bool:
+        """Whether every step since the latest reading was skipped, too."""
+        then, now = self.readings[-1], self._scaling.read(training.values, self.steps)
+        if now is None or then.scaling is None:
+            return False
+        return now.consecutive - then.scaling.consecutive == self.steps - then.step
 
     # Samples. ----------------------------------------------------------------------------------
 
@@ -197,6 +240,7 @@ class Session:
         training.take()
         half = self._ours("measure a step", lambda: self._half(training))
         logs = self._step(training)
+        self.catch_up(training)  # Before the sample, which waits for the device anyway.
         if half is not None:
             self._ours("measure a step", lambda: self._sampled(half, training))
         self._occasions.end(typical=half is not None and not compiles)

@@ -9,11 +9,20 @@ from typing import Any, final
 import jax
 import jax.numpy as jnp
 import keras
+import numpy as np
 from jax.extend.core import get_opaque_trace_state
 
 from floatline.backends.interface import Batch
-from floatline.backends.jax.variables import ModelVariables
-from floatline.backends.watch_interface import Advance, Company, Logs, Measure, Tensor, Training
+from floatline.backends.jax.variables import ModelVariables, values_of
+from floatline.backends.watch_interface import (
+    Advance,
+    Arrived,
+    Company,
+    Logs,
+    Measure,
+    Tensor,
+    Training,
+)
 
 
 class JaxTraining:
@@ -81,12 +90,7 @@ class JaxWatch:
 
     def tapped(self, model: Any, function: Any, advance: Advance) -> Any:
         """Stands in for the train function."""
-        groups = ModelVariables(model).groups()
-        places = {
-            id(variable): (number, place)
-            for number, group in enumerate(groups)
-            for place, variable in enumerate(group)
-        }
+        places = _places(ModelVariables(model).groups())
 
         def train_function(state: Any, iterator: Any) -> tuple[Logs, Any]:
             taken = tuple(islice(iterator, model.steps_per_execution))
@@ -97,6 +101,11 @@ class JaxWatch:
 
         return train_function
 
+    def resting(self, model: Any, function: Any) -> Training:
+        """The state is that of the model."""
+        groups = ModelVariables(model).groups()
+        return JaxTraining(function, tuple(map(values_of, groups)), (), _places(groups))
+
     def compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Compiled with `jax.jit`."""
         return jax.jit(function)  # type: ignore[no-any-return]  # (JAX carries no types)
@@ -105,6 +114,13 @@ class JaxWatch:
         """Copies, in one call."""
         copies: list[Tensor] = _copies(list(values))
         return copies
+
+    def fetched(self, values: Sequence[Any]) -> Arrived:
+        """Copies first, for the next step overwrites its state."""
+        copies = _copies(list(values))
+        for copy in copies:
+            copy.copy_to_host_async()
+        return lambda: [np.asarray(copy) for copy in copies]
 
     def measuring(
         self, model: Any, measure: Measure
@@ -137,6 +153,14 @@ class JaxWatch:
     def frame(self) -> Any:
         """The trace that operations are recorded in at present."""
         return get_opaque_trace_state(convention="flax")
+
+
+def _places(groups: Sequence[Sequence[Any]]) -> dict[int, tuple[int, int]]:
+    return {
+        id(variable): (number, place)
+        for number, group in enumerate(groups)
+        for place, variable in enumerate(group)
+    }
 
 
 @jax.jit  # type: ignore[untyped-decorator]  # (as above)

@@ -10,7 +10,15 @@ import tensorflow as tf
 
 from floatline.backends.interface import Batch
 from floatline.backends.scopes import WritesDropped
-from floatline.backends.watch_interface import Advance, Company, Logs, Measure, Tensor, Training
+from floatline.backends.watch_interface import (
+    Advance,
+    Arrived,
+    Company,
+    Logs,
+    Measure,
+    Tensor,
+    Training,
+)
 from floatline.errors import TraceError
 
 _WRITES = ("Assign", "ResourceApply", "ResourceScatter", "ResourceSparseApply", "Rng")
@@ -138,9 +146,12 @@ class TensorFlowWatch:
 
     def tapped(self, model: Any, function: Any, advance: Advance) -> Any:
         """Stands in for the train function."""
-        # Kept with what it is made for, so that a later `fit` does not trace the step again.
-        tap = vars(function).setdefault("tap", Tap(model, function))
+        tap = _tap(model, function)
         return lambda iterator: advance(TensorFlowTraining(tap, iterator))
+
+    def resting(self, model: Any, function: Any) -> Training:
+        """Variables hold their values at all times."""
+        return TensorFlowTraining(_tap(model, function), None)
 
     def compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Compiled with `tf.function`."""
@@ -149,6 +160,11 @@ class TensorFlowWatch:
     def copied(self, values: Sequence[Tensor]) -> list[Tensor]:
         """The tensors themselves: a variable that is written to takes new memory."""
         return list(values)
+
+    def fetched(self, values: Sequence[Any]) -> Arrived:
+        """Waits at once: so does Keras, for the logs of every step."""
+        found = [tf.convert_to_tensor(value).numpy() for value in values]
+        return lambda: found
 
     def measuring(
         self, model: Any, measure: Measure
@@ -195,6 +211,12 @@ class TensorFlowWatch:
     def frame(self) -> Any:
         """The graph that is being built."""
         return tf.compat.v1.get_default_graph()
+
+
+def _tap(model: Any, function: Any) -> Tap:
+    """Kept with what it is made for, so that a later `fit` does not trace the step again."""
+    tap: Tap = vars(function).setdefault("tap", Tap(model, function))
+    return tap
 
 
 def _operations(graph: Any) -> list[str]:

@@ -6,13 +6,22 @@ from collections.abc import Callable, Sequence
 from typing import Any, final
 
 import torch
+from keras import ops
 from torch import distributed
 
 from floatline.backends.interface import Batch
 from floatline.backends.scopes import WritesDropped
 from floatline.backends.torch.state import Keeper
 from floatline.backends.torch.step import own
-from floatline.backends.watch_interface import Advance, Company, Logs, Measure, Tensor, Training
+from floatline.backends.watch_interface import (
+    Advance,
+    Arrived,
+    Company,
+    Logs,
+    Measure,
+    Tensor,
+    Training,
+)
 
 
 class TorchTraining:
@@ -70,6 +79,11 @@ class TorchWatch:
         del model
         return lambda data: advance(TorchTraining(function, data))
 
+    def resting(self, model: Any, function: Any) -> Training:
+        """Variables hold their values at all times."""
+        del model
+        return TorchTraining(function, ())
+
     def compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """As it is."""
         return torch.no_grad()(function)  # type: ignore[no-any-return]  # (PyTorch carries no types)
@@ -77,6 +91,20 @@ class TorchWatch:
     def copied(self, values: Sequence[Tensor]) -> list[Tensor]:
         """Copies."""
         return [value.detach().clone() for value in values]
+
+    def fetched(self, values: Sequence[Any]) -> Arrived:
+        """From a GPU into pinned memory, behind what it has to compute up to now."""
+        tensors = [torch.as_tensor(value).detach() for value in values]
+        copies = [tensor.to("cpu", non_blocking=tensor.is_cuda, copy=True) for tensor in tensors]
+        devices = {tensor.device for tensor in tensors if tensor.is_cuda}
+        events = [torch.cuda.current_stream(device).record_event() for device in devices]
+
+        def arrived() -> list[Any]:
+            for event in events:
+                event.synchronize()
+            return [ops.convert_to_numpy(copy) for copy in copies]
+
+        return arrived
 
     def measuring(
         self, model: Any, measure: Measure
