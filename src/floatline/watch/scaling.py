@@ -71,7 +71,8 @@ class ScaleReader:
             return None
         if hasattr(self._optimizer, "report"):
             return self._reported(self._optimizer.report_of(Snapshot(*numbers)))
-        return self._counted(*numbers, steps)
+        scale, applied = numbers
+        return self._counted(float(scale), int(applied), steps)
 
     @property
     def least(self) -> float:
@@ -94,8 +95,7 @@ class ScaleReader:
         skipped = report.skipped - self._start
         return ScaleReading(report.scale, skipped, report.consecutive, report.culprit)
 
-    def _counted(self, scale: Any, count: Any, steps: int) -> ScaleReading:
-        applied = int(count)
+    def _counted(self, scale: float, applied: int, steps: int) -> ScaleReading:
         if self._start is None:
             self._start = applied
         applied -= self._start
@@ -103,7 +103,7 @@ class ScaleReader:
             idle = applied == self._applied
             self._idle = self._idle + steps - self._steps if idle else 0
         self._steps, self._applied = steps, applied
-        return ScaleReading(float(scale), max(0, steps - applied), self._idle)
+        return ScaleReading(scale, max(0, steps - applied), self._idle)
 
 
 def _scales(optimizer: Any) -> bool:
