@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,15 @@ from tests.watch.samples import BATCH, data, fit, model, same
 
 STEPS = 10
 """Steps of an epoch."""
+
+
+def records(log: Path, kind: str = "reading") -> dict[int, Any]:
+    """The records of one kind by their steps, of which none comes twice."""
+    every = [json.loads(line) for line in log.read_text().splitlines()]
+    found = [record for record in every if record["record"] == kind]
+    steps = [record["step"] for record in found]
+    assert steps == sorted(set(steps))
+    return dict(zip(steps, found, strict=True))
 
 
 # Nothing is waited for too early. --------------------------------------------------------------
@@ -80,9 +90,39 @@ def test_a_due_reading_waits_for_nothing_that_its_own_step_dispatched(
     assert found == {step: step + (step % STEPS != 0) for step in due}
 
 
-def test_only_a_reading_that_a_sample_follows_is_not_late(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = waits(monkeypatch, 7, read_every=12)
-    assert {step for step, dispatched in found.items() if step == dispatched} == {60, 70}
+def test_only_a_reading_that_a_sample_follows_is_not_late(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    log = tmp_path / "w.jsonl"
+    found = waits(monkeypatch, 7, read_every=13, log=log)
+    assert {step for step, dispatched in found.items() if step == dispatched} == {52, 70}
+    assert list(records(log, "sample")) == [53]
+
+
+@only_jax
+def test_nothing_else_is_waited_for_either(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Every look at an array of JAX is noted; Keras' own threads take the logs to the host."""
+    from jax._src.array import ArrayImpl
+
+    watch, seen = Watch(tmp_path, every=0, read_every=4), set[int]()
+
+    def noting(original: Callable[..., Any]) -> Callable[..., Any]:
+        def noted(value: Any, *arguments: Any, **keywords: Any) -> Any:
+            session = watch._session
+            ours = threading.current_thread() is threading.main_thread()
+            if session is not None and ours and isinstance(value, ArrayImpl):
+                seen.add(session.steps)
+            return original(value, *arguments, **keywords)
+
+        return noted
+
+    monkeypatch.setattr(past, "MOST_STEPS", 8)  # Now and then the state is copied, too.
+    for name in ("array", "asarray"):
+        monkeypatch.setattr(np, name, noting(getattr(np, name)))
+    monkeypatch.setattr(ArrayImpl, "_value", property(noting(ArrayImpl._value.fget)))
+    fit(model("mixed_float16"), *data(3 * STEPS), watch, epochs=1)
+    # At 0 the weights are looked at, at 30 the training ends.
+    assert seen == {0, 5, 9, 13, 17, 21, 25, 29, 30}
 
 
 # What is read is of its step. ------------------------------------------------------------------
@@ -110,15 +150,6 @@ def growing() -> keras.Model:
     return made
 
 
-def readings(log: Path) -> dict[int, Any]:
-    """The readings of a log by their steps, of which none comes twice."""
-    records = [json.loads(line) for line in log.read_text().splitlines()]
-    found = [record for record in records if record["record"] == "reading"]
-    steps = [record["step"] for record in found]
-    assert steps == sorted(set(steps))
-    return dict(zip(steps, found, strict=True))
-
-
 @pytest.mark.parametrize(("read_every", "every"), [(1, 0), (4, 0), (4, 7), (5, 0)])
 def test_its_numbers_are_those_of_its_step(read_every: int, every: int, tmp_path: Path) -> None:
     x, y = data(STEPS)
@@ -131,7 +162,7 @@ def test_its_numbers_are_those_of_its_step(read_every: int, every: int, tmp_path
         callbacks=[watch, truth],
         validation_data=(x[:BATCH], y[:BATCH]),
     )
-    found = readings(log)
+    found = records(log)
     assert {read_every * n for n in range(1, 3 * STEPS // read_every + 1)} <= set(found)
     before = 0
     for step, record in found.items():
@@ -151,10 +182,10 @@ def test_train_on_batch_returns_when_all_is_read(tmp_path: Path) -> None:
             rows = slice(n * BATCH, (n + 1) * BATCH)
             loss = trained.train_on_batch(x[rows], y[rows])
             if n % 3 == 2:
-                last = readings(log)[n + 1]
+                last = records(log)[n + 1]
                 assert last["loss"] == pytest.approx(float(loss[0]))
                 assert last["loss_scale"] == trained.optimizer.report().scale
-    assert list(readings(log)) == [3, 6, 9]
+    assert list(records(log)) == [3, 6, 9]
 
 
 def test_a_training_that_ends_early_is_read_to_its_end(tmp_path: Path) -> None:
@@ -164,7 +195,7 @@ def test_a_training_that_ends_early_is_read_to_its_end(tmp_path: Path) -> None:
 
     log = tmp_path / "w.jsonl"
     fit(model(), *data(STEPS), Watch(tmp_path, log=log, read_every=4, every=0), Ends())
-    assert list(readings(log)) == [4, 8]
+    assert list(records(log)) == [4, 8]
 
 
 # What is fetched is of its moment. -------------------------------------------------------------
@@ -199,10 +230,9 @@ def test_what_is_fetched_outlives_the_step_that_overwrites_it() -> None:
 
 
 @pytest.fixture
-def short_past(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def short_past(monkeypatch: pytest.MonkeyPatch) -> None:
     """The state is copied at each reading."""
     monkeypatch.setattr(past, "MOST_STEPS", 1)
-    return
 
 
 @pytest.mark.usefixtures("short_past")
@@ -231,7 +261,17 @@ def test_a_state_that_was_copied_too_late_is_not_kept(
     assert np.isnan(np.asarray(kept.batches[0][0])).sum() == 1
     assert same(kept.state["trainable"], [np.asarray(w) for w in healthy.trainable_variables])
     assert int(ops.convert_to_numpy(trained.optimizer.iterations)) <= seen + 1
-    assert list(readings(tmp_path / "w.jsonl")) == list(range(5, seen + 1, 5))
+    assert list(records(tmp_path / "w.jsonl")) == list(range(5, seen + 1, 5))
+
+
+def test_batches_that_fill_the_memory_each_for_itself_lose_no_failure(tmp_path: Path) -> None:
+    """The state is copied after each of them."""
+    watch = Watch(tmp_path, every=0, diagnose=False, batch_bytes=1)
+    watch.tell = lambda _: None
+    fit(model(), *data(STEPS, spoiled=6), watch)
+    kept = load(watch.failures[0])
+    assert (kept.record["step"], kept.record["state_step"]) == (7, 6)
+    assert len(kept.batches) == 2
 
 
 @pytest.mark.parametrize(("bad", "exact"), [(25, False), (26, True), (30, True)])
