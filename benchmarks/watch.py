@@ -1,15 +1,16 @@
 """Cost of a watch per step, beside hooks that look more often, and into more.
 
-All arms train the same model from the same weights on the same data, in turns in one process, each
-round beginning with another one, so that what else the machine does meets all of them. A cost is
-the median of the rounds' ratios to plain training, with the quartiles as its spread. A sample is
-rare, so its cost is measured by itself, in an arm that takes many, and spread as the watch would.
-Prints Markdown.
+All arms train on the same data, in turns in one process, each round beginning with another one, so
+that what else the machine does meets all of them. Arms whose step is the same share one model: what
+is compiled and tuned anew may differ by a percent by itself. A cost is the median of the rounds'
+ratios to plain training, with the quartiles as its spread. A sample is rare, so its cost is
+measured by itself, in an arm that takes many, and spread as the watch would. Prints Markdown.
 
     KERAS_BACKEND=jax python benchmarks/watch.py              sizes for the device that is there
     python benchmarks/watch.py --small                        sizes for a CPU
     python benchmarks/watch.py --model resnet                 only one of the models
     python benchmarks/watch.py --no-peers                     only the watch
+    python benchmarks/watch.py --steady                       without what a fit begins with
     python benchmarks/watch.py --seconds 120                  no new round of a model after so long
 """
 
@@ -37,6 +38,11 @@ from floatline.watch.pace import Pace, steps_between
 BACKEND = keras.backend.backend()
 OFTEN = 10
 """Steps between two samples in the arm that measures what a sample costs."""
+
+SHORT = 5
+"""With `--steady`, a fit of so many times fewer steps is taken off."""
+
+PLAIN, READS, SAMPLES = "plain", "Watch, readings only", f"Watch, a sample every {OFTEN}"
 
 
 class Size(NamedTuple):
@@ -66,10 +72,15 @@ class Arm(NamedTuple):
     hook: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext
     eager: bool = False
 
+    @property
+    def compiles(self) -> bool:
+        """Whether its step is another one than that of plain training."""
+        return self.eager or self.hook is not contextlib.nullcontext
 
-def watches(every: int) -> Arm:
-    """Training under watch, with a sample every so many steps."""
-    return Arm(lambda folder: [floatline.Watch(folder, every=every)])
+
+def watches(every: int, read_every: int = 25) -> Arm:
+    """Training under watch, with a sample and a reading every so many steps."""
+    return Arm(lambda folder: [floatline.Watch(folder, every=every, read_every=read_every)])
 
 
 class ReadsEveryWeight(keras.callbacks.Callback):
@@ -147,20 +158,36 @@ def optimizer(size: Size) -> Any:
     return floatline.LossScaleOptimizer(inner) if half else inner
 
 
+def compiled(name: str, size: Size, arm: Arm) -> tuple[keras.Model, Any, Any, int]:
+    """A model for an arm, its data, and the batch size."""
+    model, x, y, batch = MODELS[name](size)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=name == "transformer")
+    model.compile(optimizer(size), loss, auto_scale_loss=False, run_eagerly=arm.eager)
+    return model, x, y, batch
+
+
 def step_times_ms(
-    name: str, size: Size, arms: dict[str, Arm], seconds: float
+    name: str, size: Size, arms: dict[str, Arm], seconds: float, *, steady: bool
 ) -> dict[str, list[float]]:
     """Milliseconds per step of each arm in each round; no round begins after so many seconds."""
     # No `keras.utils.set_random_seed`: it imports TensorFlow wherever that is installed.
     keras.config.set_dtype_policy(size.transformer.policy)
-    models, weights = {}, None
-    for title, arm in arms.items():
-        model, x, y, batch = MODELS[name](size)
-        weights = weights or model.get_weights()
-        model.set_weights(weights)
-        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=name == "transformer")
-        model.compile(optimizer(size), loss, auto_scale_loss=False, run_eagerly=arm.eager)
-        models[title] = model
+    shared, x, y, batch = compiled(name, size, arms[PLAIN])
+    models = {
+        title: compiled(name, size, arm)[0] if arm.compiles else shared
+        for title, arm in arms.items()
+    }
+
+    def fit_ms(title: str, steps: int, folder: str) -> float:
+        rows = slice(steps * batch)
+        begin = time.perf_counter()
+        callbacks = arms[title].callbacks(folder)
+        models[title].fit(
+            x[rows], y[rows], batch_size=batch, shuffle=False, verbose=0, callbacks=callbacks
+        )
+        return 1000 * (time.perf_counter() - begin)
+
+    taken_off = size.steps // SHORT if steady else 0
     times: dict[str, list[float]] = {title: [] for title in arms}
     deadline = time.perf_counter() + seconds
     with tempfile.TemporaryDirectory() as folder:
@@ -168,14 +195,11 @@ def step_times_ms(
             if turn > 1 and time.perf_counter() > deadline:
                 break
             for title in rotated(list(arms), turn):
-                begin = time.perf_counter()
                 with arms[title].hook():
-                    callbacks = arms[title].callbacks(folder)
-                    models[title].fit(
-                        x, y, batch_size=batch, shuffle=False, verbose=0, callbacks=callbacks
-                    )
+                    short = fit_ms(title, taken_off, folder) if steady else 0.0
+                    spent = fit_ms(title, size.steps, folder) - short
                 if turn:  # The first one compiles.
-                    times[title].append(1000 * (time.perf_counter() - begin) / size.steps)
+                    times[title].append(spent / (size.steps - taken_off))
     return times
 
 
@@ -193,13 +217,13 @@ def spread(values: list[float]) -> tuple[float, float, float]:
 
 def table(name: str, times: dict[str, list[float]]) -> str:
     """Medians, and their ratio to plain training."""
-    rounds = len(times["plain"])
+    rounds = len(times[PLAIN])
     lines = [
         f"| model | training | ms per step | fastest round | cost (quartiles of {rounds} rounds) |",
         "|---|---|---|---|---|",
     ]
     for title, values in times.items():
-        ratios = [value / plain for value, plain in zip(values, times["plain"], strict=True)]
+        ratios = [value / plain for value, plain in zip(values, times[PLAIN], strict=True)]
         low, middle, high = (100 * (ratio - 1) for ratio in spread(ratios))
         lines.append(
             f"| {name} | {title} | {statistics.median(values):.2f} | {min(values):.2f} "
@@ -208,13 +232,12 @@ def table(name: str, times: dict[str, list[float]]) -> str:
     return "\n".join(lines)
 
 
-def summary(size: Size, times: dict[str, list[float]]) -> str:
+def summary(size: Size, times: dict[str, list[float]], *, steady: bool) -> str:
     """What the watch costs by default: readings as they are, samples spread out."""
-    plain, without, often = list(times.values())[:3]
-    taken = (size.steps - 1) // OFTEN
-    rounds = list(zip(plain, without, often, strict=True))
+    between = OFTEN if steady else size.steps / ((size.steps - 1) // OFTEN)
+    rounds = list(zip(times[PLAIN], times[READS], times[SAMPLES], strict=True))
     # In steps, from rounds of one turn: what drifts between turns cancels.
-    samples = spread([(o - w) / p * size.steps / taken for p, w, o in rounds])
+    samples = spread([(o - w) / p * between for p, w, o in rounds])
     readings = spread([100 * (w / p - 1) for p, w, _ in rounds])
     apart = steps_between(Pace((1.0,), (1.0 + max(samples[1], 0.0),)))
     total = readings[1] + 100 * samples[1] / apart
@@ -235,6 +258,7 @@ def main() -> None:
     parser.add_argument(
         "--seconds", type=float, default=float("inf"), help="no new round after this, per model"
     )
+    parser.add_argument("--steady", action="store_true", help="the cost per step of a long fit")
     parser.add_argument("--no-peers", action="store_true", help="only the watch")
     options = parser.parse_args()
     size = SMALL if options.small or not loss_scaling.has_gpu() else LARGE
@@ -245,15 +269,17 @@ def main() -> None:
         transformer=size.transformer._replace(steps=steps),
     )
     arms = {
-        "plain": Arm(),
-        "Watch, readings only": watches(0),
-        f"Watch, a sample every {OFTEN}": watches(OFTEN),
+        PLAIN: Arm(),
+        "Watch, one reading at the end": watches(0, read_every=10**9),
+        READS: watches(0),
+        SAMPLES: watches(OFTEN),
     }
     arms |= {} if options.no_peers else CALLBACKS | PEERS[BACKEND]
     print(f"Backend {BACKEND}, Keras {keras.__version__}, device {ops.zeros(1).device}, {size}\n")
     for name in [options.model] if options.model else MODELS:
-        times = step_times_ms(name, size, arms, options.seconds)
-        print(table(name, times), "\n\n", summary(size, times), "\n", sep="", flush=True)
+        times = step_times_ms(name, size, arms, options.seconds, steady=options.steady)
+        told = summary(size, times, steady=options.steady)
+        print(table(name, times), "\n\n", told, "\n", sep="", flush=True)
 
 
 if __name__ == "__main__":

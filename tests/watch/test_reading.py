@@ -19,7 +19,7 @@ from floatline.watch.callback import Watch
 from floatline.watch.kernels import load_watch
 from floatline.watch.replaying import load
 from tests.scaling.samples import only_jax
-from tests.watch.samples import BATCH, data, fit, model, same
+from tests.watch.samples import BATCH, data, everything, fit, model, same
 
 STEPS = 10
 """Steps of an epoch."""
@@ -188,14 +188,46 @@ def test_train_on_batch_returns_when_all_is_read(tmp_path: Path) -> None:
     assert list(records(log)) == [3, 6, 9]
 
 
-def test_a_training_that_ends_early_is_read_to_its_end(tmp_path: Path) -> None:
+@pytest.mark.parametrize("spoiled", [None, 7])
+def test_a_training_that_ends_early_is_read_to_its_end(spoiled: int | None, tmp_path: Path) -> None:
     class Ends(keras.callbacks.Callback):  # type: ignore[misc]  # (Keras carries no types)
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
             self.model.stop_training = batch == 7
 
+    x, y = data(STEPS, spoiled=spoiled)
+
+    def trained(*callbacks: Any) -> list[Any]:
+        made = model()
+        keras.utils.set_random_seed(9)
+        made.fit(
+            *(x, y, BATCH, 3, 0),
+            shuffle=False,
+            callbacks=[*callbacks, Ends()],
+            validation_data=(x[:BATCH], y[:BATCH]),
+        )
+        return everything(made)
+
     log = tmp_path / "w.jsonl"
-    fit(model(), *data(STEPS), Watch(tmp_path, log=log, read_every=4, every=0), Ends())
+    watch = Watch(tmp_path, log=log, read_every=4, every=0, diagnose=False)
+    watch.tell = lambda _: None
+    assert same(trained(), trained(watch))
     assert list(records(log)) == [4, 8]
+    kept = [load(path).record for path in watch.failures]
+    assert [(record["step"], record["state_step"], record["exact"]) for record in kept] == (
+        [] if spoiled is None else [(8, spoiled, True)]
+    )
+
+
+def test_who_breaks_off_at_the_end_of_an_epoch_is_too_late(tmp_path: Path) -> None:
+    class Raises(keras.callbacks.Callback):  # type: ignore[misc]  # (Keras carries no types)
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            raise RuntimeError("the loss is NaN")
+
+    watch = Watch(tmp_path, read_every=5, every=0, diagnose=False)
+    watch.tell = lambda _: None
+    with pytest.raises(RuntimeError, match="NaN"):
+        fit(model(), *data(STEPS, spoiled=9), Raises(), watch)
+    assert load(watch.failures[0]).record["state_step"] == 9
 
 
 # What is fetched is of its moment. -------------------------------------------------------------

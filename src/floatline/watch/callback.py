@@ -132,8 +132,8 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]  # (Keras carries n
         self._enter(self._watched)
         if self._session is not None:
             params = self.params or {}
-            ends = epoch + 1 == params.get("epochs")
-            self._session.begin_epoch(epoch, params.get("steps") if ends else None)
+            final = epoch + 1 == params.get("epochs")
+            self._session.begin_epoch(epoch, params.get("steps"), final=final)
 
     def on_train_batch_begin(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Stands in front of the train function, should another one have taken its place."""

@@ -125,7 +125,7 @@ class Past:
 
 
 def locate(
-    origin: Origin, training: Training, kernels: WatchKernels, bad: Any, loss: Any
+    origin: Origin, model: Any, training: Training, kernels: WatchKernels, bad: Any, loss: Any
 ) -> Origin:
     """Goes through the kept batches again, up to the state just before the step that fails.
 
@@ -133,7 +133,8 @@ def locate(
 
     Args:
         origin: Where to begin.
-        training: The training.
+        model: The model.
+        training: Its training.
         kernels: The framework.
         bad: Gives the path of the first weight that is not finite, or None.
         loss: Reads the loss from what a train function returned.
@@ -141,7 +142,9 @@ def locate(
     Returns:
         The failing step's origin; `origin` itself when no step fails this time.
     """
-    now, random_now = kernels.copied(training.values(origin.variables)), kernels.random_state()
+    # More than the origin may know: metrics are made by the first step.
+    variables = all_variables(model)
+    now, random_now = kernels.copied(training.values(variables)), kernels.random_state()
     training.put(origin.variables, origin.values)
     kernels.put_random_state(origin.random)
     try:
@@ -161,7 +164,7 @@ def locate(
                     random,
                 )
     finally:
-        training.put(origin.variables, now)
+        training.put(variables, now)
         kernels.put_random_state(random_now)
     return origin
 

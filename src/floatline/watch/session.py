@@ -53,7 +53,8 @@ class Session:
     """Watches one training of a model.
 
     A reading that is due is begun after its step and finished after the next one, so that the
-    device has work while the host waits. Whoever ends an epoch calls `rest`.
+    device has work while the host waits. Where no other step follows at once, whoever knows it
+    calls `rest`.
 
     An error in what the watch does by itself is told once, and ends that part of it; the training
     never notices.
@@ -90,7 +91,8 @@ class Session:
         self._reader = Reader(kernels, self._scaling, self._weights)
         self._begun: Begun | None = None
         self._trends = Trends(self._scaling.least)
-        self._last_step: int | None = None
+        self._epoch_end: int | None = None
+        self._final = False
         self._broken: set[str] = set()
         self._failed = False
         self._looks_at_weights = True
@@ -113,13 +115,13 @@ class Session:
         self.steps += taken
         self._ours("keep batches", lambda: self._past.add(training.taken))
         self.catch_up(training)
-        last = self.steps == self._last_step
-        if self.steps >= self._next_read or last or self._past.crowded:
+        ends = self.steps == self._epoch_end
+        if self.steps >= self._next_read or (ends and self._final) or self._past.crowded:
             self._next_read = self.steps + self._cadence.read
             self._begun = self._ours(READ, lambda: self._reading(training, logs))
             if self._begun is None:
                 self._occasions.read(self.steps)
-            elif last or self._occasions.waits(self.steps):
+            elif ends or self._occasions.waits(self.steps):
                 self.catch_up(training)
         return logs
 
@@ -143,17 +145,18 @@ class Session:
             self._ours(READ, lambda: self._look(begun, training))
             self._occasions.read(begun.step)
 
-    def begin_epoch(self, epoch: int, last_step: int | None = None) -> None:
+    def begin_epoch(self, epoch: int, steps: int | None = None, *, final: bool = False) -> None:
         """Says that the means in the logs begin anew.
 
         Args:
             epoch: From 0.
-            last_step: Steps until the training ends, where that is known to be in this epoch.
+            steps: How many steps it has, where that is known.
+            final: Whether it is the last one, whose end is read.
         """
         self.epoch = epoch
         self._reader.begin_epoch(epoch, self.steps)
-        if last_step is not None:
-            self._last_step = self.steps + last_step
+        self._epoch_end = None if steps is None else self.steps + steps
+        self._final = final
 
     def read_scale(self) -> dict[str, float]:
         """The numbers for the logs of an epoch; the model's own values are back in it by then."""
@@ -223,7 +226,8 @@ class Session:
         origin = self._past.origin()
         if origin is None or found.kind != "non-finite" or self.company.hindrance:
             return origin
-        return locate(origin, training, self._kernels, self._weights.first_bad, loss_of)
+        first_bad = self._weights.first_bad
+        return locate(origin, self._model, training, self._kernels, first_bad, loss_of)
 
     def _stands_still(self, training: Training) -> bool:
         """Whether every step since the latest reading was skipped, too."""
