@@ -47,7 +47,8 @@ class Past:
     Args:
         model: The model.
         kernels: The framework.
-        most_bytes: Bytes of batches to keep; when they are full, the past begins anew.
+        most_bytes: Bytes of batches to keep; when they are full, the past begins anew. A second
+            state that is larger is held for no longer than it takes to judge it.
     """
 
     def __init__(self, model: Any, kernels: WatchKernels, most_bytes: int) -> None:
@@ -72,6 +73,14 @@ class Past:
     def crowded(self) -> bool:
         """Whether it cannot wait for the next look."""
         return self._origin is not None and self._bytes >= self._most_bytes
+
+    @property
+    def heavy(self) -> bool:
+        """Whether a marked state is too large for a step to be taken beside it and the other one.
+
+        Memory that was enough for the training and one state must stay enough.
+        """
+        return self._marked is not None and size_in_bytes(self._marked[1].values) > self._most_bytes
 
     def begin(self, training: Training, step: int) -> None:
         """Begins at the present state, which is known to be good."""

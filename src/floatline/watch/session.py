@@ -121,7 +121,7 @@ class Session:
             self._begun = self._ours(READ, lambda: self._reading(training, logs))
             if self._begun is None:
                 self._occasions.read(self.steps)
-            elif ends or self._occasions.waits(self.steps):
+            elif ends or self._past.heavy or self._occasions.waits(self.steps):
                 self.catch_up(training)
         return logs
 
