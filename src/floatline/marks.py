@@ -26,7 +26,10 @@ class MarkedStep(Generic[P, R]):
         function: The user's function, compiled or not, bound to its object for a method.
         owner: The object that a method is bound to, or None.
         written: The function as it was marked, before it was bound.
+        framework: The framework that it is known to need, or None.
     """
+
+    framework: str | None = None
 
     def __init__(self, function: Callable[P, R], owner: object = None, written: Any = None) -> None:
         self.function = function
@@ -84,6 +87,17 @@ class AsideStep(FoundStep[P, R]):
 def aside_step(function: Callable[P, R]) -> AsideStep[P, R]:
     """Marks a found step that gives way to others: the teacher of a distillation, a baseline."""
     return AsideStep(function)
+
+
+class PureStep(FoundStep[P, R]):
+    """A step of JAX's that was found in the source and is compiled by nobody."""
+
+    framework = "jax"
+
+
+def pure_step(function: Callable[P, R]) -> PureStep[P, R]:
+    """Marks what `floatline diagnose` finds to be a training step of JAX's."""
+    return PureStep(function)
 
 
 def training_step(function: Callable[P, R]) -> MarkedStep[P, R]:

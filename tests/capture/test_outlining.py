@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from floatline.capture.edited import code_of
-from floatline.capture.outlining import PREFIX, outlined
+from floatline.capture.outlining import outlined
+from floatline.capture.placing import PREFIX
 from floatline.marks import FoundStep, handle_steps
 
 WORLD = """

@@ -6,6 +6,7 @@ It stands beside the backends' packages, of which it loads only what brings no K
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from typing import Any
 
 from floatline.backends.interface import CallHandler
 
@@ -18,3 +19,10 @@ def find_jax_steps(handler: CallHandler) -> AbstractContextManager[None]:
     from floatline.backends.jax.discovery import find_steps
 
     return find_steps(handler)
+
+
+def has_tracers(arguments: Any) -> bool:
+    """Whether JAX is tracing what it calls with these arguments, instead of running it."""
+    from floatline.backends.jax.discovery import traced
+
+    return traced(arguments)

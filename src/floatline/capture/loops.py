@@ -102,11 +102,12 @@ def aside(found: Sequence[Sequence[ast.stmt]]) -> list[bool]:
 
     So does what a file trains beside what it is for: the teacher of a distillation, a baseline.
     """
-    low = [_names_half(statements) for statements in found]
+    low = [half_named(statements) for statements in found]
     return [any(low) and not named for named in low]
 
 
-def _names_half(body: Iterable[ast.stmt]) -> bool:
+def half_named(body: Iterable[ast.stmt]) -> bool:
+    """Whether statements name half precision."""
     nodes = (node for statement in body for node in ast.walk(statement))
     return any(getattr(node, "attr", getattr(node, "id", None)) in _HALF for node in nodes)
 

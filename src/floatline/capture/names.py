@@ -6,6 +6,7 @@ import ast
 from collections.abc import Iterable, Iterator
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 Scope = ast.Module | ast.FunctionDef | ast.AsyncFunctionDef
 
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
@@ -31,6 +32,81 @@ def read(nodes: Iterable[ast.AST]) -> set[str]:
         for inner in ast.walk(node)
         if isinstance(inner, ast.Name) and not isinstance(inner.ctx, ast.Del)
     }
+
+
+def free(nodes: Iterable[ast.AST]) -> set[str]:
+    """What nodes read of what is around them: names, and attributes of names as `name.attribute`.
+
+    Example:
+
+    >>> sorted(free(ast.parse("y = [f(x.a.b) for x in xs]; self.w -= (lambda z: z + 1)(y)").body))
+    ['f', 'self.w', 'xs', 'y']
+    """
+    return {path for node in nodes for path in _free(node)}
+
+
+def stored(nodes: Iterable[ast.AST]) -> set[str]:
+    """What nodes bind or write to, in the same form; of `a.b["c"] = 1` it is `a.b`.
+
+    Example:
+
+    >>> sorted(stored(ast.parse("x, self.w = f(y); params['w'][0] -= 1").body))
+    ['params', 'self.w', 'x']
+    """
+    nodes = list(nodes)
+    targets = [
+        inner
+        for node in nodes
+        for inner in own(node)
+        if isinstance(inner, ast.Attribute | ast.Subscript) and isinstance(inner.ctx, ast.Store)
+    ]
+    return bound(nodes) | {path for target in targets for path in [path_of(target)] if path}
+
+
+def path_of(node: ast.AST) -> str:
+    """The path of a name or of attributes of a name; of what is inside of a container, its own."""
+    while isinstance(node, ast.Subscript):
+        node = node.value
+    if isinstance(node, ast.Attribute):
+        owner = path_of(node.value) if isinstance(node.value, ast.Name | ast.Attribute) else ""
+        return f"{owner}.{node.attr}" if owner else ""
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def _free(node: ast.AST) -> set[str]:
+    if isinstance(node, ast.Name | ast.Attribute) and path_of(node):
+        return {path_of(node)} if isinstance(node.ctx, ast.Load) else set()
+    children = set().union(*(_free(child) for child in ast.iter_child_nodes(node)), set())
+    if isinstance(node, ast.AugAssign):
+        return children | {path_of(node.target)}
+    inside: set[str] = set()
+    if isinstance(node, _COMPREHENSIONS):
+        inside = bound(generator.target for generator in node.generators)
+    elif isinstance(node, ast.Lambda | ast.FunctionDef | ast.AsyncFunctionDef):
+        body = [] if isinstance(node, ast.Lambda) else node.body
+        inside = bound(body) | arguments_of(node)
+    return {path for path in children if root(path) not in inside}
+
+
+def root(path: str) -> str:
+    """The name that a path begins with."""
+    return path.partition(".")[0]
+
+
+def arguments_of(function: Function | ast.Lambda) -> set[str]:
+    """Names of all that a function is given."""
+    given = function.args
+    several = [given.vararg, given.kwarg]
+    every = (*given.posonlyargs, *given.args, *given.kwonlyargs, *filter(None, several))
+    return {argument.arg for argument in every}
+
+
+def imported(tree: ast.Module) -> set[str]:
+    """The packages that a file imports."""
+    nodes = list(ast.walk(tree))
+    names = [alias.name for n in nodes if isinstance(n, ast.Import) for alias in n.names]
+    names += [n.module or "" for n in nodes if isinstance(n, ast.ImportFrom)]
+    return {name.partition(".")[0] for name in names}
 
 
 def own(node: ast.AST) -> Iterator[ast.AST]:

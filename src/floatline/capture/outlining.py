@@ -8,15 +8,11 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Sequence
-from typing import TypeVar
 
 from floatline.capture.loops import Place, aside, places, step_functions, suites
 from floatline.capture.names import Scope, bound, declared, own
-
-T = TypeVar("T", bound=ast.AST)
-
-PREFIX = "_floatline_"
-"""What every name that is added to a script begins with."""
+from floatline.capture.placing import PREFIX, expression, parsed, placed, placed_all, prepend
+from floatline.capture.pure_outlining import outline_pure
 
 _MARK = "__import__('floatline.marks', fromlist=['found_step']).found_step"
 _ASIDE = _MARK.replace("found_step", "aside_step")
@@ -41,7 +37,8 @@ def outlined(tree: ast.Module) -> ast.Module:
             _outline(place, f"{PREFIX}step_{number}", mark)
     for function, mark in zip(functions, marks[len(found) :], strict=True):
         if id(function) not in inside and not function.decorator_list:
-            function.decorator_list = [_placed(_expression(mark), function)]
+            function.decorator_list = [placed(expression(mark), function)]
+    outline_pure(tree)
     return ast.fix_missing_locations(tree)
 
 
@@ -80,9 +77,9 @@ def _outline(place: Place, name: str, mark: str) -> None:
     step = _step(name, mark, place, shared, moved)
     first = statements[0]
     call = f"{name}({', '.join(place.batch)})"
-    after = _parsed(_answer(call, ways) if ways else call, first)
+    after = parsed(_answer(call, ways) if ways else call, first)
     place.body[place.begin : place.end] = after
-    _prepend(place.scope, [*_placed_all(_kept_local(place.scope, shared), first), step])
+    prepend(place.scope, [*placed_all(_kept_local(place.scope, shared), first), step])
 
 
 def _step(
@@ -100,7 +97,7 @@ def _step(
         lines += [f"    {word} {', '.join(names)}"] if names else []
     lines += [f"    {given} = {PREFIX}{given}" for given in place.batch]
     lines += ["    pass"]
-    (function,) = _parsed("\n".join(lines), place.statements[0])
+    (function,) = parsed("\n".join(lines), place.statements[0])
     assert isinstance(function, ast.FunctionDef)
     function.body[-1:] = moved
     return function
@@ -145,36 +142,3 @@ def _answer(call: str, ways: set[str]) -> str:
     for word in sorted(ways):
         lines += [f"    if {way}[0] == {word!r}:", f"        {actions[word]}"]
     return "\n".join(lines)
-
-
-def _prepend(scope: Scope, statements: Sequence[ast.stmt]) -> None:
-    """Puts statements where a scope begins, behind what must stand first."""
-    at = 0
-    for index, statement in enumerate(scope.body):
-        documents = isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
-        future = isinstance(statement, ast.ImportFrom) and statement.module == "__future__"
-        if not (documents or future or isinstance(statement, ast.Global | ast.Nonlocal)):
-            break
-        at = index + 1
-    scope.body[at:at] = statements
-
-
-def _parsed(text: str, place: ast.stmt) -> list[ast.stmt]:
-    # `break` and `return` are no Python on their own, but a syntax tree is not asked for that.
-    return _placed_all(ast.parse(text).body, place)
-
-
-def _expression(text: str) -> ast.expr:
-    return ast.parse(text, mode="eval").body
-
-
-def _placed(node: T, place: ast.stmt) -> T:
-    """The node with all its parts at the line of a statement, unless they have their own."""
-    for inner in ast.walk(node):
-        if isinstance(inner, ast.expr | ast.stmt | ast.arg | ast.excepthandler):
-            ast.copy_location(inner, place)
-    return node
-
-
-def _placed_all(nodes: Sequence[T], place: ast.stmt) -> list[T]:
-    return [_placed(node, place) for node in nodes]

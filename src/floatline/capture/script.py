@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from floatline.backends.compiled import find_jax_steps
+from floatline.backends.compiled import find_jax_steps, has_tracers
 from floatline.backends.interface import Backend
 from floatline.backends.updates import TORCH_OPTIMIZERS, before_torch_updates
 from floatline.capture.capture import Budget, Capture
@@ -20,7 +20,7 @@ from floatline.capture.outlining import outlined
 from floatline.capture.policy import under_policy
 from floatline.capture.script_errors import script_error
 from floatline.errors import InputError
-from floatline.marks import MarkedStep, StepHandler, handle_steps
+from floatline.marks import MarkedStep, PureStep, StepHandler, handle_steps
 from floatline.progress import Progress
 
 if TYPE_CHECKING:
@@ -102,8 +102,10 @@ def _step_handler(begun: Sequence[Takeover[Any]]) -> StepHandler:
     def handler(
         mark: MarkedStep[Any, Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> Any:
+        if isinstance(mark, PureStep) and has_tracers(args):
+            return mark.function(*args, **kwargs)  # Part of a function that somebody compiles.
         if not begun:  # The script trains without Keras: its import here begins the takeover.
-            import_keras_for_script()
+            import_keras_for_script(mark.framework)
         return begun[0].on_marked_step(mark, args, kwargs)
 
     return handler

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 
 from floatline.capture.failures import clash_advice
+from floatline.capture.pure_advice import pure_loop_error
 from floatline.errors import BackendError, FloatlineError, ScriptError
 from floatline.headlines import condensed, users_line
 
@@ -46,6 +47,9 @@ def script_error(
 
 
 def _never_trained(path: Path) -> ScriptError:
+    loop = pure_loop_error(path) if "jax" in sys.modules else None
+    if loop is not None:
+        return loop
     if "keras" in sys.modules:
         return ScriptError(
             f"{path} ended without training: it called neither `fit` nor `train_on_batch` of a "

@@ -177,6 +177,8 @@ class Takeover(Generic[T]):
         if isinstance(mark, FoundStep) and (self._busy or isinstance(mark.owner, keras.Model)):
             # Keras calls it, in `fit`, or its caller is known.
             return mark.function(*args, **kwargs)
+        if mark.framework not in (None, self._load_backend().name):
+            self.fail(_other_framework(str(mark.framework), self._load_backend().name))
         if self._aside and not self._busy and not isinstance(mark, AsideStep):
             self._begin_again()
         if self.waiting:

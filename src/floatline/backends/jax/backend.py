@@ -78,7 +78,7 @@ class JaxBackend:
             layer_source=layer_source,
             arguments=_parameters(function),
             static=static_positions(function),
-            numbers=compiled,
+            numbers=True,
         )
 
     def intercept(

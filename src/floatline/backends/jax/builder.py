@@ -16,6 +16,7 @@ from floatline.backends.jax.jaxprs import every_equation
 from floatline.backends.jax.lanes import LOW, Array
 from floatline.backends.jax.leaves import Leaves, aval, handed_on, objects_in
 from floatline.backends.jax.observer import Observed, observing
+from floatline.backends.jax.purity import ImpureError, leaves_objects_alone, same_program
 from floatline.backends.policies import in_float32
 from floatline.errors import TraceError
 
@@ -76,6 +77,8 @@ class Builder:
         numbers: Whether whole numbers in a batch are data, as far as the step stands it.
         static: Positions in a batch that is a tuple of what is no data in any case.
         around: Entered while a jaxpr is traced.
+        pure: Whether Python runs only when a jaxpr is made. Else the step is made sure to be a
+            function of what it is given: it is traced again when a jaxpr first serves again.
     """
 
     def __init__(
@@ -89,6 +92,7 @@ class Builder:
         numbers: bool = False,
         static: frozenset[int] = frozenset(),
         around: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
+        pure: bool = True,
     ) -> None:
         self._call = call
         self._paths = paths
@@ -98,6 +102,9 @@ class Builder:
         self._numbers = numbers
         self._static = static
         self._around = around
+        self._pure = pure
+        self._unsure: set[Any] = set()
+        self._changes = False
         self._steps: dict[Any, StepJaxpr] = {}
 
     @property
@@ -113,11 +120,13 @@ class Builder:
         """
         leaves = self.leaves(batch)
         key = (leaves.key, tuple(map(aval, state)))
-        if key not in self._steps:
+        if key not in self._steps or key in self._unsure:
             try:
-                self._steps[key] = self._trace(state, leaves)
+                self._take(key, self._trace(state, leaves))
             except Exception as error:
-                if self._numbers:  # One of them is a setting, as of `static_argnums`.
+                if self._numbers and not isinstance(
+                    error, ImpureError
+                ):  # One of them is a setting, as of `static_argnums`.
                     self._numbers = False
                     return self.jaxpr_for(state, batch)
                 raise TraceError(
@@ -126,6 +135,17 @@ class Builder:
                     "step; `jax.jit` must be able to compile it.",
                 ) from error
         return self._steps[key], leaves.arrays
+
+    def _take(self, key: Any, step: StepJaxpr) -> None:
+        """Keeps a jaxpr, or finds the one that is kept still true."""
+        known = self._steps.setdefault(key, step)
+        if known is step:
+            self._unsure |= set() if self._pure else {key}
+        elif self._changes or not same_program(known.jaxpr, step.jaxpr):
+            self._changes = True  # Put back, they may be once more what they were.
+            raise ImpureError("it reads numbers that it is not given, and that change.")
+        else:
+            self._unsure.remove(key)
 
     def leaves(self, batch: Batch) -> Leaves:
         """A batch taken apart as the step takes it."""
@@ -149,7 +169,8 @@ class Builder:
             structure[:] = [tree, len(flat), tuple(replaced)]
             return [*flat, *after, *replaced.values()]
 
-        with self._around(), observing() as observed:
+        objects = [leaf for leaf in leaves.fixed if hasattr(leaf, "__dict__")]
+        with leaves_objects_alone(objects), self._around(), observing() as observed:
             jaxpr = jax.make_jaxpr(flat_step)(list(state), leaves.arrays)
         tree, returned, written = structure
         count = len(state)
@@ -190,6 +211,7 @@ class Builder:
             arguments=self._arguments,
             numbers=self._numbers,
             static=self._static,
+            pure=self._pure,
             around=lambda: in_float32(layers),
         )
 

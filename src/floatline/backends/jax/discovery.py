@@ -46,6 +46,11 @@ def find_steps(handler: CallHandler) -> Iterator[None]:
         yield
 
 
+def traced(arguments: Any) -> bool:
+    """Whether JAX is tracing what it calls with these arguments, instead of running it."""
+    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(arguments))
+
+
 class _Calls:
     """Answers calls of compiled functions."""
 
@@ -60,9 +65,7 @@ class _Calls:
 
     def answer(self, function: Compiled, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """Runs one call of a compiled function, or lets the handler run it."""
-        leaves = jax.tree.leaves((args, kwargs))
-        symbolic = any(isinstance(leaf, jax.core.Tracer) for leaf in leaves)
-        if self._running or self._ended or symbolic:
+        if self._running or self._ended or traced((args, kwargs)):
             return function.compiled(*args, **kwargs)
         self._running = True
         try:

@@ -88,6 +88,16 @@ def differentiates(jaxpr: Any) -> bool:
     return any(is_backward(scopes(equation)) for equation in every_equation(jaxpr))
 
 
+def compiles_gradients(jaxpr: Any) -> bool:
+    """Whether a function that nobody compiles calls a compiled one which differentiates."""
+    return any(
+        equation.primitive.name in ("jit", "pjit")
+        and not is_differentiated(scopes(equation))
+        and any(map(differentiates, inner_jaxprs(equation)))
+        for equation in opened(jaxpr)[0].eqns
+    )
+
+
 def is_backward(stack: str) -> bool:
     """Whether name scopes are those of a backward pass."""
     return "transpose(" in stack

@@ -13,7 +13,7 @@ from jax import lax
 from floatline.backends.jax.builder import StepJaxpr
 from floatline.backends.jax.harvest import Gradient, Harvest
 from floatline.backends.jax.interpreter import Frame, Setting
-from floatline.backends.jax.jaxprs import opened
+from floatline.backends.jax.jaxprs import compiles_gradients, opened
 from floatline.backends.jax.lanes import (
     COMPUTED,
     LOW,
@@ -69,12 +69,14 @@ class PlainProgram:
     Args:
         step: The step.
         lane: `"computed"` or `"shadow"`.
-        eager: Run it operation by operation, without compiling it.
+        eager: Run it operation by operation, without compiling it; but gradients that the user
+            has compiled are what they are when they are compiled.
     """
 
     def __init__(self, step: StepJaxpr, lane: str = COMPUTED, *, eager: bool = False) -> None:
         self._step = step
         self._lane = lane
+        eager = eager and not compiles_gradients(step.jaxpr)
         self._function = self._build if eager else jax.jit(self._build)
         self.paths: tuple[str, ...] = ()
         """Paths of the variables whose gradients `run` looks at."""

@@ -69,6 +69,7 @@ class JaxStep:
             arguments=arguments,
             numbers=numbers,
             static=static,
+            pure=owner is not None or not eager,
         )
         self._rebuilt: Builder | None = None
         self._plain: dict[int, PlainProgram] = {}
