@@ -8,7 +8,8 @@ from typing import Any
 
 from floatline.backends.interface import Batch, CallHandler, LayerSource, Outcome, Replay, State
 from floatline.backends.shelf import Shelf
-from floatline.records import Trace
+from floatline.errors import TraceError
+from floatline.traces import Place, Site, Statistics, Trace
 
 GOOD = Outcome(loss=1.0, finite=(True, True), variables=("a", "b"), loss_scale=32768.0)
 SKIPPED = Outcome(
@@ -28,8 +29,11 @@ def ended(result: Any) -> None:
 class FakeStep:
     """A step whose state is the number of steps run; good once the told outcomes are used up."""
 
-    def __init__(self, outcomes: Iterable[Outcome | BaseException] = ()) -> None:
+    def __init__(
+        self, outcomes: Iterable[Outcome | BaseException] = (), dtype: str | None = None
+    ) -> None:
         self._outcomes = iter(outcomes)
+        self._dtype = dtype
         self.state = 0
         self.ran: list[Batch] = []
 
@@ -60,7 +64,11 @@ class FakeStep:
         self.state = state
 
     def trace(self, state: State, batch: Batch) -> Trace:
-        raise NotImplementedError
+        if self._dtype is None:
+            raise TraceError("This step cannot be traced.", "Trace another.")
+        place = Place(None, "Dense", "matmul", "forward")
+        sites = (Site(0, place, "value", self._dtype, (), (), Statistics(1)),)
+        return Trace(step=0, moment="first", sites=sites)
 
     def float32(self, state: State, *, rounded: bool = False, rebuilt: bool = False) -> Replay:
         raise NotImplementedError
@@ -71,8 +79,10 @@ class FakeBackend:
 
     name = "fake"
 
-    def __init__(self, outcomes: Iterable[Outcome | BaseException] = ()) -> None:
-        self.step = FakeStep(outcomes)
+    def __init__(
+        self, outcomes: Iterable[Outcome | BaseException] = (), dtype: str | None = None
+    ) -> None:
+        self.step = FakeStep(outcomes, dtype)
         self.functions: list[Callable[..., Any]] = []
 
     def framework(self) -> str:

@@ -46,12 +46,13 @@ def run(
     precision: str | None = None,
     budget: Budget | None = None,
     outcomes: Iterable[Outcome | BaseException] = (),
+    dtype: str | None = None,
     examine: Callable[[Capture], Any] = lambda capture: capture,
 ) -> Any:
     return capture_script(
         str(script),
         arguments,
-        load_backend=lambda: FakeBackend(outcomes),
+        load_backend=lambda: FakeBackend(outcomes, dtype),
         precision=precision,
         budget=budget or Budget(),
         progress=silent,

@@ -16,7 +16,7 @@ from floatline.capture.names import Function, Scope, bound, read
 _BACKWARD = frozenset({"backward", "GradientTape"})
 _UPDATE = frozenset({"step", "minimize", "apply", "apply_gradients", "assign_sub"})
 _TIDY = frozenset({"zero_grad", "update_parameters", "unscale_"})
-_HALF = frozenset({"autocast", "bfloat16", "float16", "half", "scale_loss", "unscale_"})
+HALF = frozenset({"autocast", "bfloat16", "float16", "half", "scale_loss", "unscale_"})
 _BESIDE = frozenset({"train", "eval", "parameters", "append", "extend", "clear", "item"})
 _LOOPS = (ast.For, ast.While, ast.AsyncFor)
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
@@ -109,7 +109,7 @@ def aside(found: Sequence[Sequence[ast.stmt]]) -> list[bool]:
 def half_named(body: Iterable[ast.stmt]) -> bool:
     """Whether statements name half precision."""
     nodes = (node for statement in body for node in ast.walk(statement))
-    return any(getattr(node, "attr", getattr(node, "id", None)) in _HALF for node in nodes)
+    return any(getattr(node, "attr", getattr(node, "id", None)) in HALF for node in nodes)
 
 
 def words_of(tree: ast.Module) -> Words:

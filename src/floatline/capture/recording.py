@@ -20,7 +20,8 @@ from floatline.capture.state import (
     preserve_random_generators,
 )
 from floatline.capture.watch import Watch
-from floatline.errors import TrainingError
+from floatline.errors import FloatlineError, TrainingError
+from floatline.formats import LOW_FORMATS
 from floatline.progress import Progress
 from floatline.records import Configuration
 
@@ -41,6 +42,8 @@ class Recording:
         model: The Keras model whose `fit` and `train_on_batch` are watched, or None.
         owners: Models and optimizers whose variables are put back. If exactly one of them is a
             model, and a step changes their variables in place, that model is the trainee.
+        gives_way: Let the training go on when the budget is spent, if it computes nothing in half
+            precision: another may come that does.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class Recording:
         progress: Progress,
         model: Any = None,
         owners: Sequence[Any] = (),
+        gives_way: bool = False,
     ) -> None:
         self._backend = backend
         self._make_step = make_step
@@ -60,7 +64,9 @@ class Recording:
         self._model = model
         self._owners = tuple(owners) if model is None else (model, *owners)
         self._shelving = Shelving(progress, backend.free_bytes)
+        self._gives_way = gives_way
         self._undo = contextlib.ExitStack()
+        self._taken_over = contextlib.ExitStack()
         self._step: Step | None = None
         self._watch: Watch | None = None
         self._trained = False
@@ -74,7 +80,9 @@ class Recording:
             undo.callback(self._variables.restore)
             if self._model is not None:
                 undo.enter_context(preserve_attributes(self._model))
-                undo.enter_context(self._backend.intercept(self._model, self.advance))
+                intercepted = self._backend.intercept(self._model, self.advance)
+                self._taken_over.enter_context(intercepted)
+            undo.enter_context(self._taken_over)
             self._undo = undo.pop_all()
         return self
 
@@ -97,6 +105,10 @@ class Recording:
         """Ends the watch and puts everything back."""
         self._note_training()
         self._undo.close()
+
+    def leave(self) -> None:
+        """Ends the watch; what was trained stays so until everything is put back."""
+        self._taken_over.close()
 
     @property
     def steps(self) -> int:
@@ -162,7 +174,20 @@ class Recording:
             step.keep_states_on(shelf)
         self._undo.callback(step.restore, step.snapshot())
         self._step = step
-        return Watch(step, self._budget, progress=self._progress)
+        may_end = self._computes_in_half if self._gives_way else lambda: True
+        return Watch(step, self._budget, progress=self._progress, may_end=may_end)
+
+    def _computes_in_half(self) -> bool:
+        """Whether any value of the first step is one of 16 bits, or none can be looked at."""
+        assert self._watch is not None
+        assert self._step is not None
+        first = self._watch.first
+        with self._backend.preserve_random_state(), preserve_random_generators():
+            try:
+                trace = self._step.trace(first.state, first.batch)
+            except FloatlineError:
+                return True
+        return any(site.dtype in LOW_FORMATS for site in trace.sites)
 
 
 def build(model: Any, batch: Batch) -> None:

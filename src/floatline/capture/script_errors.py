@@ -9,6 +9,7 @@ from types import TracebackType
 
 from floatline.capture.failures import clash_advice
 from floatline.capture.pure_advice import pure_loop_error
+from floatline.capture.sources import user_frame
 from floatline.errors import BackendError, FloatlineError, ScriptError
 from floatline.headlines import condensed, users_line
 
@@ -128,3 +129,24 @@ def from_script(trace: TracebackType | None, file: str) -> TracebackType | None:
     while start is not None and start.tb_frame.f_code.co_filename != file:
         start = start.tb_next
     return start or trace
+
+
+def other_framework(framework: str, backend: str) -> ScriptError:
+    """The error for a script that trains with another framework than Keras was loaded on."""
+    return ScriptError(
+        f"The script trains with {framework}, but Keras was loaded on {backend}, by the script or "
+        "by a library of its.",
+        f"Set KERAS_BACKEND={framework} in the environment; a script that needs no Keras is not "
+        "changed by that.",
+    )
+
+
+def unmarked_loop() -> ScriptError:
+    """The error for the update that is running in a loop whose step was not found."""
+    frame = user_frame()
+    where = "" if frame is None else f" at {frame.f_code.co_filename}:{frame.f_lineno}"
+    return ScriptError(
+        f"The script updates the weights in a loop of its own{where}, which Floatline cannot find "
+        "the beginning of.",
+        HOW_TO_MARK,
+    )

@@ -16,12 +16,14 @@ from floatline.capture.capture import Budget, Capture
 from floatline.capture.cells import lent_variables
 from floatline.capture.failures import training_error
 from floatline.capture.function import batch_of_call, unmarked
+from floatline.capture.later import computes_in_half, half_may_follow
 from floatline.capture.model import capture_fit, check_model
 from floatline.capture.recording import Recording
-from floatline.capture.script_errors import HOW_TO_MARK
-from floatline.capture.sources import LayerSources, user_frame, user_line
+from floatline.capture.script_errors import other_framework, unmarked_loop
+from floatline.capture.sources import LayerSources, user_line
 from floatline.capture.watch import BudgetSpent
-from floatline.errors import BackendError, FloatlineError, ScriptError
+from floatline.capture.watched import Watched
+from floatline.errors import BackendError, FloatlineError
 from floatline.marks import AsideStep, FoundStep, MarkedStep
 from floatline.patches import wrapped
 from floatline.progress import Progress
@@ -38,7 +40,8 @@ class Takeover(Generic[T]):
     """Stands between a script and Keras until the script's first training was examined.
 
     While it waits, the first `fit` is captured in place; the first `train_on_batch` or marked step
-    opens a recording that grows with each call, until the budget is spent or the script ends.
+    opens a recording that grows with each call, until the budget is spent or the script ends. So
+    does a `fit` in float32 of a script that names half precision, in case a later one is in that.
     While it is busy (capturing or examining) and once it is done, it lets calls pass or unwinds.
 
     Args:
@@ -64,13 +67,9 @@ class Takeover(Generic[T]):
         self._busy = False
         self._results: list[T] = []
         self._error: BaseException | None = None
-        self._recording: Recording | None = None
-        self._watched: object = None
-        self._function: Callable[..., Any] | None = None
-        self._describe: Callable[[], Configuration] | None = None
+        self._watched: Watched | None = None
         self._step_error: BaseException | None = None
         self._notes: list[str] = []
-        self._gives_way = False
         self._left = contextlib.ExitStack()
 
     def installed(self) -> contextlib.ExitStack:
@@ -97,8 +96,8 @@ class Takeover(Generic[T]):
             KeyboardInterrupt: The user wants to stop.
         """
         with self._left:
-            if self._error is None and not self._results and self._recording is not None:
-                self._finish_recording(error)
+            if self._error is None and not self._results and self._watched is not None:
+                self._finish(self._watched, error)
         if self._error is not None:
             raise self._error
         return tuple(self._results)
@@ -106,7 +105,7 @@ class Takeover(Generic[T]):
     @property
     def waiting(self) -> bool:
         """Whether no training call has come yet."""
-        return not (self._busy or self._done or self._recording is not None)
+        return not (self._busy or self._done or self._watched is not None)
 
     @property
     def _done(self) -> bool:
@@ -115,10 +114,36 @@ class Takeover(Generic[T]):
     # What the script calls. ----------------------------------------------------------------
 
     def _on_fit(self, original: Callable[..., Any], model: Any, *args: Any, **kwargs: Any) -> Any:
+        self._prefer(model)
         if not self.waiting:
             return self._later_call(original, model, args, kwargs)
+        if self._gives_way(model):
+            return self._aside_fit(original, model, args, kwargs)
         self._in_place(lambda: self._capture_fit(original, model, args, kwargs))
         raise Unwind
+
+    def _gives_way(self, model: Any) -> bool:
+        """Whether the training of a model is in float32, and one in half precision may follow."""
+        known = isinstance(model, keras.Model) and not computes_in_half(model)
+        return known and half_may_follow()
+
+    def _prefer(self, model: Any) -> None:
+        """Leaves what gives way for a model in half precision."""
+        if self._aside and not self._busy and computes_in_half(model):
+            self._begin_again()
+
+    def _aside_fit(
+        self, original: Callable[..., Any], model: Any, args: tuple[Any, ...], kwargs: Any
+    ) -> Any:
+        """Runs a `fit` as it is, and watches its first steps in case that none is preferred."""
+        self._record_model(model, "fit", gives_way=True)
+        self._busy = True  # What Keras and callbacks call is a part of it.
+        try:
+            return self._watched_call(lambda: original(model, *args, **kwargs))
+        finally:
+            self._busy = False
+            if self._watched is not None:
+                self._watched.recording.leave()
 
     def _capture_fit(
         self,
@@ -146,27 +171,32 @@ class Takeover(Generic[T]):
     def _on_train_on_batch(
         self, original: Callable[..., Any], model: Any, *args: Any, **kwargs: Any
     ) -> Any:
+        self._prefer(model)
         if self.waiting:
-            source = user_line()
-            self._record(
-                model,
-                lambda: self._model_recording(model),
-                lambda: configuration.of_model(
-                    model, entry="train_on_batch", source=source, layer_source=self._sources
-                ),
-            )
+            self._record_model(model, "train_on_batch", gives_way=self._gives_way(model))
         return self._later_call(original, model, args, kwargs)
 
-    def _model_recording(self, model: Any) -> Recording:
-        check_model(model)
-        backend = self._load_backend()
-        return Recording(
-            backend,
-            lambda: backend.keras_step(model, self._sources),
-            budget=self._budget,
-            progress=self._progress,
-            model=model,
-        )
+    def _record_model(self, model: Any, entry: str, *, gives_way: bool) -> None:
+        source = user_line()
+
+        def make() -> Recording:
+            check_model(model)
+            backend = self._load_backend()
+            return Recording(
+                backend,
+                lambda: backend.keras_step(model, self._sources),
+                budget=self._budget,
+                progress=self._progress,
+                model=model,
+                gives_way=gives_way,
+            )
+
+        def describe() -> Configuration:
+            return configuration.of_model(
+                model, entry=entry, source=source, layer_source=self._sources
+            )
+
+        self._record(lambda: Watched(make(), model, describe, gives_way=gives_way))
 
     def on_marked_step(
         self, mark: MarkedStep[Any, Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
@@ -178,35 +208,36 @@ class Takeover(Generic[T]):
             # Keras calls it, in `fit`, or its caller is known.
             return mark.function(*args, **kwargs)
         if mark.framework not in (None, self._load_backend().name):
-            self.fail(_other_framework(str(mark.framework), self._load_backend().name))
+            self.fail(other_framework(str(mark.framework), self._load_backend().name))
         if self._aside and not self._busy and not isinstance(mark, AsideStep):
             self._begin_again()
         if self.waiting:
             self._record_function(mark, args)
-        recording = self._recording
-        if self._busy or recording is None or self._watched != mark.key:
+        watched = self._watched
+        if self._busy or watched is None or watched.key != mark.key:
             self._note_other()
             return mark.function(*args, **kwargs)
         return self._watched_call(
-            lambda: self._advance(recording, mark, batch_of_call(mark.function, args, kwargs))
+            lambda: self._advance(watched, mark, batch_of_call(mark.function, args, kwargs))
         )
 
     @property
     def _aside(self) -> bool:
-        """Whether what is recorded gives way to a step that names half precision."""
-        return self._recording is not None and self._gives_way
+        """Whether what is recorded gives way to a training in half precision."""
+        return self._watched is not None and self._watched.gives_way
 
     def _begin_again(self) -> None:
         """Leaves a recording, whose training stays as it is as long as the script runs."""
-        assert self._recording is not None
+        assert self._watched is not None
         self._note_other()
-        self._left.callback(self._recording.close)
-        self._recording = self._watched = None
+        self._watched.recording.leave()
+        self._left.callback(self._watched.recording.close)
+        self._watched = None
 
-    def _advance(self, recording: Recording, mark: MarkedStep[Any, Any], batch: Batch) -> Any:
+    def _advance(self, watched: Watched, mark: MarkedStep[Any, Any], batch: Batch) -> Any:
         """Runs the step that is recorded, with the variables of this call of it."""
-        with lent_variables(self._function, mark.function):
-            return recording.advance(batch)
+        with lent_variables(watched.function, mark.function):
+            return watched.recording.advance(batch)
 
     def on_compiled_call(
         self,
@@ -225,10 +256,11 @@ class Takeover(Generic[T]):
             kwargs: Those that are given by name.
             framework: The framework that has compiled it; None for the one that Keras runs on.
         """
-        if self._busy or not (self._finds(is_step) if self.waiting else self._watches(function)):
+        looks = self.waiting or (self._aside and not self._watches(function))
+        if self._busy or not (self._finds(is_step) if looks else self._watches(function)):
             return function(*args, **kwargs)
         if framework not in (None, self._load_backend().name):
-            self.fail(_other_framework(str(framework), self._load_backend().name))
+            self.fail(other_framework(str(framework), self._load_backend().name))
         return self.on_marked_step(MarkedStep(function), args, kwargs)
 
     def _finds(self, is_step: Callable[[], bool]) -> bool:
@@ -239,12 +271,11 @@ class Takeover(Generic[T]):
             self._busy = False
 
     def _watches(self, function: Callable[..., Any]) -> bool:
-        return self._watched == MarkedStep(function).key
+        return self._watched is not None and self._watched.key == MarkedStep(function).key
 
     def _record_function(self, mark: MarkedStep[Any, Any], args: tuple[Any, ...]) -> None:
-        source = user_line()
-        self._gives_way = isinstance(mark, AsideStep)
-        function = self._function = unmarked(mark)
+        source, gives_way = user_line(), isinstance(mark, AsideStep)
+        function = unmarked(mark)
         held = getattr(mark.owner, "__dict__", {}).values()
         known = configuration.known_objects(mark.written, (*args, *held))
 
@@ -256,22 +287,22 @@ class Takeover(Generic[T]):
                 budget=self._budget,
                 progress=self._progress,
                 owners=known,
+                gives_way=gives_way,
             )
 
-        self._record(
-            mark.key,
-            make,
-            lambda: configuration.of_function(
+        def describe() -> Configuration:
+            return configuration.of_function(
                 function, known, source=source, layer_source=self._sources
-            ),
-        )
+            )
+
+        self._record(lambda: Watched(make(), mark.key, describe, function, gives_way))
 
     def on_update(self) -> None:
         """Lets an optimizer update weights, unless that is done in a loop that has no mark."""
         if self._done:
             raise Unwind
         if self.waiting:
-            self.fail(_unmarked_loop())
+            self.fail(unmarked_loop())
 
     def _on_apply(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         self.on_update()
@@ -295,7 +326,8 @@ class Takeover(Generic[T]):
     ) -> Any:
         if self._done:
             raise Unwind
-        if self._busy or self._watched is not model:
+        watched = self._watched
+        if self._busy or watched is None or watched.key is not model:
             self._note_other()
             return original(model, *args, **kwargs)
         return self._watched_call(lambda: original(model, *args, **kwargs))
@@ -304,7 +336,8 @@ class Takeover(Generic[T]):
         try:
             return call()
         except BudgetSpent:
-            self._in_place(self._recorded)
+            assert self._watched is not None
+            self._in_place(self._watched.capture)
             raise Unwind from None
         except FloatlineError as error:
             self.fail(error)
@@ -314,28 +347,17 @@ class Takeover(Generic[T]):
 
     def _note_other(self) -> None:
         text = "The script trains more than one model; only one of them was watched."
-        if self._recording is not None and not self._busy and text not in self._notes:
+        if self._watched is not None and not self._busy and text not in self._notes:
             self._notes.append(text)
 
-    def _record(
-        self,
-        watched: object,
-        make: Callable[[], Recording],
-        describe: Callable[[], Configuration],
-    ) -> None:
+    def _record(self, make: Callable[[], Watched]) -> None:
         try:
-            recording = make()
-            recording.__enter__()
+            watched = make()
+            watched.recording.__enter__()
         except Exception as error:  # noqa: BLE001 - raised again outside the script
             self.fail(error)
         else:
-            self._recording, self._watched, self._describe = recording, watched, describe
-
-    def _recorded(self) -> Capture:
-        assert self._recording is not None
-        assert self._describe is not None
-        self._recording.close()
-        return self._recording.capture(self._describe())
+            self._watched = watched
 
     def _in_place(self, take: Callable[[], Capture]) -> None:
         """Captures and examines; keeps the result or the error for after the script."""
@@ -356,39 +378,19 @@ class Takeover(Generic[T]):
     def _with_notes(self, capture: Capture) -> Capture:
         return dataclasses.replace(capture, notes=(*capture.notes, *self._notes))
 
-    def _finish_recording(self, error: BaseException | None) -> None:
-        assert self._recording is not None
+    def _finish(self, watched: Watched, error: BaseException | None) -> None:
         if isinstance(error, KeyboardInterrupt):
-            self._recording.close()
+            watched.recording.close()
             self._error = error
             return
         if error is not None and error is self._step_error:
             failure = training_error(error)
-            if not self._recording.takes(failure):
-                self._recording.close()
+            if not watched.recording.takes(failure):
+                watched.recording.close()
                 self._error = failure
                 return
         elif error is not None and not isinstance(error, SystemExit):
             what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-            steps = self._recording.steps
+            steps = watched.recording.steps
             self._notes.append(f"After {steps} steps the script ended with {what.rstrip('.')}.")
-        self._in_place(self._recorded)
-
-
-def _other_framework(framework: str, backend: str) -> ScriptError:
-    return ScriptError(
-        f"The script trains with {framework}, but Keras was loaded on {backend}, by the script or "
-        "by a library of its.",
-        f"Set KERAS_BACKEND={framework} in the environment; a script that needs no Keras is not "
-        "changed by that.",
-    )
-
-
-def _unmarked_loop() -> ScriptError:
-    frame = user_frame()
-    where = "" if frame is None else f" at {frame.f_code.co_filename}:{frame.f_lineno}"
-    return ScriptError(
-        f"The script updates the weights in a loop of its own{where}, which Floatline cannot find "
-        "the beginning of.",
-        HOW_TO_MARK,
-    )
+        self._in_place(watched.capture)

@@ -16,6 +16,7 @@ from floatline.progress import Progress, silent
 from floatline.records import History, Moment, StepRecord, StopReason
 
 STAGE = "watching the training"
+UNWATCHED = "letting a training in float32 go on, before the one in half precision"
 
 # A loss scale is halved by every skipped step. 25 in a row take Keras' 32768 down to 2**-10, which
 # no healthy training needs (a scale below 1 shrinks the gradients), so the failure is permanent.
@@ -46,6 +47,7 @@ class Watch:
         clock: Seconds that only grow.
         progress: Told of every step.
         batch_bytes: How many bytes of batches to keep for the float32 training.
+        may_end: Asked when the budget is spent: if False, the training goes on without the watch.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Watch:
         clock: Callable[[], float] = time.monotonic,
         progress: Progress = silent,
         batch_bytes: int = BATCH_BYTES,
+        may_end: Callable[[], bool] = lambda: True,
     ) -> None:
         self._step = step
         self._budget = budget
@@ -72,6 +75,8 @@ class Watch:
         self._bad_steps = 0
         self._bad_losses = 0
         self._poisoned = False
+        self._may_end = may_end
+        self._over = False
 
     @property
     def steps(self) -> int:
@@ -90,6 +95,9 @@ class Watch:
             BudgetSpent: Enough was seen; the step has run and is recorded.
             Exception: What the step raises; it is recorded with its state and batch.
         """
+        if self._over:
+            self._progress(UNWATCHED)
+            return self._step.run(batch)[0]
         batch = kept(batch)
         state = self._step.snapshot()
         try:
@@ -110,6 +118,11 @@ class Watch:
         self._progress(STAGE, self.steps, self._budget.steps)
         self._stop_if_enough(record)
         return returned
+
+    @property
+    def first(self) -> KeptMoment:
+        """The first step that ran."""
+        return self._moments["first"]
 
     def result(self) -> tuple[History, tuple[KeptMoment, ...], tuple[Batch, ...]]:
         """What was seen, the steps to trace in order of time, and the first batches."""
@@ -179,9 +192,9 @@ class Watch:
             self._stopped = "symptom"
         elif self.steps >= self._budget.steps or self._seconds_spent():
             self._stopped = "budget"
-        else:
-            return
-        raise BudgetSpent
+            self._over = not self._may_end()
+        if self._stopped != "end of training" and not self._over:
+            raise BudgetSpent
 
     def _seconds_spent(self) -> bool:
         # Counted from the end of the first step, whose time is nearly all compilation.
