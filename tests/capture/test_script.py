@@ -90,6 +90,53 @@ def test_a_script_that_sets_its_own_policy_is_noted(write: Write) -> None:
     assert "sets the policy 'float32' itself" in capture.notes[0]
 
 
+@pytest.mark.parametrize("precision", ["mixed_float16", "float16", "float32"])
+def test_a_precision_that_no_layer_takes_is_told(write: Write, precision: str) -> None:
+    own = "float32" if precision != "float32" else "mixed_float16"
+    script = write(
+        f"""
+        import keras
+        import numpy as np
+        model = keras.Sequential([keras.layers.Dense(1, dtype="{own}")])
+        model.build((None, 4))
+        model.compile("sgd", "mse")
+        model.fit(np.ones((4, 4)), np.ones((4, 1)), verbose=0)
+        """,
+        model=False,
+    )
+    (note,) = run(script, precision=precision).notes
+    assert note.startswith(f"The requested {precision!r} changed nothing in the layers")
+
+
+STEPS = """
+import keras
+from floatline.marks import training_step
+
+@training_step
+def step(x):
+    return x
+
+for i in range(3):
+    step(i)
+"""
+
+
+def test_a_precision_without_a_layer_of_keras_is_told(write: Write) -> None:
+    (note,) = run(write(STEPS, model=False), precision="mixed_float16").notes
+    assert note.startswith("The requested 'mixed_float16' changed nothing: ")
+    assert "torch.autocast" in note
+
+
+@pytest.mark.parametrize(
+    ("layer", "precision"), [("", None), ("keras.layers.Dense(1)\n", "mixed_float16")]
+)
+def test_a_precision_that_was_not_asked_for_or_may_have_been_taken_is_not(
+    write: Write, layer: str, precision: str | None
+) -> None:
+    script = write(STEPS.replace("from floatline", f"{layer}from floatline", 1), model=False)
+    assert run(script, precision=precision).notes == ()
+
+
 def test_a_precision_that_does_not_exist(write: Write) -> None:
     error = failing(write("model.fit(x, y)"), precision="mixed_float17")
     assert isinstance(error, InputError)

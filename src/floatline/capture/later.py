@@ -10,6 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import keras
+
 from floatline.capture.loops import HALF
 from floatline.capture.names import FUNCTIONS
 from floatline.formats import LOW_FORMATS
@@ -29,8 +31,13 @@ def computes_in_half(model: Any) -> bool:
     return any(str(layer.compute_dtype) in LOW_FORMATS for layer in layers)
 
 
-def half_may_follow() -> bool:
-    """Whether the user's files, as far as they are loaded, name half precision and train twice."""
+def gives_way(model: Any) -> bool:
+    """Whether a model is all in float32, and one in half precision may be trained after it.
+
+    So it may if the user's files, as far as they are loaded, name half precision and train twice.
+    """
+    if not isinstance(model, keras.Model) or computes_in_half(model):
+        return False
     trees = list(_users_trees())
     return any(map(_names_half, trees)) and sum(map(trainings, trees)) > 1
 

@@ -69,6 +69,13 @@ def capture_script(
     code = compiled(path, texts.get(str(path.absolute())), outlined)
     begun: list[Takeover[T]] = []
 
+    def noted(capture: Capture) -> Capture:
+        from floatline.capture.asked import precision_note
+
+        has_layers = begun[0].has_layers
+        note = precision_note(capture.configuration, precision, has_layers=has_layers)
+        return dataclasses.replace(capture, notes=(*capture.notes, *filter(None, [note])))
+
     def begin() -> None:
         # Only now: this imports Keras, which must be the script's own doing.
         from floatline.capture.takeover import Takeover
@@ -77,7 +84,7 @@ def capture_script(
             load_backend=load_backend,
             budget=budget,
             progress=progress,
-            examine=lambda capture: examine(_with_precision_note(capture, precision)),
+            examine=lambda capture: examine(noted(capture)),
         )
         begun.append(takeover)
         stack.enter_context(takeover.installed())
@@ -170,14 +177,3 @@ def _global_policy(precision: str | None, takeover: Takeover[T]) -> Iterator[Non
                 )
             )
         yield
-
-
-def _with_precision_note(capture: Capture, precision: str | None) -> Capture:
-    actual = capture.configuration.global_policy
-    if precision is None or actual == precision:
-        return capture
-    note = (
-        f"The script sets the policy {actual!r} itself; the requested {precision!r} holds only for "
-        "what it made before."
-    )
-    return dataclasses.replace(capture, notes=(*capture.notes, note))

@@ -38,6 +38,11 @@ class LayerSources:
         if line is not None:
             self._lines[id(layer)] = (weakref.ref(layer), line)
 
+    @property
+    def known(self) -> bool:
+        """Whether the user's code has made any layer."""
+        return bool(self._lines)
+
     def __call__(self, layer: Any) -> SourceLine | None:
         """The line that made `layer`, or None."""
         reference, line = self._lines.get(id(layer), (None, None))

@@ -16,7 +16,7 @@ from floatline.capture.capture import Budget, Capture
 from floatline.capture.cells import lent_variables
 from floatline.capture.failures import training_error
 from floatline.capture.function import batch_of_call, unmarked
-from floatline.capture.later import computes_in_half, half_may_follow
+from floatline.capture.later import computes_in_half, gives_way
 from floatline.capture.model import capture_fit, check_model
 from floatline.capture.recording import Recording
 from floatline.capture.script_errors import other_framework, unmarked_loop
@@ -108,6 +108,11 @@ class Takeover(Generic[T]):
         return not (self._busy or self._done or self._watched is not None)
 
     @property
+    def has_layers(self) -> bool:
+        """Whether the script has made a layer of Keras'."""
+        return self._sources.known
+
+    @property
     def _done(self) -> bool:
         return bool(self._results) or self._error is not None
 
@@ -117,15 +122,10 @@ class Takeover(Generic[T]):
         self._prefer(model)
         if not self.waiting:
             return self._later_call(original, model, args, kwargs)
-        if self._gives_way(model):
+        if gives_way(model):
             return self._aside_fit(original, model, args, kwargs)
         self._in_place(lambda: self._capture_fit(original, model, args, kwargs))
         raise Unwind
-
-    def _gives_way(self, model: Any) -> bool:
-        """Whether the training of a model is in float32, and one in half precision may follow."""
-        known = isinstance(model, keras.Model) and not computes_in_half(model)
-        return known and half_may_follow()
 
     def _prefer(self, model: Any) -> None:
         """Leaves what gives way for a model in half precision."""
@@ -173,7 +173,7 @@ class Takeover(Generic[T]):
     ) -> Any:
         self._prefer(model)
         if self.waiting:
-            self._record_model(model, "train_on_batch", gives_way=self._gives_way(model))
+            self._record_model(model, "train_on_batch", gives_way=gives_way(model))
         return self._later_call(original, model, args, kwargs)
 
     def _record_model(self, model: Any, entry: str, *, gives_way: bool) -> None:

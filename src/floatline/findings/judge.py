@@ -199,9 +199,10 @@ def _explanation(
 
 
 def _healthy(case: Case) -> str:
-    state, policy = case.outcome, case.evidence.configuration.global_policy
+    state, configuration = case.outcome, case.evidence.configuration
     # Layers, or PyTorch's autocast, may compute in half precision whatever Keras' policy is.
-    precision = "mixed precision" if policy == "float32" else policy
+    decides = configuration.layers and configuration.global_policy != "float32"
+    precision = configuration.global_policy if decides else "mixed precision"
     text = f"Nothing is wrong with training in {precision}"
     if not case.computes_low:
         return f"Nothing is computed in half precision in {state.steps} steps."
