@@ -213,7 +213,7 @@ def examine(
             seconds = max(_LEAST_REFERENCE_SECONDS, capture.history.seconds)
             reference = train_reference(capture, seconds, progress)
     evidence = Evidence(capture.configuration, capture.history, traces, reference)
-    judgement = judge(evidence)
+    judgement = judge(evidence, backend.name)
     if capture.error is not None and not explained(judgement, evidence):
         raise capture.error
     diagnosis = Diagnosis(

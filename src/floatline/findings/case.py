@@ -26,6 +26,7 @@ class Case:
         disputed: Loud origins of traces that the compiled step does not agree with.
         breakdowns: Origins that are non-finite in float32 too.
         gradients: For every trace that agrees, its gradients by layer.
+        backend: Name of the framework, where it is known.
     """
 
     evidence: Evidence
@@ -35,6 +36,7 @@ class Case:
     disputed: tuple[Origin, ...]
     breakdowns: tuple[Origin, ...]
     gradients: tuple[tuple[LayerGradient, ...], ...]
+    backend: str | None = None
 
     @property
     def computes_low(self) -> bool:
@@ -50,7 +52,7 @@ class Case:
         return self.computes_low and not self.evidence.traces
 
 
-def study(evidence: Evidence) -> Case:
+def study(evidence: Evidence, backend: str | None = None) -> Case:
     """Finds the origins in every trace and compares the training with float32."""
     agreed = tuple(trace for trace in evidence.traces if trace.agrees is not False)
     disputed = tuple(trace for trace in evidence.traces if trace.agrees is False)
@@ -64,6 +66,7 @@ def study(evidence: Evidence) -> Case:
         disputed=tuple(o for t in disputed for o in overflows(t) if o.reach != "none"),
         breakdowns=tuple(o for t in agreed for o in float32_breakdowns(t)),
         gradients=tuple(layer_gradients(trace) for trace in agreed if trace.gradients),
+        backend=backend,
     )
 
 

@@ -65,8 +65,12 @@ class Judgement:
     checks: tuple[Check, ...]
 
 
-def judge(evidence: Evidence) -> Judgement:
+def judge(evidence: Evidence, backend: str | None = None) -> Judgement:
     """Runs every rule on the evidence and draws the conclusion.
+
+    Args:
+        evidence: What was measured.
+        backend: Name of the framework, which decides what can be advised.
 
     Example:
 
@@ -75,7 +79,7 @@ def judge(evidence: Evidence) -> Judgement:
     >>> judge(Evidence(Configuration("float32"), history)).verdict
     'healthy'
     """
-    case = study(evidence)
+    case = study(evidence, backend)
     results = tuple((rule, rule.check(case)) for rule in RULES)
     findings = [f for _, result in results if isinstance(result, Found) for f in result.findings]
     findings = _without_duplicates(case, sorted(findings, key=lambda f: _order(case, f)))

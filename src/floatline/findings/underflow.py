@@ -7,6 +7,7 @@ from floatline.findings.gradients import LayerGradient
 from floatline.findings.origin_rule import FLOAT32_FIRST, harm
 from floatline.findings.outcome import scaling_unused
 from floatline.findings.rule import REFERENCE, TRACES, CannotTell, Clear, Result, Rule
+from floatline.findings.scale_advice import Advice, scale_advice
 from floatline.findings.words import share
 from floatline.records import Number, Trace
 
@@ -27,13 +28,14 @@ SHOWN_LAYERS = 8
 """Layers whose share is listed in the evidence."""
 
 
-def gradient_underflow(rule: Rule, case: Case, remark: str) -> Result:
+def gradient_underflow(rule: Rule, case: Case, remark: str, advice: Advice) -> Result:
     """Found when training does worse, or when layers stand still from the first step to the last.
 
     Args:
         rule: The rule that asks.
         case: The case.
         remark: How the sentence ends: what about the loss scale is wrong.
+        advice: What to do in a loop without an optimizer of Keras'.
     """
     state = case.outcome
     if case.untraced:
@@ -59,7 +61,8 @@ def gradient_underflow(rule: Rule, case: Case, remark: str) -> Result:
     # The loss has no line of the user's when the framework computes it; then the layer's own.
     own = worst.origin is None or worst.origin.place.source is None
     place = worst.site.place if own or worst.origin is None else worst.origin.place
-    return rule.found(summary, {**_numbers(trace, gradients), **harm(case)}, place=place)
+    measured = {**_numbers(trace, gradients), **harm(case)}
+    return rule.found(summary, measured, place=place, remedies=scale_advice(case, advice))
 
 
 def scales(case: Case) -> bool:

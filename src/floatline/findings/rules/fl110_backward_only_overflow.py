@@ -45,7 +45,10 @@ class BackwardOnlyOverflow(OriginRule):
     remedies = (
         'Compute this operation in float32: cast its inputs, or give the layer dtype="float32".',
         "Keep denominators away from 0: add an epsilon that the format can hold.",
-        "Start from a lower loss scale: LossScaleOptimizer(optimizer, initial_scale=...).",
+        (
+            "Start from a lower loss scale: initial_scale of Keras' LossScaleOptimizer, init_scale"
+            " of PyTorch's GradScaler."
+        ),
     )
 
     def sentence(self, origin: Origin) -> str:

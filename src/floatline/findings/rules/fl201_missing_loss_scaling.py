@@ -6,6 +6,7 @@ from typing import final
 
 from floatline.findings.case import Case
 from floatline.findings.rule import Clear, Result, Rule
+from floatline.findings.scale_advice import MISSING
 from floatline.findings.underflow import gradient_underflow, scales
 
 
@@ -28,6 +29,8 @@ class MissingLossScaling(Rule):
 
     Remedy:
         Wrap the optimizer in LossScaleOptimizer; in a custom loop use its scale_loss and apply.
+        Without an optimizer of Keras': torch.amp.GradScaler on PyTorch, floatline.LossScaler on JAX
+        and TensorFlow.
 
     When it is harmless:
         When the flushed gradients are those of samples that are already fitted, or of biases
@@ -52,4 +55,4 @@ class MissingLossScaling(Rule):
         """Looks at gradients only when no step was scaled."""
         if scales(case):
             return Clear()
-        return gradient_underflow(self, case, "there is no loss scaling")
+        return gradient_underflow(self, case, "there is no loss scaling", MISSING)

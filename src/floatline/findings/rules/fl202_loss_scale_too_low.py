@@ -6,6 +6,7 @@ from typing import final
 
 from floatline.findings.case import Case
 from floatline.findings.rule import Clear, Result, Rule
+from floatline.findings.scale_advice import TOO_LOW
 from floatline.findings.underflow import gradient_underflow, scales
 
 
@@ -51,4 +52,4 @@ class LossScaleTooLow(Rule):
         """Looks at gradients only when the loss is scaled."""
         if not scales(case):
             return Clear()
-        return gradient_underflow(self, case, "the loss scale is too low for it")
+        return gradient_underflow(self, case, "the loss scale is too low for it", TOO_LOW)

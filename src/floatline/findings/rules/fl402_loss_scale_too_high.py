@@ -9,6 +9,7 @@ from floatline.findings.fixed_scale import FixedScale, fixed_too_high
 from floatline.findings.origin_rule import harm, number_of_end
 from floatline.findings.outcome import SEARCH_STEPS
 from floatline.findings.rule import Clear, Result, Rule
+from floatline.findings.scale_advice import TOO_HIGH, scale_advice
 from floatline.findings.words import number
 from floatline.records import Severity
 
@@ -70,7 +71,8 @@ class LossScaleTooHigh(Rule):
             f" scale came down from {number(scales[0])} to {number(scales[-1])}"
         )
         numbers = {"first_loss_scale": scales[0], "last_loss_scale": scales[-1], **harm(case)}
-        return self.found(summary, numbers, severity=severity)
+        advice = scale_advice(case, TOO_HIGH)
+        return self.found(summary, numbers, severity=severity, remedies=advice)
 
     def _fixed(self, case: Case, fixed: FixedScale) -> Result:
         summary = (
