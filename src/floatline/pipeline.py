@@ -14,7 +14,9 @@ from floatline.capture.capture import Budget, Capture
 from floatline.capture.edited import Texts
 from floatline.capture.script import capture_script
 from floatline.capture.texts import source_texts
+from floatline.capture.unscaled import unscaled
 from floatline.errors import BackendError, InputError, TraceError
+from floatline.findings.fixed_scale import shown_scale
 from floatline.findings.judge import explained, judge, needs_reference
 from floatline.installed import version
 from floatline.progress import Progress, silent
@@ -208,6 +210,8 @@ def examine(
     """
     with backend.preserve_random_state():
         traces = trace_moments(capture, progress)
+        scale = shown_scale(capture.history, traces)
+        capture = capture if scale == 1.0 else unscaled(capture, scale)
         reference = None
         if needs_reference(capture.configuration, capture.history, traces):
             seconds = max(_LEAST_REFERENCE_SECONDS, capture.history.seconds)

@@ -6,8 +6,8 @@ import dataclasses
 
 import pytest
 
-from floatline.findings.fixed_scale import fixed_scale
-from floatline.records import Evidence
+from floatline.findings.fixed_scale import fixed_scale, shown_scale
+from floatline.records import Evidence, History
 from tests.findings.evidence import NAN, Numbers, Sketch, conclude, evidence, learns, steps
 
 LARGEST = 98304.0
@@ -67,3 +67,34 @@ def test_a_weight_of_the_loss_is_no_scale() -> None:
 def test_where_no_scale_would_fit_the_operation_is_to_blame() -> None:
     case = scaled_by_hand(2.0, largest=1e6)
     assert [f.rule for f in conclude(case).findings] == ["FL110"]
+
+
+@pytest.mark.parametrize("scale", [128.0, 1000.0, 65536.0])
+def test_what_is_in_every_loss_is_known(scale: float) -> None:
+    case = scaled_by_hand(scale)
+    assert shown_scale(case.history, case.traces) == scale
+
+
+def test_what_may_have_changed_is_not_taken_for_a_number() -> None:
+    case, other = scaled_by_hand(128.0), scaled_by_hand(64.0)
+    some = History(steps([1.0] * 40, bad=range(3)))
+    assert shown_scale(case.history, (*case.traces, *other.traces)) == 1.0
+    assert shown_scale(some, case.traces) == 1.0
+    assert shown_scale(case.history, ()) == 1.0
+
+
+def test_what_gradients_keep_is_a_weight_of_the_loss() -> None:
+    case = scaled_by_hand(128.0, divided=False)
+    assert shown_scale(case.history, case.traces) == 1.0
+
+
+def test_a_scale_that_is_no_number_of_the_code_may_change() -> None:
+    case = scaled_by_hand(128.0)
+    (trace,) = case.traces
+    (index,) = trace.losses
+    sketch = Sketch()
+    sketch.sites = list(trace.sites)
+    variable = sketch.add("scale", role="parameter", layer=None, count=1, shape=(), max_abs=128.0)
+    inputs = (*trace.sites[index].inputs, variable)
+    sketch.sites[index] = dataclasses.replace(trace.sites[index], inputs=inputs)
+    assert shown_scale(case.history, [dataclasses.replace(trace, sites=tuple(sketch.sites))]) == 1.0

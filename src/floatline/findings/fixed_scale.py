@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from floatline.findings.case import Case
 from floatline.findings.graph import Graph, graph
 from floatline.findings.operations import kind
 from floatline.findings.window import low_format, window
-from floatline.records import Site, Trace
+from floatline.records import History, Site, Trace
 
 LEAST_SCALE = 2.0
 """Below it, nothing is lost by taking a factor for no scale."""
@@ -61,6 +61,36 @@ def fixed_scale(trace: Trace) -> FixedScale | None:
             highest = factor * (window(trace, name).high or math.inf)
             return FixedScale(site, factor, 2.0 ** math.floor(math.log2(highest)))
     return None
+
+
+def shown_scale(history: History, traces: Sequence[Trace]) -> float:
+    """The number that is in every loss as it was watched: 1 unless it is certain.
+
+    It is certain where every traced step shows the same number of the code, and where it cannot
+    have been lowered meanwhile: no step has overflowed, or each has.
+    """
+    scales = [_scale_of_the_loss(graph(trace)) for trace in traces]
+    overflows = {record.finite_gradients for record in history.steps}
+    same = bool(scales) and all(_close(scale, scales[0]) for scale in scales)
+    certain = same and scales[0] >= LEAST_SCALE and len(overflows) == 1
+    return _as_written(scales[0]) if certain else 1.0
+
+
+def _as_written(ratio: float) -> float:
+    """The number that a measured ratio is: a power of two, or one of few digits."""
+    power = 2.0 ** round(math.log2(ratio))
+    return power if math.isclose(power, ratio, rel_tol=1e-5) else float(f"{ratio:.5g}")
+
+
+def _scale_of_the_loss(view: Graph) -> float:
+    """The number of the code that the loss of a step was multiplied by, and gradients divided."""
+    if view.trace.loss_scale is not None or not view.trace.losses:
+        return 1.0
+    loss = view.trace.sites[view.trace.losses[0]]
+    others = [site for site in view.inputs(loss) if site.role != "value"]
+    factor = _factor(view, loss)
+    divided = any(_close(factor, ratio) for ratio in _divisors(view))
+    return factor if divided and all(site.role == "constant" for site in others) else 1.0
 
 
 def _near_the_loss(view: Graph) -> Iterator[Site]:
