@@ -318,7 +318,7 @@ def test_the_model_of_a_torch_loop_is_repaired_too(
 
 
 @only_jax
-def test_a_pure_step_gets_a_proposal_without_proof(
+def test_a_pure_step_gets_changes_without_proof(
     overflowing: Callable[[], tuple[keras.Model, np.ndarray, np.ndarray]],
 ) -> None:
     import jax
@@ -344,5 +344,5 @@ def test_a_pure_step_gets_a_proposal_without_proof(
     assert repair is not None
     assert (repair.verdict, repair.trials) == ("undecided", ())
     assert "step function" in repair.explanation
-    assert repair.plan is not None
+    assert repair.plan is None  # It would have no layer to match.
     assert repair.changes
