@@ -84,6 +84,15 @@ class AsideStep(FoundStep[P, R]):
     """A step that was found beside others which name half precision, as it does not."""
 
 
+class AsideCompiled(AsideStep[P, R]):
+    """A compiled step in full precision, where others are in half; it is one object throughout."""
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """Equal for all calls of the same function."""
+        return id(self.written), id(self.owner)
+
+
 def aside_step(function: Callable[P, R]) -> AsideStep[P, R]:
     """Marks a found step that gives way to others: the teacher of a distillation, a baseline."""
     return AsideStep(function)

@@ -163,6 +163,14 @@ PROGRAMS = {
             learn(sgd)
             said.append((episode, len(kept)))
     """,
+    "with optimizers that step one after the other": """
+        for x in [1, 2]:
+            loss = model(x)
+            loss.backward()
+            for one in (sgd, sgd):
+                one.step()
+        said.append(loss.value)
+    """,
     "with a name that is deleted and bound by everything else": """
         def train():
             for x in [1, 2]:

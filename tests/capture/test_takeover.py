@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from floatline.backends.interface import StepKind
 from floatline.capture.capture import Budget, Capture
+from floatline.capture.takeover import Takeover
 from floatline.errors import TrainingError
+from floatline.progress import silent
+from tests.capture.fakes import FakeBackend
 from tests.capture.scripts import Write, failing, run, writer
 
 
@@ -190,6 +195,34 @@ def test_a_step_that_gives_way_is_watched_where_nothing_else_trains(write: Write
     )
     capture = run(script)
     assert (len(capture.history.steps), capture.notes) == (3, ())
+
+
+STEPS: dict[str, StepKind] = {"evaluate": "", "teacher": "full", "student": "half"}
+
+
+@pytest.mark.parametrize(
+    ("called", "watched"),
+    [
+        (["evaluate", "teacher", "student", "teacher", "student"], 2),
+        (["student", "teacher", "student"], 2),
+        (["teacher", "evaluate", "teacher", "teacher"], 3),
+    ],
+    ids=["the student", "the student, who came first", "what there is"],
+)
+def test_a_compiled_step_in_full_precision_gives_way(
+    monkeypatch: pytest.MonkeyPatch, called: list[str], watched: int
+) -> None:
+    monkeypatch.setattr("floatline.capture.takeover.names_half", lambda: True)
+    functions = {name: (lambda value: value) for name in STEPS}  # One each: none is another's.
+    kinds = {name: partial(STEPS.__getitem__, name) for name in STEPS}
+    backend = FakeBackend([])
+    takeover = Takeover(
+        load_backend=lambda: backend, budget=Budget(), progress=silent, examine=lambda found: found
+    )
+    for name in called:
+        takeover.on_compiled_call(functions[name], kinds[name], (1.0,), {})
+    (capture,) = takeover.conclude(None)
+    assert len(capture.history.steps) == watched
 
 
 def test_a_marked_method_is_described_by_its_object(write: Write) -> None:

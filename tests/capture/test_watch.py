@@ -166,6 +166,19 @@ def test_moments_hold_the_state_before_the_step_and_its_batch() -> None:
     assert symptom.batch == "batch 2"
 
 
+@pytest.mark.parametrize(
+    ("handed", "last"),
+    [((), 5), ((1, 3), 3), ((0,), 0), ((5,), 5)],
+    ids=["never", "every second step", "once", "at the end"],
+)
+def test_the_last_step_that_is_kept_updates_where_any_does(
+    handed: tuple[int, ...], last: int
+) -> None:
+    accumulates, updates = Outcome(1.0), Outcome(1.0, (True,), ("kernel",))
+    watching = watch([updates if step in handed else accumulates for step in range(6)])
+    assert watching.result()[1][-1].step == last
+
+
 def test_stops_when_skipping_does_not_end() -> None:
     watching = watch([GOOD, *[SKIPPED] * 100])
     assert watching.steps == 1 + CONFIRMING_BAD_STEPS

@@ -64,6 +64,13 @@ def test_a_mean_is_a_sum_even_when_it_is_divided_by_a_number() -> None:
         assert cause(sketch, rounded) == expected
 
 
+@pytest.mark.parametrize(("largest", "expected"), [(316.0, "FL102"), (46.0, "FL101")])
+def test_a_power_is_a_square_if_it_is_one(largest: float, expected: str) -> None:
+    sketch = Sketch()
+    power = sketch.overflow("Pow", sketch.add("Sub", max_abs=largest), max_abs=316.0**2)
+    assert cause(sketch, sketch.passes("Mean", power)) == expected
+
+
 def test_a_product_with_itself_is_a_square() -> None:
     sketch = Sketch()
     centred = sketch.add("Sub")
@@ -106,6 +113,21 @@ def test_a_break_behind_an_underflow_or_a_cancellation() -> None:
         sketch = Sketch()
         zero = sketch.add("Mul", zero=9, flushed=9, local_flushed=flushes)
         assert cause(sketch, sketch.breaks("Log", zero)) == expected
+
+
+@pytest.mark.parametrize(
+    ("vanished_in_square", "vanished_in_root", "expected"),
+    [(9, 9, "FL204"), (9, 0, "FL110"), (0, 9, "FL110")],
+    ids=["a root of what vanished", "a root that is there", "a root that did not vanish here"],
+)
+def test_a_gradient_that_divides_by_what_vanished_does_not_overflow(
+    vanished_in_square: int, vanished_in_root: int, expected: str
+) -> None:
+    for operation, causes in ((Sketch.breaks, expected), (Sketch.overflow, "FL110")):
+        sketch = Sketch()
+        square = sketch.add("Square", sketch.add("Sub"), local_flushed=vanished_in_square)
+        norm = sketch.add("Sqrt", sketch.add("Sum", square), flushed=vanished_in_root)
+        assert cause(sketch, operation(sketch, "SqrtGrad", norm, phase="backward")) == causes
 
 
 @pytest.mark.parametrize(("operation", "expected"), [("RealDiv", "FL204"), ("Mul", "FL104")])

@@ -128,3 +128,18 @@ def test_a_training_that_leaps_at_its_first_update_began_before_it() -> None:
     recovered = [2.0, 1e11, *[13.0, 7.0, 3.0, 2.5, 1.5] * 6]
     found = of(steps([2.0, *[NAN] * 31], range(1, 32), 2.0**15), steps(recovered))
     assert found.float32_fails is False
+
+
+@pytest.mark.parametrize(
+    ("end", "diverged"), [(0.5, False), (1.5, False), (4.0, True), (4e4, True)]
+)
+def test_a_leap_is_made_up_when_the_loss_comes_back_to_where_it_began(
+    end: float, diverged: bool
+) -> None:
+    leap = [1.0, 0.7, 5e4, 5e6, 9e3]
+    assert of(steps([*leap, *[end] * 20])).diverged is diverged
+
+
+def test_a_loss_that_only_rises_to_a_level_has_made_no_leap() -> None:
+    assert of(steps([1e-3, *[4e-3] * 30, *[2.0] * 10])).diverged
+    assert not of(steps([1.0, *[4.0] * 40])).diverged

@@ -180,6 +180,9 @@ _SECOND_ZOO = (
     Truth(
         "precision/polynomial_features", ("activation-range-overflow",), FORWARD, ("polynomial",)
     ),
+    Truth(
+        "precision/sliced_batches", ("norm-variance-overflow",), FORWARD, ("functional/unit",), True
+    ),
     Truth("precision/event_counter", ("reduction-sum-stagnation",), FORWARD, ("running_count",)),
     Truth("precision/moments_by_squares", ("position-precision",), FORWARD, ("standardize",)),
     Truth(

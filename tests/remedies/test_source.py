@@ -80,6 +80,17 @@ def test_operands_are_cast_and_functions_and_options_are_not(tmp_path: Path) -> 
     )
 
 
+def test_a_name_that_its_function_does_not_own_is_cast_where_it_is_read(tmp_path: Path) -> None:
+    body = (
+        "def loss(z):\n    s = tf.exp(z @ TABLE / TAU)\n    return s\nTAU, TABLE = 0.07, tf.eye(3)"
+    )
+    change = changed(tmp_path, body.replace("TAU, TABLE = 0.07,", "TAU = 0.07\nTABLE ="))
+    assert change is not None
+    assert change.then == (
+        'z = ops.cast(z, "float32")\ns = tf.exp(z @ ops.cast(TABLE, "float32") / TAU)'
+    )
+
+
 @pytest.mark.parametrize("rule", ["FL404", "FL501", "FL602"])
 def test_nothing_is_said_where_the_numbers_of_a_line_are_not_at_fault(
     tmp_path: Path, rule: str

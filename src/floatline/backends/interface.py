@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from floatline.backends.shelf import Shelf
 from floatline.records import SourceLine, Trace
@@ -16,8 +16,12 @@ Batch = Any
 State = Any
 """Values of every variable that a step can touch; opaque outside the backend."""
 
-CallHandler = Callable[[Any, Callable[[], bool], tuple[Any, ...], Mapping[str, Any]], Any]
-"""Answers a call: the function, whether it is a training step (built to find out), arguments."""
+StepKind = Literal["", "full", "half"]
+"""What a compiled function is: no training step, one in full precision only, or one that computes
+in half precision."""
+
+CallHandler = Callable[[Any, Callable[[], StepKind], tuple[Any, ...], Mapping[str, Any]], Any]
+"""Answers a call: the function, what kind of a step it is (built to find out), arguments."""
 
 LayerSource = Callable[[Any], SourceLine | None]
 """The user's line that made a layer, where it is known."""

@@ -42,6 +42,11 @@ def gives_way(model: Any) -> bool:
     return any(map(_names_half, trees)) and sum(map(trainings, trees)) > 1
 
 
+def names_half() -> bool:
+    """Whether the script, or what it has loaded of the user's, names half precision."""
+    return any(map(_names_half, _users_trees()))
+
+
 def trainings(tree: ast.Module) -> int:
     r"""How often a file trains, at least: one `fit` in a loop counts twice, in a function per call.
 

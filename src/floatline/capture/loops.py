@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import ast
 import builtins
+import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from floatline.capture.names import Function, Scope, bound, read
+from floatline.capture.picking import Pickers, counters, pickers_of
 
 _BACKWARD = frozenset({"backward", "GradientTape"})
 _UPDATE = frozenset({"step", "minimize", "apply", "apply_gradients", "assign_sub"})
@@ -35,12 +37,14 @@ class Words:
         remembering: Functions of the file that differentiate what was computed before they are
             called, and was kept in an object, as an episode's log-probabilities are.
         imported: Names that the file imports.
+        pickers: What picks batches, where a tape records what is differentiated; None elsewhere.
     """
 
     backward: frozenset[str] = _BACKWARD
     update: frozenset[str] = _UPDATE
     remembering: frozenset[str] = frozenset()
     imported: frozenset[str] = frozenset()
+    pickers: Pickers | None = None
 
     @property
     def all(self) -> frozenset[str]:
@@ -83,7 +87,10 @@ def places(tree: ast.Module) -> list[Place]:
     """
     words = words_of(tree)
     scopes = [tree, *(f for f in _functions(tree) if not _is_compiled(f))]
-    return [place for scope in scopes for place in _places(scope, scope.body, (), words)]
+    found = [place for scope in scopes for place in _places(scope, scope.body, (), words)]
+    within = {id(node) for place in found for s in place.statements for node in ast.walk(s)}
+    apart = [_apart(f, words) for f in _step_functions(tree, words) if id(f) not in within]
+    return [*found, *filter(None, apart)]
 
 
 def step_functions(tree: ast.Module) -> list[Function]:
@@ -92,9 +99,30 @@ def step_functions(tree: ast.Module) -> list[Function]:
     Where TensorFlow compiles any, that is the step, and it may call the others.
     """
     words = words_of(tree)
+    return [f for f in _step_functions(tree, words) if _apart(f, words) is None]
+
+
+def _step_functions(tree: ast.Module, words: Words) -> list[Function]:
     compiles = any(isinstance(n, ast.Attribute) and n.attr == "function" for n in ast.walk(tree))
     found = [function for function in _functions(tree) if _is_step(function, words)]
     return [f for f in found if not (compiles and "GradientTape" in _called(f.body))]
+
+
+def _apart(function: Function, words: Words) -> Place | None:
+    """The statements of a function that are its step, where others pick its batch or report.
+
+    What a graph cannot hold stays outside of it, as in a loop.
+    """
+    body, pickers = function.body, words.pickers
+    if pickers is None or function.decorator_list:
+        return None
+    begin, end = _extent(body, words)
+    begin = _beginning(body, begin, end, _last(pickers.picking(body[:begin])))
+    if not any(pickers.picking([*body[:begin], *body[end:]])):
+        return None
+    names = read(body[begin:end]) & (_given(function) | bound(body[:begin]))
+    own = {first} if (first := next(iter(_arguments(function)), None)) == "self" else set()
+    return Place(function, body, begin, end, tuple(sorted(names - own)))
 
 
 def aside(found: Sequence[Sequence[ast.stmt]]) -> list[bool]:
@@ -115,7 +143,8 @@ def half_named(body: Iterable[ast.stmt]) -> bool:
 def words_of(tree: ast.Module) -> Words:
     """What calls mean in a file, those of its own functions included."""
     nodes = [n for n in ast.walk(tree) if isinstance(n, ast.Import | ast.ImportFrom)]
-    words, known = Words(imported=frozenset(bound(nodes))), None
+    pickers = pickers_of(tree) if "GradientTape" in _called([tree]) else None
+    words, known = Words(imported=frozenset(bound(nodes)), pickers=pickers), None
     while words != known:
         known = words
         for function in _functions(tree):
@@ -134,11 +163,11 @@ def _learned(function: Function, words: Words) -> Words:
         return words
     remembers = differentiates and _remembers(function, words)
     given = remembers or (updates and differentiates and _differentiates_argument(function, words))
-    return Words(
-        words.backward | name if differentiates and (given or not updates) else words.backward,
-        words.update | name if updates and (given or not differentiates) else words.update,
-        words.remembering | name if remembers else words.remembering,
-        words.imported,
+    return dataclasses.replace(
+        words,
+        backward=words.backward | (name if differentiates and (given or not updates) else set()),
+        update=words.update | (name if updates and (given or not differentiates) else set()),
+        remembering=words.remembering | (name if remembers else set()),
     )
 
 
@@ -175,15 +204,21 @@ def suites(statement: ast.stmt) -> Iterator[list[ast.stmt]]:
 
 def _place(scope: Scope, around: tuple[Loop, ...], words: Words) -> Place:
     body = around[-1].body
+    first, end = _extent(body, words)
+    late = _called(body) & words.remembering
+    begin = 0 if late else _beginning(body, first, end, _earliest(around, first, words))
+    given = [loop.target for loop in around if isinstance(loop, ast.For)]
+    names = read(body[begin:end]) & (bound(given) | bound(body[:begin]))
+    return Place(scope, body, begin, end, tuple(sorted(names)))
+
+
+def _extent(body: Sequence[ast.stmt], words: Words) -> tuple[int, int]:
+    """Index of the first statement that belongs to a step by itself, and behind the last one."""
     parts = [index for index, statement in enumerate(body) if _is_part(statement, words)]
     end = parts[-1] + 1
     while end < len(body) and _writes_in_place(body[end]):
         end += 1
-    late = _called(body) & words.remembering
-    begin = 0 if late else _beginning(body, parts[0], end)
-    given = [loop.target for loop in around if isinstance(loop, ast.For)]
-    names = read(body[begin:end]) & (bound(given) | bound(body[:begin]))
-    return Place(scope, body, begin, end, tuple(sorted(names)))
+    return parts[0], end
 
 
 def _is_part(statement: ast.stmt, words: Words) -> bool:
@@ -196,7 +231,10 @@ def _trains(body: Sequence[ast.stmt], words: Words) -> bool:
     differentiates = here & words.backward or (
         inner & words.backward and not inner & words.update  # Gradients of parts of a batch.
     )
-    return bool(differentiates) and bool(here & words.update or _updates_by_hand(body))
+    updates = here & words.update or (
+        inner & words.update and not inner & words.backward  # Weights, one after the other.
+    )
+    return bool(differentiates) and bool(updates or _updates_by_hand(body))
 
 
 def _called(nodes: Iterable[ast.AST]) -> frozenset[str]:
@@ -234,16 +272,28 @@ def _name(function: ast.expr) -> str:
     return function.id if isinstance(function, ast.Name) else ""
 
 
-def _beginning(body: Sequence[ast.stmt], first: int, end: int) -> int:
-    """Where a step begins: with the first statement that computes what it needs.
+def _earliest(around: Sequence[Loop], first: int, words: Words) -> int:
+    """Where a step may begin: behind what takes or picks its batch.
 
-    What takes the next batch from an iterator stays before it: the same batch must be there when
-    the step runs again.
+    The same batch must be there when the step runs again, and when a graph is built of it.
     """
+    body = around[-1].body[:first]
+    if words.pickers is None:
+        picks = ["next" in _called([statement]) for statement in body]
+    else:
+        picks = words.pickers.picking(body, counters(around))
+    return _last(picks)
+
+
+def _last(picks: Sequence[bool]) -> int:
+    """Index behind the last statement that picks."""
+    return max((index + 1 for index, picked in enumerate(picks) if picked), default=0)
+
+
+def _beginning(body: Sequence[ast.stmt], first: int, end: int, earliest: int) -> int:
+    """Where a step begins: with the first statement that computes what it needs."""
     begin, needed = first, read(body[first:end])
-    for index in range(first - 1, -1, -1):
-        if "next" in _called([body[index]]):
-            break
+    for index in range(first - 1, earliest - 1, -1):
         if _computes(body[index]) and bound([body[index]]) & needed:
             begin, needed = index, needed | read([body[index]])
     return begin
@@ -292,8 +342,12 @@ def _remembers(function: Function, words: Words) -> bool:
 
 
 def _given(function: Function) -> set[str]:
+    return set(_arguments(function))
+
+
+def _arguments(function: Function) -> list[str]:
     arguments = function.args
-    return {a.arg for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)}
+    return [a.arg for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)]
 
 
 def _subject(call: ast.Call) -> set[str]:

@@ -10,7 +10,7 @@ from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from floatline.backends.compiled import find_jax_steps, has_tracers
-from floatline.backends.interface import Backend
+from floatline.backends.interface import Backend, StepKind
 from floatline.backends.updates import TORCH_OPTIMIZERS, before_torch_updates
 from floatline.capture.capture import Budget, Capture
 from floatline.capture.edited import Texts, edited
@@ -146,15 +146,15 @@ def _jax_steps(begun: Sequence[Takeover[Any]]) -> Iterator[None]:
 
     def answer(
         function: Any,
-        is_step: Callable[[], bool],
+        kind: Callable[[], StepKind],
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
     ) -> Any:
         if not begun:
-            if not is_step():
+            if not kind():
                 return function(*args, **kwargs)
             import_keras_for_script("jax")
-        return begun[0].on_compiled_call(function, is_step, args, kwargs, framework="jax")
+        return begun[0].on_compiled_call(function, kind, args, kwargs, framework="jax")
 
     def notice(_: ModuleType) -> None:
         stack.enter_context(find_jax_steps(answer))

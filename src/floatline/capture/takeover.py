@@ -10,13 +10,13 @@ from typing import Any, Generic, NoReturn, TypeVar
 
 import keras
 
-from floatline.backends.interface import Backend, Batch
+from floatline.backends.interface import Backend, Batch, StepKind
 from floatline.capture import configuration
 from floatline.capture.capture import Budget, Capture
 from floatline.capture.cells import lent_variables
 from floatline.capture.failures import training_error
 from floatline.capture.function import batch_of_call, unmarked
-from floatline.capture.later import computes_in_half, gives_way
+from floatline.capture.later import computes_in_half, gives_way, names_half
 from floatline.capture.model import capture_fit, check_model
 from floatline.capture.recording import Recording
 from floatline.capture.script_errors import other_framework, unmarked_loop
@@ -24,7 +24,7 @@ from floatline.capture.sources import LayerSources, user_line
 from floatline.capture.watch import BudgetSpent
 from floatline.capture.watched import Watched
 from floatline.errors import BackendError, FloatlineError
-from floatline.marks import AsideStep, FoundStep, MarkedStep
+from floatline.marks import AsideCompiled, AsideStep, FoundStep, MarkedStep
 from floatline.patches import wrapped
 from floatline.progress import Progress
 from floatline.records import Configuration
@@ -242,7 +242,7 @@ class Takeover(Generic[T]):
     def on_compiled_call(
         self,
         function: Callable[..., Any],
-        is_step: Callable[[], bool],
+        kind: Callable[[], StepKind],
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
         framework: str | None = None,
@@ -251,22 +251,29 @@ class Takeover(Generic[T]):
 
         Args:
             function: The function.
-            is_step: Builds it to find out whether it is a training step.
+            kind: Builds it to find out whether it is a training step, and in what.
             args: Its arguments.
             kwargs: Those that are given by name.
             framework: The framework that has compiled it; None for the one that Keras runs on.
         """
-        looks = self.waiting or (self._aside and not self._watches(function))
-        if self._busy or not (self._finds(is_step) if looks else self._watches(function)):
+        known = self._watches(function)
+        if self._busy or not (known or self._takes(kind)):
             return function(*args, **kwargs)
         if framework not in (None, self._load_backend().name):
             self.fail(other_framework(str(framework), self._load_backend().name))
-        return self.on_marked_step(MarkedStep(function), args, kwargs)
+        aside = self._aside if known else self._found(kind) == "full" and names_half()
+        mark = AsideCompiled(function) if aside else MarkedStep(function)
+        return self.on_marked_step(mark, args, kwargs)
 
-    def _finds(self, is_step: Callable[[], bool]) -> bool:
+    def _takes(self, kind: Callable[[], StepKind]) -> bool:
+        """Whether a compiled function is the step to watch from now on."""
+        wanted = ("half", "full") if self.waiting else ("half",) if self._aside else ()
+        return bool(wanted) and self._found(kind) in wanted
+
+    def _found(self, kind: Callable[[], StepKind]) -> StepKind:
         self._busy = True  # Building the step applies its optimizer, which is no training yet.
         try:
-            return is_step()
+            return kind()
         finally:
             self._busy = False
 
@@ -318,11 +325,7 @@ class Takeover(Generic[T]):
     # How calls are answered. ---------------------------------------------------------------
 
     def _later_call(
-        self,
-        original: Callable[..., Any],
-        model: Any,
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
+        self, original: Callable[..., Any], model: Any, args: tuple[Any, ...], kwargs: Any
     ) -> Any:
         if self._done:
             raise Unwind

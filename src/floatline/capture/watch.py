@@ -77,6 +77,7 @@ class Watch:
         self._poisoned = False
         self._may_end = may_end
         self._over = False
+        self._hands_over = False
 
     @property
     def steps(self) -> int:
@@ -110,7 +111,7 @@ class Watch:
             raise
         self._stopped = "end of training"
         record = _record(self.steps, outcome)
-        self._keep(record, state, batch)
+        self._keep(record, state, batch, updates=bool(outcome.variables))
         self._records.append(record)
         self._ended = self._clock()
         if self._first_ended is None:
@@ -139,7 +140,7 @@ class Watch:
         self._ended = self._clock()
         self._stopped = "error"
 
-    def _keep(self, record: StepRecord, state: Any, batch: Batch) -> None:
+    def _keep(self, record: StepRecord, state: Any, batch: Batch, *, updates: bool = False) -> None:
         def keep(moment: Moment) -> None:
             self._moments[moment] = KeptMoment(record.step, moment, state, batch)
 
@@ -151,7 +152,10 @@ class Watch:
             elif record.loss_scale != 0 and (not self._poisoned or self._loses_the_first(record)):
                 keep("last symptom")
         self._poisoned = self._poisoned or _poisons(record)
-        keep("last")
+        # Where gradients are accumulated, only some steps hand them over: those show an update.
+        if updates or not self._hands_over or record.raised is not None:
+            keep("last")
+        self._hands_over = self._hands_over or updates
         self._keep_batch(self._step.remembered(batch))
 
     def _is_first_of_its_kind(self, record: StepRecord) -> bool:

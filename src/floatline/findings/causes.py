@@ -38,7 +38,7 @@ def cause_of(graph: Graph, site: Site) -> str:
     if behind:
         return behind
     if site.place.phase != "forward" or _is_scaled_loss(graph, site):
-        return "FL110"
+        return "FL204" if _breaks_on_what_vanished(graph, site) else "FL110"
     if site.statistics.local_saturated == 0:
         near = graph.ancestors(site, NEAR_HOPS)
         vanished = any(s.statistics.local_flushed or infinite_divisor(graph, s) for s in near)
@@ -136,6 +136,20 @@ def _lost_digit(graph: Graph, site: Site) -> str | None:
     return "FL205" if vanished and site.place.phase == "forward" else None
 
 
+def _breaks_on_what_vanished(graph: Graph, site: Site) -> bool:
+    """Whether a gradient divides by a value of the forward pass that is 0 in half precision only.
+
+    The root of a sum of squares is read again by its own gradient: no overflow of that is to blame
+    for what it is divided by. In float32 it breaks on such inputs just as well.
+    """
+    numbers = site.statistics
+    if numbers.local_saturated or not numbers.local_nonfinite:
+        return False
+    vanished = any(i.statistics.flushed > i.statistics.shadow_zero for i in graph.inputs(site))
+    near = graph.ancestors(site, NEAR_HOPS)
+    return vanished and any(s.statistics.local_flushed and s.place.phase == "forward" for s in near)
+
+
 def _is_scaled_loss(graph: Graph, site: Site) -> bool:
     return graph.trace.loss_scale is not None and site.index in graph.trace.losses
 
@@ -154,7 +168,7 @@ def _forward_overflow(graph: Graph, site: Site) -> str:
         return "FL102"
     if what == "normalization":
         return "FL106"
-    if what == "square" or (what == "multiply" and _multiplies_itself(graph, site)):
+    if what == "square" or (what in ("multiply", "power") and _multiplies_itself(graph, site)):
         return _squares(graph, site)
     if what in ("reduction", "norm"):
         return "FL102"
@@ -221,7 +235,7 @@ def _is_weight(graph: Graph, site: Site) -> bool:
 
 
 def _multiplies_itself(graph: Graph, site: Site) -> bool:
-    """Whether a product is a square; a literal factor that is exact is no site either."""
+    """Whether a product or a power is a square; a literal that is exact is no site either."""
     if len(set(site.inputs)) != 1:
         return False
     square = graph.inputs(site)[0].statistics.max_abs ** 2

@@ -18,6 +18,7 @@ Kind = Literal[
     "norm",
     "normalization",
     "other",
+    "power",
     "reduction",
     "root",
     "softmax",
@@ -40,6 +41,7 @@ _NAMES: dict[Kind, str] = {
     "multiply": "mul multiply",
     "norm": "norm linalgvectornorm",
     "normalization": "fusedbatchnorm layernorm nativelayernorm nativebatchnorm",
+    "power": "pow",
     "reduction": "sum mean cumsum addn reducesum reducemean prod reduceprod cumprod logsumexp"
     " euclideannorm cumulativelogsumexp segmentsum unsortedsegmentsum reducewindowsum avgpool"
     " std var varmean nansum",

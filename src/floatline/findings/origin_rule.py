@@ -139,6 +139,15 @@ def overflow(origin: Origin) -> str:
     >>> overflow(Origin("FL110", Trace(0, "first", (site,)), site, site))
     "2 of 8 elements of the backward Mul in layer 'div' overflow: float32 reaches 9.83e+04, \
 float16 ends at 65504"
+
+    A mean may fit where the sum that it is made of does not:
+
+    >>> numbers = Statistics(8, inf=2, saturated=2, local_saturated=2, max_abs=120.0)
+    >>> place = Place(None, "Mean", "mean", "forward")
+    >>> site = Site(0, place, "value", "float16", (8,), (), numbers)
+    >>> overflow(Origin("FL102", Trace(0, "first", (site,)), site, site))
+    "2 of 8 elements of Mean in the loss or optimizer overflow, although float32 reaches \
+only 120 there: a value on the way passes float16's end at 65504"
     """
     site, statistics = origin.site, origin.site.statistics
     ends = format_of(site)
@@ -150,9 +159,14 @@ float16 ends at 65504"
         )
     count = statistics.local_saturated or statistics.saturated or statistics.poisoned
     verb = "overflows" if count == 1 else "overflow"
+    subject = f"{count} of {statistics.count} elements of {where(origin.spot.place)} {verb}"
+    if statistics.max_abs <= ends.max_finite:
+        return (
+            f"{subject}, although float32 reaches only {number(statistics.max_abs)} there: a value"
+            f" on the way passes {ends.name}'s end at {number_of_end(ends.max_finite)}"
+        )
     return (
-        f"{count} of {statistics.count} elements of {where(origin.spot.place)} {verb}:"
-        f" float32 reaches {number(statistics.max_abs)}, {ends.name} ends at"
+        f"{subject}: float32 reaches {number(statistics.max_abs)}, {ends.name} ends at"
         f" {number_of_end(ends.max_finite)}"
     )
 

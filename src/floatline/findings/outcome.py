@@ -53,6 +53,10 @@ LEAP_RATIO = 1000.0
 """Largest loss over the first one that counts as a leap: the first updates threw the training off,
 so the loss before them is where it began."""
 
+UNDONE_RATIO = 2.0
+"""Loss at the end over the first one that counts as divergence once it has leapt in between, and
+come down again by as much: what was learned before, or is left of the weights, never came back."""
+
 ABSURD_SCALE = 2.0**40
 """The whole range of float16, from 2**-24 to 2**16: above it every nonzero gradient overflows, so
 only gradients that are zero let a scale get there."""
@@ -212,8 +216,11 @@ def _diverged(steps: Sequence[StepRecord]) -> bool:
     losses, start = _losses(steps), _start(steps)
     if start is None or start <= 0 or len(losses) < COMPARABLE_STEPS:
         return False
-    leapt = losses[0] > 0 and max(losses) > LEAP_RATIO * losses[0]
-    return median(losses[-TAIL_STEPS:]) > DIVERGED_RATIO * (losses[0] if leapt else start)
+    end = median(losses[-TAIL_STEPS:])
+    if losses[0] <= 0 or max(losses) <= LEAP_RATIO * losses[0]:
+        return end > DIVERGED_RATIO * start
+    fell = max(losses) > LEAP_RATIO * end
+    return end > (UNDONE_RATIO if fell else DIVERGED_RATIO) * losses[0]
 
 
 def _fails_alike(

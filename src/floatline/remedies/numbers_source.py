@@ -147,8 +147,8 @@ def _casts(line: Statement, node: ast.stmt, cast: str, seen: frozenset[ast.stmt]
         return
     for read in _values_read(value, line):
         text = ast.unparse(read)
-        if not isinstance(read, ast.Name):
-            if not _is_cast(node, read):
+        if not (isinstance(read, ast.Name) and line.binds(read.id)):
+            if not (_is_cast(node, read) or _is_number(line.tree, text)):
                 yield line.replacing(read, cast.format(name=text))
             continue
         written = f"{text} = {cast.format(name=text)}"
@@ -159,6 +159,19 @@ def _casts(line: Statement, node: ast.stmt, cast: str, seen: frozenset[ast.stmt]
                 yield from _casts(line, made, cast, seen | {node})
         elif not _same(node, written):
             yield line.before(node, written)
+
+
+def _is_number(tree: ast.Module, name: str) -> bool:
+    """Whether a file gives a name nothing but a number, whose precision nothing can lower."""
+    given = [
+        node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign | ast.AnnAssign)
+        and any(ast.unparse(target) == name for target in targets(node))
+    ]
+    return bool(given) and all(
+        isinstance(value, ast.Constant) and isinstance(value.value, int | float) for value in given
+    )
 
 
 def _is_half(dtype: ast.expr) -> bool:

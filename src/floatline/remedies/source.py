@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from floatline.records import Finding, SourceLine
+from floatline.remedies.epsilon_source import optimizer_epsilon
 from floatline.remedies.fixed_scale_source import fitting_number
 from floatline.remedies.jax_scale_source import carried_scaler
 from floatline.remedies.numbers_source import (
@@ -25,6 +26,7 @@ Rewrite = Callable[[Statement, Finding], list[Edit]]
 
 _OF_NUMBERS: Sequence[tuple[Rewrite, str]] = (
     (literals, "float16 cannot hold the number."),
+    (optimizer_epsilon, "float16 cannot hold the epsilon that the optimizer has otherwise."),
     (layer, "The layer computes in float32."),
     (casts, "Nothing is rounded to half precision there; cast what it meets later, too."),
     (

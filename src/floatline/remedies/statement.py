@@ -56,6 +56,18 @@ class Statement:
         before = [node for node in found if node.lineno < self.node.lineno]
         yield from sorted(before, key=lambda node: -node.lineno)
 
+    def binds(self, name: str) -> bool:
+        """Whether a name belongs to where the statement stands: another may not be assigned there.
+
+        Python takes a name that a function assigns anywhere for its own from its first line on.
+        """
+        if self.function is None:
+            return True
+        nodes = list(ast.walk(self.function))
+        given = {node.arg for node in nodes if isinstance(node, ast.arg)}
+        stored = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+        return name in given | stored
+
     def at(self, node: ast.expr | ast.stmt) -> tuple[int, int]:
         """Where a node begins and ends in the text."""
         end = (node.end_lineno or node.lineno, node.end_col_offset or 0)

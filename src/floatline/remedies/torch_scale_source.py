@@ -9,17 +9,19 @@ from dataclasses import dataclass
 from floatline.records import Finding
 from floatline.remedies.statement import (
     Edit,
-    Function,
     Scope,
     Statement,
     calls,
-    first_argument,
-    functions,
     name_of,
     outside,
-    owner_of,
     scopes_of,
-    targets,
+)
+from floatline.remedies.torch_optimizers import (
+    method_of,
+    optimizers_given,
+    optimizers_in_sight,
+    optimizers_of_object,
+    owner_name,
 )
 
 SCALER = "torch.amp.GradScaler"
@@ -82,10 +84,12 @@ def unscaled_first(line: Statement, finding: Finding) -> list[Edit]:
     if finding.rule != "FL404" or not clips:
         return []
     scope = line.function or line.tree
-    scalers = {name for call in calls(scope) if (name := _scales(call))}
-    asked = [call for call in calls(scope) if _owner(call) in scalers]
-    stepped = {ast.unparse(c.args[0]) for c in asked if _method(c) == "step" and c.args}
-    unscaled = any(_method(call) == "unscale_" for call in asked)
+    # The loss may be scaled in another function than that which clips.
+    scalers = {name for call in calls(line.tree) if (name := _scales(call))}
+    scalers &= {owner_name(call) for call in calls(scope) if method_of(call) == "step"}
+    asked = [call for call in calls(scope) if owner_name(call) in scalers]
+    stepped = {ast.unparse(c.args[0]) for c in asked if method_of(c) == "step" and c.args}
+    unscaled = any(method_of(call) == "unscale_" for call in asked)
     if len(scalers) != 1 or len(stepped) != 1 or unscaled:
         return []
     return [line.before(line.node, f"{scalers.pop()}.unscale_({stepped.pop()})")]
@@ -94,13 +98,9 @@ def unscaled_first(line: Statement, finding: Finding) -> list[Edit]:
 def _scales(call: ast.Call) -> str | None:
     """The scaler in `scaler.scale(loss).backward()`."""
     scaled = call.func.value if isinstance(call.func, ast.Attribute) else None
-    if _method(call) != "backward" or not isinstance(scaled, ast.Call):
+    if method_of(call) != "backward" or not isinstance(scaled, ast.Call):
         return None
-    return _owner(scaled) if _method(scaled) == "scale" else None
-
-
-def _owner(call: ast.Call) -> str:
-    return ast.unparse(call.func).rpartition(".")[0]
+    return owner_name(scaled) if method_of(scaled) == "scale" else None
 
 
 def _loop(line: Statement) -> Loop | None:
@@ -116,18 +116,18 @@ def _loop(line: Statement) -> Loop | None:
 
 def _loops(tree: ast.Module, function: Scope) -> Iterator[Loop]:
     """The one loop of a function, where nothing but clipping looks at its gradients."""
-    backwards = [call for call in calls(function) if _method(call) == "backward"]
+    backwards = [call for call in calls(function) if method_of(call) == "backward"]
     made = (
-        _optimizers_in_sight(tree, function)
-        | _optimizers_of_object(tree, function)
-        | _optimizers_given(tree, function)
+        optimizers_in_sight(tree, function)
+        | optimizers_of_object(tree, function)
+        | optimizers_given(tree, function)
     )
     steps = [
         node
         for node in ast.walk(function)
         if isinstance(node, ast.Expr)
         and isinstance(node.value, ast.Call)
-        and _method(node.value) == "step"
+        and method_of(node.value) == "step"
         and ast.unparse(node.value.func).removesuffix(".step") in made
     ]
     if len(backwards) != 1 or len(steps) != 1 or _reads_gradients(function):
@@ -137,80 +137,6 @@ def _loops(tree: ast.Module, function: Scope) -> Iterator[Loop]:
         return  # A closure computes the loss several times.
     optimizer = ast.unparse(call.func).removesuffix(".step")
     yield Loop(function, backwards[0], steps[0], optimizer, made[optimizer])
-
-
-def _optimizers_in_sight(tree: ast.Module, function: Scope) -> dict[str, ast.stmt]:
-    """Those with a name of their own that is made where the function sees it."""
-    made = _optimizers(tree, _imports(tree))
-    return {name: node for name, node in made.items() if _is_seen(tree, function, node, name)}
-
-
-def _optimizers_of_object(tree: ast.Module, function: Scope) -> dict[str, ast.stmt]:
-    """Those that a method of the same class keeps as an attribute of its object."""
-    owner = owner_of(tree, function)
-    own = first_argument(function)
-    if owner is None or own is None:
-        return {}
-    made = _optimizers(owner, _imports(tree))
-    methods = [m for m in owner.body if isinstance(m, Function) and first_argument(m) == own]
-    seen = [node for method in methods for node in method.body]
-    return {name: node for name, node in made.items() if name == _kept(name, own) and node in seen}
-
-
-def _optimizers_given(tree: ast.Module, function: Scope) -> dict[str, ast.stmt]:
-    """Those that a function is handed: a scaler for them is made where its file begins.
-
-    An argument is taken for one whose `zero_grad` and `step` are called.
-    """
-    imports = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
-    if isinstance(function, ast.Module) or not imports:
-        return {}
-    given = {node.arg for node in ast.walk(function.args) if isinstance(node, ast.arg)}
-    cleared = {_owner(call) for call in calls(function) if _method(call) == "zero_grad"}
-    return dict.fromkeys(given & cleared, imports[-1])
-
-
-def _kept(name: str, own: str) -> str:
-    """An attribute of an object itself, and not of what it holds."""
-    return f"{own}.{name.rpartition('.')[2]}"
-
-
-def _optimizers(scope: ast.AST, origins: dict[str, str]) -> dict[str, ast.stmt]:
-    """Names that are assigned once, to an optimizer of `torch.optim`, by what assigns them."""
-    assigned: dict[str, list[ast.Assign]] = {}
-    for node in ast.walk(scope):
-        for target in targets(node) if isinstance(node, ast.Assign) else []:
-            assigned.setdefault(ast.unparse(target), []).append(node)  # type: ignore[arg-type]  # (an Assign, as just seen)
-    once = {name: nodes[0] for name, nodes in assigned.items() if len(nodes) == 1}
-    return {name: node for name, node in once.items() if _makes_optimizer(node.value, origins)}
-
-
-def _makes_optimizer(value: ast.expr, origins: dict[str, str]) -> bool:
-    if not isinstance(value, ast.Call):
-        return False
-    first, dot, rest = ast.unparse(value.func).partition(".")
-    path = f"{origins.get(first, first)}{dot}{rest}"
-    return path.startswith("torch.optim.") and "lr_scheduler" not in path
-
-
-def _imports(tree: ast.Module) -> dict[str, str]:
-    """What each imported name stands for, in full."""
-    found: dict[str, str] = {}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            found |= {a.asname: a.name for a in node.names if a.asname}
-        elif isinstance(node, ast.ImportFrom):
-            found |= {a.asname or a.name: f"{node.module}.{a.name}" for a in node.names}
-    return found
-
-
-def _is_seen(tree: ast.Module, function: Scope, made: ast.stmt, name: str) -> bool:
-    """Whether what stands beside a statement is seen where the function steps the optimizer."""
-    given = [] if isinstance(function, ast.Module) else list(ast.walk(function.args))
-    if not name.isidentifier() or name in {a.arg for a in given if isinstance(a, ast.arg)}:
-        return False
-    holders = [scope for scope in functions(tree) if made in ast.walk(scope)]
-    return all(function in ast.walk(scope) for scope in holders)
 
 
 def _reads_gradients(function: Scope) -> bool:
@@ -239,10 +165,6 @@ def _device(function: Scope) -> str:
             if given and isinstance(given[0], ast.Constant) and isinstance(given[0].value, str):
                 return ast.unparse(given[0]).replace("'", '"')
     return DEVICE
-
-
-def _method(call: ast.Call) -> str | None:
-    return call.func.attr if isinstance(call.func, ast.Attribute) else None
 
 
 def _names(tree: ast.Module) -> set[str]:

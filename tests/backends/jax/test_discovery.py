@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from floatline.backends.interface import StepKind
 from floatline.backends.jax.discovery import find_steps
 
 ONE = jnp.ones(3)
@@ -19,16 +20,16 @@ class Handler:
     """Notes which calls arrive, and lets them take their course."""
 
     def __init__(self) -> None:
-        self.calls: list[tuple[str, bool]] = []
+        self.calls: list[tuple[str, StepKind]] = []
 
     def __call__(
         self,
         function: Callable[..., Any],
-        is_step: Callable[[], bool],
+        kind: Callable[[], StepKind],
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
     ) -> Any:
-        self.calls.append((function.__name__, is_step()))
+        self.calls.append((function.__name__, kind()))
         return function(*args, **kwargs)
 
 
@@ -50,7 +51,7 @@ def test_a_function_that_differentiates_is_a_step() -> None:
 
         after = step(ONE)
         value = evaluate(after, power=2)
-    assert handler.calls == [("step", True), ("evaluate", False)]
+    assert handler.calls == [("step", "full"), ("evaluate", "")]
     assert float(value) == float(loss(ONE - 0.2) ** 2)
 
 
@@ -64,7 +65,7 @@ def test_what_a_step_calls_is_part_of_it() -> None:
             return w - jax.grad(inner)(w)
 
         step(ONE)
-    assert handler.calls == [("step", True)]
+    assert handler.calls == [("step", "full")]
 
 
 def test_a_library_keeps_its_own_functions() -> None:
@@ -89,7 +90,7 @@ def test_a_method_is_bound() -> None:
                 return w - self.rate * jax.grad(loss)(w)
 
         after = Trainer().step(ONE)
-    assert handler.calls == [("step", True)]
+    assert handler.calls == [("step", "full")]
     assert float(after[0]) == float(ONE[0] - 0.2)
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 import floatline
+from floatline.backends.interface import StepKind
 from floatline.backends.jax.backend import JaxBackend
 from floatline.backends.jax.discovery import find_steps
 from floatline.records import Diagnosis
@@ -123,11 +124,11 @@ class Handler:
     def __call__(
         self,
         function: Any,
-        is_step: Callable[[], bool],
+        kind: Callable[[], StepKind],
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
     ) -> Any:
-        if not is_step():
+        if not kind():
             return function(*args, **kwargs)
         assert not kwargs
         if self.step is None:

@@ -14,9 +14,10 @@ from typing import Any
 
 import jax
 
-from floatline.backends.interface import CallHandler
+from floatline.backends.interface import CallHandler, StepKind
 from floatline.backends.jax.handed import Handed, handed_call
-from floatline.backends.jax.jaxprs import differentiates
+from floatline.backends.jax.jaxprs import differentiates, every_equation
+from floatline.backends.jax.lanes import names_low_type
 from floatline.backends.jax.leaves import hashable, is_array
 from floatline.patches import replaced
 from floatline.sources import is_users, user_asked
@@ -70,7 +71,7 @@ class _Calls:
         self._running = True
         try:
             return self._handler(
-                *function.handed(args, kwargs, lambda: function.is_step(args, kwargs))
+                *function.handed(args, kwargs, lambda: function.kind(args, kwargs))
             )
         finally:
             self._running = False
@@ -120,7 +121,7 @@ class Compiled:
     def __init__(self, compiled: Any, calls: _Calls, *, wrapped: bool = False) -> None:
         self.compiled = compiled
         self._calls = calls
-        self._trains: dict[Any, bool] = {}
+        self._kinds: dict[Any, StepKind] = {}
         self._wrapped = wrapped
         self._handed = Handed(compiled)
         functools.update_wrapper(self, compiled, updated=())
@@ -138,31 +139,37 @@ class Compiled:
         return getattr(self.compiled, name)
 
     def handed(
-        self, args: tuple[Any, ...], kwargs: Mapping[str, Any], is_step: Callable[[], bool]
-    ) -> tuple[Any, Callable[[], bool], tuple[Any, ...], Mapping[str, Any]]:
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any], kind: Callable[[], StepKind]
+    ) -> tuple[Any, Callable[[], StepKind], tuple[Any, ...], Mapping[str, Any]]:
         """What a handler is told of a call."""
         if not (self._wrapped or kwargs):
-            return self.compiled, is_step, args, kwargs
-        return self._handed, is_step, handed_call(self.compiled, args, kwargs), {}
+            return self.compiled, kind, args, kwargs
+        return self._handed, kind, handed_call(self.compiled, args, kwargs), {}
 
-    def is_step(self, args: Any, kwargs: Any) -> bool:
-        """Whether the function differentiates; it is traced to find out, and not run.
+    def kind(self, args: Any, kwargs: Any) -> StepKind:
+        """Whether the function differentiates, and in what; traced to find out, and not run.
 
         Functions that cannot be traced are not ours to report: the call itself will.
         """
         # One compiled function of a library's serves several of the user's, which are among what
         # it is called with.
         key = _settings(args, kwargs) if self._wrapped else None
-        if key not in self._trains:
-            self._trains[key] = False
+        if key not in self._kinds:
+            self._kinds[key] = ""
             with contextlib.suppress(Exception):
-                self._trains[key] = differentiates(_traced(self.compiled, args, kwargs))
-        return self._trains[key]
+                self._kinds[key] = _kind(_traced(self.compiled, args, kwargs))
+        return self._kinds[key]
 
 
 def _settings(args: Any, kwargs: Any) -> Any:
     leaves, structure = jax.tree.flatten((args, kwargs))
     return structure, tuple(hashable(leaf) for leaf in leaves if not is_array(leaf))
+
+
+def _kind(jaxpr: Any) -> StepKind:
+    if not differentiates(jaxpr):
+        return ""
+    return "half" if any(map(names_low_type, every_equation(jaxpr))) else "full"
 
 
 def _traced(compiled: Any, args: Any, kwargs: Any) -> Any:

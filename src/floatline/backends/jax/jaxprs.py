@@ -191,13 +191,18 @@ def layer_numbers(stack: str) -> tuple[int, ...]:
 def user_scopes(stack: str) -> str | None:
     """The path made of the names that the user, or the user's library, gave.
 
+    `jnp.einsum` opens a scope that is called by its formula, which names no part of a model.
+
     Example:
 
     >>> user_scopes("transpose(jvp(encoder))/dense")
     'encoder/dense'
     >>> user_scopes("jvp()") is None
     True
+    >>> user_scopes("attention/bqd,bkd->bqk")
+    'attention'
     """
     names = _TRANSFORM.sub("", stack).split("/")
-    kept = [name for name in names if name and not name.startswith("floatline_")]
+    given = (name for name in names if name and "->" not in name)
+    kept = [name for name in given if not name.startswith("floatline_")]
     return "/".join(kept) or None

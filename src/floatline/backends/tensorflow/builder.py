@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from floatline.backends.interface import Batch, LayerSource
@@ -26,6 +27,7 @@ class Builder:
     Args:
         call: The step as a function of one batch.
         owner: The model that is trained, or None for a step function.
+        eager: The step runs without being compiled, so arrays meet its tensors as arrays.
         jit_compile: Compile the function with XLA.
         layer_source: Where a layer was made by the user's code.
         around: Entered while a graph is built.
@@ -36,12 +38,14 @@ class Builder:
         call: Callable[[Batch], Any],
         *,
         owner: keras.Model | None,
+        eager: bool,
         jit_compile: bool,
         layer_source: LayerSource,
         around: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
     ) -> None:
         self._call = call
         self._owner = owner
+        self._eager = eager
         self._layer_source = layer_source
         self._around = around
         self._steps: dict[Any, StepGraph] = {}
@@ -50,6 +54,8 @@ class Builder:
         self.latest: Observed | None = None
         """What was seen of the step when it last ran as Python."""
         self._jit_compile = jit_compile
+        self._whole = True
+        self._held: dict[Any, Any] = {}
         self.function = self._compiled()
 
     def _compiled(self) -> Any:
@@ -73,15 +79,61 @@ class Builder:
         scalars = [tf.reduce_mean(tf.cast(upcast(loss), tf.float32)) for loss in losses]
         return returned, scalars, finite_flags(gradients)
 
+    def tensors(self, batch: Batch) -> Batch:
+        """The batch as the tensors that a graph of the step takes."""
+        return as_tensors(tf.nest.map_structure(_single, batch) if self._eager else batch)
+
     def concrete(self, batch: Batch) -> Any:
-        """The concrete function for a batch of tensors."""
-        with self._around():
-            try:
-                return self.function.get_concrete_function(batch)
-            except Exception:
-                # Once its first build has failed, a tf.function raises something else each time.
-                self.function = self._compiled()
+        """The concrete function for a batch.
+
+        A step that is not compiled may count and index with what is no tensor in its batch. Where
+        no graph can be built of it otherwise, there is one for each of its batches.
+        """
+        if not self._whole:
+            return self._concrete_holding(batch)
+        try:
+            return self._concrete(batch)
+        except Exception:
+            # Once its first build has failed, a tf.function raises something else each time.
+            self.function = self._compiled()
+            if not (self._eager and _others(batch)):
                 raise
+            try:
+                concrete = self._concrete_holding(batch)
+            except Exception:  # noqa: BLE001 (the first error says what is wrong)
+                concrete = None
+            if concrete is None:
+                raise
+        self._whole = False
+        return concrete
+
+    def _concrete(self, batch: Batch) -> Any:
+        with self._around():
+            return self.function.get_concrete_function(self.tensors(batch))
+
+    def _concrete_holding(self, batch: Batch) -> Any:
+        """The concrete function in which all that is no tensor stays what it is."""
+        key = tuple(_content(other) for other in _others(batch))
+        if key not in self._held:
+
+            def call(tensors: list[Tensor]) -> Any:
+                given = iter(tensors)
+                whole = [
+                    next(given) if tf.is_tensor(leaf) else leaf for leaf in tf.nest.flatten(batch)
+                ]
+                return self.observed_call(as_given(tf.nest.pack_sequence_as(batch, whole)))
+
+            with self._around():
+                function = tf.function(call, autograph=False)
+                concrete = function.get_concrete_function(_tensors(batch))
+            self._held[key] = function, concrete  # The function owns what the graph captures.
+        return self._held[key][1]
+
+    def _leaves(self, batch: Batch) -> list[Tensor]:
+        """The tensors that the concrete function of a batch takes, in its order."""
+        given = self.tensors(batch) if self._whole else _tensors(batch)
+        leaves = tf.nest.flatten(given, expand_composites=True)
+        return [leaf for leaf in leaves if tf.is_tensor(leaf)]
 
     def graph_for(self, batch: Batch) -> tuple[StepGraph, list[Tensor]]:
         """The step's graph for a batch, and the batch's tensors in the graph's order.
@@ -89,7 +141,6 @@ class Builder:
         Raises:
             TraceError: The step does something that only Python can do.
         """
-        batch = as_tensors(batch)
         try:
             concrete = self.concrete(batch)
         except Exception as error:
@@ -100,8 +151,7 @@ class Builder:
             ) from error
         if concrete not in self._steps:
             self._steps[concrete] = self._step_graph(concrete)
-        leaves = tf.nest.flatten(batch, expand_composites=True)
-        return self._steps[concrete], [leaf for leaf in leaves if tf.is_tensor(leaf)]
+        return self._steps[concrete], self._leaves(batch)
 
     def _step_graph(self, concrete: Any) -> StepGraph:
         captured = tuple(concrete.graph.variables)
@@ -139,7 +189,7 @@ class Builder:
     def opened(self, batch: Batch) -> Builder:
         """A builder whose graph for a batch can be looked into: this one, or one without cuDNN."""
         with contextlib.suppress(Exception):  # Reported when the graph is asked for.
-            if has_closed_recurrence(self.concrete(as_tensors(batch)).graph):
+            if has_closed_recurrence(self.concrete(batch).graph):
                 return self._rebuilt(open_recurrence)
         return self
 
@@ -147,6 +197,7 @@ class Builder:
         return Builder(
             self._call,
             owner=self._owner,
+            eager=self._eager,
             jit_compile=False,
             layer_source=self._layer_source,
             around=around,
@@ -158,10 +209,38 @@ def as_tensors(batch: Batch) -> Batch:
     return tf.nest.map_structure(_as_tensor, batch)
 
 
+def as_given(batch: Batch) -> Batch:
+    """The batch as a step that is not compiled takes it: only an empty Optional is made None."""
+    return tf.nest.map_structure(
+        lambda leaf: None if isinstance(leaf, tf.experimental.Optional) else leaf, batch
+    )
+
+
+def _tensors(batch: Batch) -> list[Tensor]:
+    return [leaf for leaf in tf.nest.flatten(batch) if tf.is_tensor(leaf)]
+
+
+def _others(batch: Batch) -> list[Any]:
+    return [leaf for leaf in tf.nest.flatten(batch) if not tf.is_tensor(leaf)]
+
+
+def _content(leaf: Any) -> Any:
+    """What tells one value that is no tensor from another."""
+    if isinstance(leaf, np.ndarray):
+        return leaf.dtype.str, leaf.shape, leaf.tobytes()
+    return type(leaf), leaf
+
+
+def _single(leaf: Any) -> Any:
+    """What TensorFlow makes of NumPy's float64 where that meets float32, as a tensor does not."""
+    doubles = isinstance(leaf, np.ndarray | np.generic) and leaf.dtype == np.float64
+    return leaf.astype(keras.config.floatx()) if doubles else leaf
+
+
 def _as_tensor(leaf: Any) -> Any:
     if leaf is None or isinstance(leaf, tf.experimental.Optional):
         return None
-    if tf.is_tensor(leaf) or isinstance(leaf, (str, bytes)):
+    if tf.is_tensor(leaf) or isinstance(leaf, (str, bytes, bool)):
         return leaf
     return tf.convert_to_tensor(leaf)
 

@@ -11,7 +11,8 @@ import tensorflow as tf
 from tensorflow.python.eager.polymorphic_function import polymorphic_function
 from tensorflow.python.util import tf_decorator
 
-from floatline.backends.interface import CallHandler
+from floatline.backends.interface import CallHandler, StepKind
+from floatline.backends.tensorflow.lanes import attributes, names_low_type
 from floatline.backends.tensorflow.observer import Observer
 from floatline.patches import replaced
 from floatline.sources import is_users
@@ -24,7 +25,7 @@ def find_steps(handler: CallHandler) -> Iterator[None]:
     Only the outermost call counts: what a step calls is part of the step.
     """
     running = False
-    trains: weakref.WeakKeyDictionary[Any, bool] = weakref.WeakKeyDictionary()
+    kinds: weakref.WeakKeyDictionary[Any, StepKind] = weakref.WeakKeyDictionary()
 
     def around(original: Callable[..., Any]) -> Callable[..., Any]:
         def call(function: Any, *args: Any, **kwargs: Any) -> Any:
@@ -32,14 +33,14 @@ def find_steps(handler: CallHandler) -> Iterator[None]:
             if running or not tf.executing_eagerly() or not _is_users(function):
                 return original(function, *args, **kwargs)
 
-            def is_step() -> bool:
-                if function not in trains:
-                    trains[function] = _updates_weights(function, args, kwargs)
-                return trains[function]
+            def kind() -> StepKind:
+                if function not in kinds:
+                    kinds[function] = _kind(function, args, kwargs)
+                return kinds[function]
 
             running = True
             try:
-                return handler(function, is_step, args, kwargs)
+                return handler(function, kind, args, kwargs)
             finally:
                 running = False
 
@@ -49,14 +50,19 @@ def find_steps(handler: CallHandler) -> Iterator[None]:
         yield
 
 
-def _updates_weights(function: Any, args: Any, kwargs: Any) -> bool:
-    """Whether the function differentiates with respect to variables; builds it, runs nothing.
+def _kind(function: Any, args: Any, kwargs: Any) -> StepKind:
+    """Whether the function differentiates with respect to variables, and in what.
 
-    Functions that cannot be built are not ours to report: the call itself will.
+    It is built to find out, and not run. Functions that cannot be built are not ours to report: the
+    call itself will.
     """
+    operations: list[Any] = []
     with Observer() as observed, contextlib.suppress(Exception):
-        function.get_concrete_function(*args, **kwargs)
-    return bool(observed.handed_over)
+        operations = function.get_concrete_function(*args, **kwargs).graph.get_operations()
+    if not observed.handed_over:
+        return ""
+    low = any(names_low_type(attributes(operation)) for operation in operations)
+    return "half" if low else "full"
 
 
 def _is_users(function: Any) -> bool:

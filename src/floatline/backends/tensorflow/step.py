@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from floatline.backends.interface import Batch, LayerSource, Outcome, State
 from floatline.backends.shelf import Shelf, Shelved
-from floatline.backends.tensorflow.builder import Builder, as_tensors
+from floatline.backends.tensorflow.builder import Builder, as_given
 from floatline.backends.tensorflow.checks import checks_note, no_checks
 from floatline.backends.tensorflow.lanes import Tensor, raised
 from floatline.backends.tensorflow.optimizers import (
@@ -57,7 +57,11 @@ class TensorFlowStep:
         self._eager = eager
         self._compiles = jit_compile and not eager
         self._builder = Builder(
-            call, owner=owner, jit_compile=jit_compile, layer_source=layer_source
+            call,
+            owner=owner,
+            eager=eager,
+            jit_compile=jit_compile,
+            layer_source=layer_source,
         )
         self._opened: Builder | None = None
         self._rebuilt: Builder | None = None
@@ -70,17 +74,18 @@ class TensorFlowStep:
     def prepare(self, batch: Batch) -> None:
         """Builds the step for `batch` without running it, so that its variables exist."""
         with contextlib.suppress(Exception):
-            self._builder.concrete(as_tensors(batch))
+            self._builder.concrete(batch)
 
     @no_checks()
     def run(self, batch: Batch) -> tuple[Any, Outcome]:
         """Runs the real step on the real variables; returns what it returned, and its outcome."""
-        batch = as_tensors(batch)
         builder = self._builder
         if self._eager:
+            batch = as_given(batch)
             run, observed = builder.observed_call, builder.latest
         else:
             run, observed = builder.function, builder.observations[builder.concrete(batch).graph]
+            batch = builder.tensors(batch)
         updates, scale = iterations(observed), loss_scale(observed)
         returned, losses, flags = run(batch)
         observed = observed or builder.latest

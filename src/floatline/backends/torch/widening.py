@@ -103,10 +103,9 @@ class Widening:
             return None
         names = ", ".join(sorted({function for function, _ in self._counts}))
         return (
-            f"On this device Keras computes {names} in float32 and rounds the result to 16 bits, "
-            f"{self._counts.total()} times in a step; on a GPU they run in 16 bits "
-            "throughout. What would overflow or lose digits only inside of them cannot be seen "
-            "here."
+            f"On this device Keras computes {names} in float32 and rounds the result to 16 bits; "
+            "on a GPU they run in 16 bits throughout. What would overflow or lose digits only "
+            "inside of them cannot be seen here."
         )
 
 
