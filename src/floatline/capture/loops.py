@@ -12,7 +12,7 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from floatline.capture.names import Function, Scope, bound, read
+from floatline.capture.names import FUNCTIONS, Function, Scope, bound, read
 from floatline.capture.picking import Pickers, counters, pickers_of
 
 _BACKWARD = frozenset({"backward", "GradientTape"})
@@ -21,7 +21,6 @@ _TIDY = frozenset({"zero_grad", "update_parameters", "unscale_"})
 HALF = frozenset({"autocast", "bfloat16", "float16", "half", "scale_loss", "unscale_"})
 _BESIDE = frozenset({"train", "eval", "parameters", "append", "extend", "clear", "item"})
 _LOOPS = (ast.For, ast.While, ast.AsyncFor)
-_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 Loop = ast.For | ast.While
 
@@ -187,7 +186,7 @@ def _places(
                 yield _place(scope, inside, words)
             else:
                 yield from _places(scope, statement.body, inside, words)
-        elif not isinstance(statement, (*_FUNCTIONS, ast.ClassDef)):
+        elif not isinstance(statement, (*FUNCTIONS, ast.ClassDef)):
             for suite in suites(statement):
                 yield from _places(scope, suite, around, words)
 
@@ -255,7 +254,7 @@ def _called_here(body: Sequence[ast.stmt]) -> frozenset[str]:
 def _outside_of_loops(node: ast.AST, closures: Sequence[str]) -> Iterator[ast.AST]:
     if isinstance(node, (*_LOOPS, ast.ClassDef)):
         return
-    if isinstance(node, _FUNCTIONS) and node.name not in closures:
+    if isinstance(node, FUNCTIONS) and node.name not in closures:
         return
     yield node
     for child in ast.iter_child_nodes(node):
@@ -361,4 +360,4 @@ def _is_compiled(function: Function) -> bool:
 
 
 def _functions(tree: ast.Module) -> list[Function]:
-    return [node for node in ast.walk(tree) if isinstance(node, _FUNCTIONS)]
+    return [node for node in ast.walk(tree) if isinstance(node, FUNCTIONS)]

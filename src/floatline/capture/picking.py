@@ -10,11 +10,10 @@ import ast
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from floatline.capture.names import Function, bound, read
+from floatline.capture.names import FUNCTIONS, Function, bound, read
 
 _ARRAYS = frozenset({"numpy", "math", "random", "pandas", "scipy", "sklearn"})
 _NUMBERS = frozenset({"next", "float", "int", "min", "max", "round", "numpy", "item", "tolist"})
-_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +121,7 @@ def _more(tree: ast.Module, arrays: set[str], draws: set[str]) -> Iterator[str]:
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call):
             if _draws(node.value, arrays, draws):
                 yield from (_last(target) for target in node.targets if _last(target))
-        elif isinstance(node, _FUNCTIONS) and _calls_draw(node, arrays, draws):
+        elif isinstance(node, FUNCTIONS) and _calls_draw(node, arrays, draws):
             yield node.name
 
 
