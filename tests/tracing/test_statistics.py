@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import numpy as np
@@ -23,22 +22,11 @@ from floatline.tracing.statistics import (
     merge,
 )
 from tests.tracing.measuring import measured, on_host, statistics
-from tests.tracing.vectors import DTYPES, Lanes, by_the_book, lanes, rounded_to
-
-SUMS = ("error", "local_error")
-NEAR = 1e-4
-"""Sums are added up in float32."""
+from tests.tracing.vectors import DTYPES, Lanes, assert_same, by_the_book, lanes, rounded_to
 
 LEAST = least_normal("float16")
 
 quick = settings(max_examples=40, deadline=None)
-
-
-def assert_same(found: Statistics, truth: Statistics) -> None:
-    counts, expected = dataclasses.asdict(found), dataclasses.asdict(truth)
-    for name in SUMS:
-        assert counts.pop(name) == pytest.approx(expected.pop(name), rel=NEAR, abs=1e-30), name
-    assert counts == expected
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import ml_dtypes
 import numpy as np
+import pytest
 from hypothesis import strategies as st
 
 from floatline.records import Statistics
@@ -25,6 +27,9 @@ EDGES = [
     2.0**-14, 2.0**-14 - 2.0**-25, 2.0**-24, -(2.0**-25), 65504.0, 65519.0, 65520.0, -1e9, 1e-8,
     2.0**-126, 1e30, -1e30, 1e-30, 2048.0, 2049.0,
 ]  # fmt: skip
+
+NEAR = 1e-4
+"""Relative distance of sums, which are added up in float32."""
 
 FLOATS = st.sampled_from(EDGES) | st.floats(-(2.0**100), 2.0**100, width=32).filter(
     # TensorFlow's kernels take float32's own subnormal numbers for zeros.
@@ -119,3 +124,11 @@ def exponents(values: np.ndarray) -> dict[int, int]:
     """How many values lie in [2**e, 2**(e+1))."""
     powers, counts = np.unique(np.frexp(values)[1] - 1, return_counts=True)
     return {int(power): int(count) for power, count in zip(powers, counts, strict=True)}
+
+
+def assert_same(found: Statistics, truth: Statistics) -> None:
+    """The same counts and largest values, and sums as near as float32 adds them up."""
+    counts, expected = dataclasses.asdict(found), dataclasses.asdict(truth)
+    for name in ("error", "local_error"):
+        assert counts.pop(name) == pytest.approx(expected.pop(name), rel=NEAR, abs=1e-30), name
+    assert counts == expected

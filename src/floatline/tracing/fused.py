@@ -64,16 +64,7 @@ def measure(
     segments: Segments | None,
     kernels: Kernels,
 ) -> Pack:
-    """Measures float32 values, as `statistics.measure` does.
-
-    Args:
-        computed: `(n,)` values of the real step, cast up; `(rows, ROW)` for a pool.
-        shadow: Float32 shadow values, of the same shape.
-        local: Float32 results of the operations alone on their computed inputs.
-        least: The `least_normal` of the dtype that `computed` had; `(segments,)` for a pool.
-        segments: Where each row belongs; None when all elements are one segment.
-        kernels: The backend's own operations.
-    """
+    """Measures float32 values: takes and gives what `statistics.measure` does."""
     bound = least if segments is None else ops.take(least, segments.numbers)[:, None]
     columns = kernels.reduce(
         _distances(computed, shadow, local),

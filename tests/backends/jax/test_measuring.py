@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,10 +14,7 @@ from floatline.records import Statistics
 from floatline.tracing.decoding import decode
 from floatline.tracing.fused import measure
 from floatline.tracing.statistics import ROW, Pack, Segments, least_normal
-from tests.tracing.vectors import DTYPES, Lanes, by_the_book, in_rows, lanes
-
-NEAR = 1e-4
-"""Sums are added up in float32."""
+from tests.tracing.vectors import DTYPES, Lanes, assert_same, by_the_book, in_rows, lanes
 
 quick = settings(max_examples=25, deadline=None)
 
@@ -32,13 +27,6 @@ def alone(computed: jax.Array, shadow: jax.Array, local: jax.Array, least: jax.A
 def statistics(found: Lanes, dtype: str) -> Statistics:
     pack = alone(*map(jnp.asarray, found), jnp.float32(least_normal(dtype)))
     return decode(Pack(*map(np.asarray, pack)))[0]
-
-
-def assert_same(found: Statistics, truth: Statistics) -> None:
-    counts, expected = dataclasses.asdict(found), dataclasses.asdict(truth)
-    for name in ("error", "local_error"):
-        assert counts.pop(name) == pytest.approx(expected.pop(name), rel=NEAR, abs=1e-30), name
-    assert counts == expected
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from floatline.records import Site, Statistics
 from floatline.tracing.decoding import decode
 from floatline.tracing.sharing import Sharing
 from floatline.tracing.statistics import Pack
-from tests.tracing.vectors import DTYPES, Lanes, by_the_book, lanes
+from tests.tracing.vectors import DTYPES, Lanes, assert_same, by_the_book, lanes
 
 quick = settings(max_examples=15, deadline=None)
 
@@ -30,13 +29,6 @@ def statistics(found: Lanes, dtype: str, sharing: Sharing) -> Statistics:
     distinct = [tf.constant(found[lane], kind) for lane, kind in lanes]
     pack = measuring_one(dtype, sharing)(*distinct)
     return decode(Pack(*(np.asarray(part) for part in pack)))[0]
-
-
-def assert_same(found: Statistics, truth: Statistics) -> None:
-    counts, expected = dataclasses.asdict(found), dataclasses.asdict(truth)
-    for name in ("error", "local_error"):  # Sums are added up in float32.
-        assert counts.pop(name) == pytest.approx(expected.pop(name), rel=1e-4, abs=1e-30), name
-    assert counts == expected
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
