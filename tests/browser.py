@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 
 def chromium() -> str | None:
@@ -19,6 +22,9 @@ def chromium() -> str | None:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
+    # Here, so that the tests of a backend need no browser where there is none.
+    from playwright.sync_api import sync_playwright
+
     path = chromium()
     if path is None and os.environ.get("CI"):
         pytest.fail("CI has no Chromium: .ci/run installs it; or set FLOATLINE_CHROMIUM.")
