@@ -2,12 +2,18 @@
 
 import os
 
+from hypothesis import settings
+
 # Here and nowhere else: two sessions of Playwright in one process stand in each other's way.
 from tests.browser import browser as browser
 
 # Keras reads both when it is imported for the first time, so they stand outside every fixture.
 BACKEND = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+# How long an example takes says something of the machine alone.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 # Programs that tests start in processes of their own.
 collect_ignore = ["contract/scripts", "scaling/distributed", "watch/company"]

@@ -47,7 +47,7 @@ def options() -> argparse.Namespace:
 def chosen(backend: str, parts: Sequence[str], sample: int | None) -> list[Truth]:
     """The scripts that can run on the backend, sick ones first."""
     order = {"precision": 0, "float32": 1, "healthy": 2}
-    usable = [truth for truth in TRUTHS if backend in runs.backends_of(truth)]
+    usable = [truth for truth in TRUTHS if backend in truth.backends]
     asked = [t for t in usable if not parts or any(part in t.script for part in parts)]
     asked.sort(key=lambda truth: order[truth.script.partition("/")[0]])
     return asked[:: max(1, round(len(asked) / sample))] if sample else asked

@@ -100,11 +100,3 @@ def _keep(file: Path, made: Run) -> None:
     values = {name: getattr(made, name) for name in Run.__slots__}
     beside.write_text(json.dumps(values), encoding="utf-8")
     beside.replace(file)
-
-
-def backends_of(truth: Truth) -> tuple[str, ...]:
-    """The Keras backends on which a script can run: it may import one framework itself."""
-    text = truth.path.read_text(encoding="utf-8")
-    own = {"tensorflow": "import tensorflow", "jax": "import jax", "torch": "import torch"}
-    named = tuple(name for name, line in own.items() if line in text)
-    return named or tuple(own)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from _pytest.mark.structures import ParameterSet
 
+from floatline.findings.graph import graph
 from floatline.records import Statistics
 from tests.contract.layer_cases import (
     GROUPS,
@@ -117,6 +118,12 @@ def test_the_computed_lane_is_the_untraced_step(group: str) -> None:
         summed = group in IN_PIECES[BACKEND] and path.endswith("/bias")
         moved = max(moves.values()) if summed else moves[path]
         np.testing.assert_allclose(found, real, rtol=1e-6, atol=4 * 2.0**-10 * moved, err_msg=path)
+
+
+@every_group
+def test_no_gradient_is_taken_for_a_part_of_the_loss(group: str) -> None:
+    """A loss that is made of a gradient is a gradient penalty; these have none."""
+    assert graph(traced(group).trace).second == frozenset()
 
 
 @every_layer

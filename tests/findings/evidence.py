@@ -193,3 +193,20 @@ def rules_found(case: Evidence) -> list[str]:
 def conclude(case: Evidence) -> Judgement:
     """The judgement."""
     return judge(case)
+
+
+def broken(sketch: Sketch, origin: int, scale: float | None = 2.0**15) -> Evidence:
+    """The origin's values spoil the loss and a gradient, in every step."""
+    spoilt = sketch.passes("MatMul", origin, layer="head")
+    loss = sketch.loss(spoilt, nan=1, poisoned=1, local_nonfinite=1)
+    back = sketch.passes("MatMul", loss, spoilt, phase="backward")
+    sketch.gradient("block", back, nan=2, poisoned=2)
+    return evidence([sketch.trace(0, "first", scale)], collapses(), learns())
+
+
+def lagging(sketch: Sketch, origin: int) -> Evidence:
+    """The origin leaves everything finite, the gradients wrong and the loss too high."""
+    wrong = sketch.add("MatMul", origin, layer="head", error=0.8)
+    loss = sketch.loss(wrong, error=0.3)
+    sketch.gradient("block", loss, error=0.9)
+    return evidence([sketch.trace(0, "first", 2.0**15)], stalls(), learns())

@@ -12,32 +12,27 @@ from tests.findings.evidence import (
     NAN,
     Numbers,
     Sketch,
+    broken,
     collapses,
     configuration,
     curve,
     evidence,
+    lagging,
     learns,
     stalls,
     steps,
 )
+from tests.findings.special import (
+    empty_vectors,
+    gradient_of_a_penalty,
+    gradient_penalty,
+    moments_in_half,
+    short_vectors,
+    spectrum,
+    spectrum_of_torch,
+    vanishing_penalty,
+)
 from tests.findings.widths import wide_here
-
-
-def broken(sketch: Sketch, origin: int, scale: float | None = 2.0**15) -> Evidence:
-    """The origin's values spoil the loss and a gradient, in every step."""
-    spoilt = sketch.passes("MatMul", origin, layer="head")
-    loss = sketch.loss(spoilt, nan=1, poisoned=1, local_nonfinite=1)
-    back = sketch.passes("MatMul", loss, spoilt, phase="backward")
-    sketch.gradient("block", back, nan=2, poisoned=2)
-    return evidence([sketch.trace(0, "first", scale)], collapses(), learns())
-
-
-def lagging(sketch: Sketch, origin: int) -> Evidence:
-    """The origin leaves everything finite, the gradients wrong and the loss too high."""
-    wrong = sketch.add("MatMul", origin, layer="head", error=0.8)
-    loss = sketch.loss(wrong, error=0.3)
-    sketch.gradient("block", loss, error=0.9)
-    return evidence([sketch.trace(0, "first", 2.0**15)], stalls(), learns())
 
 
 def activation() -> Evidence:
@@ -363,12 +358,16 @@ PATIENTS: dict[str, tuple[Callable[[], Evidence], ...]] = {
     "FL105": (large_input, large_target, offset_input),
     "FL106": (variance,),
     "FL107": (attention,),
+    "FL108": (spectrum, spectrum_of_torch),
     "FL110": (backward,),
+    "FL111": (short_vectors, empty_vectors),
+    "FL112": (gradient_penalty, vanishing_penalty, gradient_of_a_penalty),
     "FL201": (no_scaling,),
     "FL202": (low_scale,),
     "FL203": (epsilon,),
     "FL204": (underflow, infinite_divisor),
     "FL205": (softmax,),
+    "FL206": (moments_in_half,),
     "FL301": (position,),
     "FL302": (long_sum,),
     "FL303": (identifiers,),

@@ -127,7 +127,10 @@ def test_a_gradient_that_divides_by_what_vanished_does_not_overflow(
         sketch = Sketch()
         square = sketch.add("Square", sketch.add("Sub"), local_flushed=vanished_in_square)
         norm = sketch.add("Sqrt", sketch.add("Sum", square), flushed=vanished_in_root)
-        assert cause(sketch, operation(sketch, "SqrtGrad", norm, phase="backward")) == causes
+        sketch.loss(norm)
+        spoilt = operation(sketch, "SqrtGrad", norm, phase="backward")
+        sketch.gradient("block", spoilt, nan=1, poisoned=1)
+        assert overflows(sketch.trace())[0].rule == causes
 
 
 @pytest.mark.parametrize(("operation", "expected"), [("RealDiv", "FL204"), ("Mul", "FL104")])
@@ -186,3 +189,27 @@ def test_two_faults_of_one_rule_are_one_origin_with_a_count() -> None:
     sketch.loss(first, second, nan=1, poisoned=1)
     (origin,) = overflows(sketch.trace())
     assert (origin.site.index, origin.others, origin.propagation) == (first, 1, 2)
+
+
+def test_what_an_optimizer_is_handed_is_no_gradient_that_a_loss_is_made_of() -> None:
+    """A step that updates a critic, and then computes a loss with it, is no gradient penalty."""
+    for handed, expected in ((True, "FL101"), (False, "FL112")):
+        sketch = Sketch()
+        sketch.loss(sketch.add("MatMul"))
+        gradient = sketch.add("MatMul", phase="backward")
+        if handed:
+            gradient = sketch.gradient("critic", gradient)
+        updated = sketch.add("Sub", gradient, dtype="float32")
+        assert cause(sketch, sketch.overflow("Relu", updated)) == expected
+
+
+def test_a_length_divides_what_it_is_the_length_of() -> None:
+    """The distance between two rows is a root of squares as well, and normalises nothing."""
+    for divides, expected in ((True, "FL111"), (False, "FL110")):
+        sketch = Sketch()
+        vector, other = sketch.add("Sub"), sketch.add("Relu")
+        root = sketch.add("Sqrt", sketch.add("Sum", sketch.add("Square", vector)))
+        sketch.loss(sketch.add("RealDiv", vector if divides else other, root))
+        spoilt = sketch.overflow("SqrtGrad", root, phase="backward")
+        sketch.gradient("block", spoilt, nan=1, poisoned=1)
+        assert overflows(sketch.trace())[0].rule == expected

@@ -15,17 +15,20 @@ from tests.findings.evidence import (
     NAN,
     Numbers,
     Sketch,
+    broken,
     collapses,
     conclude,
     configuration,
     curve,
     evidence,
+    lagging,
     learns,
     rules_found,
     stalls,
     steps,
 )
-from tests.findings.patients import PATIENTS, broken, lagging
+from tests.findings.patients import PATIENTS
+from tests.findings.special import updated
 
 
 def first(case: Evidence) -> tuple[str, str]:
@@ -260,22 +263,10 @@ def test_a_product_with_one_site_is_a_square_or_has_a_literal_factor(
     assert first(broken(sketch, sketch.passes("Sum", product)))[0] == expected
 
 
-def updated(*, gradient: Numbers | None = None) -> Sketch:
-    """Adam of PyTorch on half-precision weights: the second moment and its epsilon are both 0."""
-    sketch = Sketch()
-    loss = sketch.loss(sketch.add("addmm"))
-    handed = sketch.gradient("block", loss, **(gradient or {}))
-    tiny = sketch.literal(1e-8, zero=1, flushed=1, computed_max_abs=0.0)
-    root = sketch.add("sqrt", handed, phase="update", flushed=9, zero=9)
-    guarded = sketch.add("add_", root, tiny, phase="update", flushed=9, zero=9)
-    sketch.breaks("addcdiv_", handed, guarded, phase="update", variable="block.kernel")
-    return sketch
-
-
 def test_an_optimizer_that_divides_by_a_flushed_epsilon_breaks_the_weights() -> None:
     lost = steps([1.0, NAN, NAN, NAN], bad=range(1, 4))
     finding = conclude(evidence([updated().trace()], lost, learns()[:4])).findings[0]
-    assert (finding.rule, finding.phase) == ("FL203", "update")
+    assert (finding.rule, finding.phase) == ("FL206", "update")
     assert finding.place is not None
     assert finding.place.operation == "addcdiv_"
 
@@ -283,7 +274,7 @@ def test_an_optimizer_that_divides_by_a_flushed_epsilon_breaks_the_weights() -> 
 def test_what_an_update_computes_of_lost_gradients_may_still_be_discarded() -> None:
     sketch = updated(gradient={"nan": 1, "poisoned": 1})
     lost = steps([1.0, NAN, NAN, NAN], bad=range(1, 4))
-    assert "FL203" not in rules_found(evidence([sketch.trace()], lost, learns()[:4]))
+    assert "FL206" not in rules_found(evidence([sketch.trace()], lost, learns()[:4]))
 
 
 def without_layers(dtype: str) -> Evidence:

@@ -9,14 +9,16 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
+import keras
 import pytest
 
 from tests.patients.cases import TRUTHS
 from tests.patients.clinic import examine
 from tests.patients.truth import SCRIPTS, Truth
 
-QUICK = [truth for truth in TRUTHS if truth.quick]
-REST = [truth for truth in TRUTHS if not truth.quick]
+HERE = [truth for truth in TRUTHS if keras.backend.backend() in truth.backends]
+QUICK = [truth for truth in HERE if truth.quick]
+REST = [truth for truth in HERE if not truth.quick]
 # What the scripts' own trainings warn of is theirs, as it is under the command line.
 the_script_may_warn = pytest.mark.filterwarnings("ignore")
 

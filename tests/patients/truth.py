@@ -81,6 +81,13 @@ class Truth:
         return SCRIPTS / f"{self.script}.py"
 
     @property
+    def backends(self) -> tuple[str, ...]:
+        """The Keras backends on which the script can run: it may import one framework itself."""
+        text = self.path.read_text(encoding="utf-8")
+        own = {"tensorflow": "import tensorflow", "jax": "import jax", "torch": "import torch"}
+        return tuple(name for name, line in own.items() if line in text) or tuple(own)
+
+    @property
     def verdict(self) -> str:
         """The verdict that is true."""
         if self._here is not None and self._here.verdict is not None:

@@ -32,7 +32,7 @@ class Trainer:
 
 
 def then(
-    folder: Path, script: str, rule: str = "FL203", phase: Phase = "update"
+    folder: Path, script: str, rule: str = "FL206", phase: Phase = "update"
 ) -> list[tuple[str, int]]:
     """What the script reads after each change that is proposed, and the line that it changes."""
     found = proposed(folder, script, rule, phase, at="optimizer.step()")
@@ -59,10 +59,10 @@ def test_so_does_that_of_an_object(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("made", "rule", "phase"),
     [
-        ("torch.optim.SGD(w, lr=0.1)", "FL203", "update"),
+        ("torch.optim.SGD(w, lr=0.1)", "FL206", "update"),
         ("torch.optim.Adam(w)", "FL203", "forward"),
         ("torch.optim.Adam(w)", "FL204", "update"),
-        ("make_optimizer(w)", "FL203", "update"),
+        ("make_optimizer(w)", "FL206", "update"),
     ],
     ids=["without an epsilon", "an epsilon of the model", "no epsilon", "made elsewhere"],
 )

@@ -112,7 +112,7 @@ def test_a_loss_in_half_precision_gets_outputs_in_float32() -> None:
 
 def test_an_epsilon_that_is_0_in_the_update_is_raised_first() -> None:
     update = Place(None, "Div", "adam/div", "update")
-    finding = Finding("FL203", "cause", "update", "", {}, (), update)
+    finding = Finding("FL206", "cause", "update", "", {}, (), update)
     proposed = propose([finding], (), training("Adam"))
     assert [setting.name for setting in proposed[0][0].plan.optimizer] == ["epsilon"]
     assert names(proposed)[1] == ["Use mixed_float16 in the whole model."]

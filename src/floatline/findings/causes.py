@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from floatline.findings.derivatives import divides_by_length, second_order
 from floatline.findings.graph import Graph, inherits, literal, low
 from floatline.findings.operations import kind
 from floatline.formats import FORMATS, Format
@@ -27,14 +28,44 @@ TARGET_FACTOR = 4.0
 _FRAGILE = ("divide", "log", "root")
 
 
+BACKWARD = ("FL110", "FL111", "FL112")
+"""Rules of gradients that overflow, which are linear in the loss scale."""
+
+SPECTRUM_HOPS = 6
+"""Operations between the parts of a complex number and its power, or the logarithm of that."""
+
+WITH_GRADIENTS = ("FL101", "FL102", "FL106", "FL110", "FL204")
+"""Rules that say less than that a gradient is differentiated."""
+
+OF_SPECTRA = ("FL101", "FL102", "FL106", "FL204")
+"""Rules that say less than that a spectrum does not fit."""
+
+
 def cause_of(graph: Graph, site: Site) -> str:
     """The id of the rule that an overflowing or breaking site belongs to."""
+    return specific(graph, site, _cause_of(graph, site))
+
+
+def specific(graph: Graph, site: Site, rule: str) -> str:
+    """The rule that says what is special about a site, where another one fits it as well."""
+    if rule in WITH_GRADIENTS and second_order(graph, site):
+        return "FL112"
+    if rule in OF_SPECTRA and site.place.phase == "forward" and _is_spectrum(graph, site):
+        return "FL108"
+    return rule
+
+
+def _cause_of(graph: Graph, site: Site) -> str:
     if literal(site):
         return _infinite_literal(graph, site)
     if inherits(graph.trace, site):
         return "FL106" if normalizes(graph, site) else "FL101"
     fragile = kind(site.place.operation) in _FRAGILE or site.statistics.local_nonfinite > 0
     behind = _lost_digit(graph, site) if fragile else None
+    if site.place.phase == "update" and (low(site) or behind):
+        return "FL206"
+    if site.place.phase == "backward" and divides_by_length(graph, site):
+        return "FL111"
     if behind:
         return behind
     if site.place.phase != "forward" or _is_scaled_loss(graph, site):
@@ -211,6 +242,13 @@ def _mask_like(site: Site, ends: Format) -> bool:
     """Whether a tensor holds nothing but zeros and values at the end of the range."""
     numbers = site.statistics
     return numbers.shadow_zero > 0 and numbers.min_abs_nonzero >= EDGE_SHARE * ends.max_finite
+
+
+def _is_spectrum(graph: Graph, site: Site) -> bool:
+    """Whether a site is computed from a complex number, or is a part of one."""
+    near = (site, *graph.ancestors(site, SPECTRUM_HOPS))
+    forward = (s for s in near if s.place.phase == "forward")
+    return any(kind(s.place.operation) == "spectrum" for s in forward)
 
 
 def _is_attention(graph: Graph, site: Site) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from floatline.findings.case import Case
+from floatline.findings.causes import BACKWARD
 from floatline.findings.graph import Graph, graph
 from floatline.findings.operations import kind
 from floatline.findings.window import low_format, window
@@ -42,7 +43,7 @@ def fixed_too_high(case: Case) -> FixedScale | None:
     state = case.outcome
     if not case.loud or state.float32_fails or not state.broken:
         return None
-    if any(origin.rule != "FL110" for origin in case.loud):
+    if any(origin.forward or origin.rule not in BACKWARD for origin in case.loud):
         return None
     found = fixed_scale(case.loud[0].trace)
     return found if found and 1.0 <= found.fits < found.scale else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from floatline.findings.operations import kind
 from floatline.formats import FORMATS, LOW_FORMATS, Format
@@ -26,11 +26,14 @@ class Graph:
         readers: For every site, the indices of the sites that read it.
         inherited: Sites that are non-finite in the shadow only because a half-precision constant
             was already non-finite before the step began: `inherits`, and what follows from it.
+        second: Gradients that the loss is made of, and what the forward pass makes of them up to
+            the loss: a penalty on a gradient.
     """
 
     trace: Trace
     readers: tuple[tuple[int, ...], ...]
     inherited: frozenset[int] = frozenset()
+    second: frozenset[int] = frozenset()
 
     def harmed(self, site: Site) -> bool:
         """Whether values are non-finite that a training in float32 would not have."""
@@ -114,7 +117,8 @@ def graph(trace: Trace) -> Graph:
     for site in trace.sites:
         for index in dict.fromkeys(site.inputs):
             readers[index].append(site.index)
-    return Graph(trace, tuple(map(tuple, readers)), _inherited(trace))
+    view = Graph(trace, tuple(map(tuple, readers)), _inherited(trace))
+    return replace(view, second=_second(view))
 
 
 def inherits(trace: Trace, site: Site) -> bool:
@@ -139,6 +143,26 @@ def _inherited(trace: Trace) -> frozenset[int]:
         if passed or inherits(trace, site):
             found.add(site.index)
     return frozenset(found)
+
+
+def _second(view: Graph) -> frozenset[int]:
+    """See `Graph.second`.
+
+    What an optimizer is handed, and what it writes, is on no way to a loss: a step may update some
+    weights and then compute a loss with them.
+    """
+    sites, losses = view.trace.sites, frozenset(view.trace.losses)
+    handed = {gradient.site for gradient in view.trace.gradients}
+    way = view.leading_to(
+        losses, through=lambda s: s.index not in handed and s.place.phase != "update"
+    )
+    inner = {index for index in way if sites[index].place.phase == "backward"}
+
+    def made_of(site: Site) -> bool:
+        return site.place.phase == "forward" and site.index not in losses
+
+    made = {s.index for index in inner for s in view.descendants(sites[index], through=made_of)}
+    return frozenset(inner | made)
 
 
 def low(site: Site) -> Format | None:

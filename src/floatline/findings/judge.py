@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from floatline.findings.case import Case, study
+from floatline.findings.causes import BACKWARD
 from floatline.findings.elsewhere import only_here
 from floatline.findings.fixed_scale import fixed_too_high
 from floatline.findings.gradients import all_lost
@@ -159,7 +160,7 @@ def _without_duplicates(case: Case, findings: list[Finding]) -> list[Finding]:
     """Drops the overflow that is only that of a scale that was set too high."""
     too_high = searched_from_above(case) or fixed_too_high(case)
     if any(f.rule == "FL402" for f in findings) and too_high:
-        return [f for f in findings if f.rule != "FL110"]
+        return [f for f in findings if f.phase == "forward" or f.rule not in BACKWARD]
     return findings
 
 

@@ -22,6 +22,7 @@ Kind = Literal[
     "reduction",
     "root",
     "softmax",
+    "spectrum",
     "square",
     "subtract",
     "trigonometric",
@@ -48,6 +49,9 @@ _NAMES: dict[Kind, str] = {
     "root": "sqrt rsqrt",
     "softmax": "softmax logsoftmax softmaxcrossentropywithlogits"
     " sparsesoftmaxcrossentropywithlogits",
+    # Complex numbers are no values of a trace on TensorFlow and JAX: the first that is one of their
+    # parts stands for them.
+    "spectrum": "real imag complexabs angle fftr2c fftc2c fftc2r",
     "square": "square squareddifference integerpow",
     "subtract": "sub subtract rsub",
     "trigonometric": "sin cos tan",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from floatline.findings.causes import normalizes
+from floatline.findings.causes import normalizes, specific
 from floatline.findings.graph import (
     DECISIVE_ERROR,
     Graph,
@@ -45,6 +45,8 @@ def silent_origins(trace: Trace, *, first: bool) -> tuple[Origin, ...]:
         rule = _rule_of(view, site, first) if site.place.phase == "forward" else None
         if rule is None and site.place.phase != "update" and blurs_exponent(view, site):
             rule = "FL301"
+        if rule is None and site.index in view.second and _vanishes(site):
+            rule = "FL112"
         if rule is None:
             continue
         if rule in best:
@@ -64,17 +66,28 @@ def _rule_of(view: Graph, site: Site, first: bool) -> str | None:
     if ends is None or site.role != "value":
         return None
     what, numbers = kind(site.place.operation), site.statistics
-    flushed = numbers.local_flushed / numbers.shadow_nonzero if numbers.shadow_nonzero else 0.0
     if what == "softmax":
-        vanishes = flushed >= SOFTMAX_FLUSHED_SHARE and _feeds_log(view, site)
+        vanishes = _flushed(site) >= SOFTMAX_FLUSHED_SHARE and _feeds_log(view, site)
         return "FL205" if vanishes else None
-    if flushed >= FLUSHED_SHARE and numbers.error >= DECISIVE_ERROR:
-        return "FL204"
+    if _vanishes(site):
+        return specific(view, site, "FL204")
     if what == "reduction" and numbers.local_error >= max(REDUCTION_ERROR, 8 * ends.epsilon):
         return "FL302"
     if first and loses_digits(view, site):
         return "FL105" if _offset_input(view, site) else "FL301"
     return None
+
+
+def _vanishes(site: Site) -> bool:
+    """Whether an operation flushes most of what it computes, so that the rest is another thing."""
+    decisive = low(site) is not None and site.statistics.error >= DECISIVE_ERROR
+    return decisive and _flushed(site) >= FLUSHED_SHARE
+
+
+def _flushed(site: Site) -> float:
+    """Share of its nonzero results that an operation flushes itself."""
+    numbers = site.statistics
+    return numbers.local_flushed / numbers.shadow_nonzero if numbers.shadow_nonzero else 0.0
 
 
 def _rounded_integer(view: Graph, site: Site) -> bool:

@@ -11,12 +11,16 @@ from floatline.findings.rules.fl104_mask_constant_overflow import MaskConstantOv
 from floatline.findings.rules.fl105_input_or_target_out_of_range import InputOrTargetOutOfRange
 from floatline.findings.rules.fl106_norm_variance_overflow import NormVarianceOverflow
 from floatline.findings.rules.fl107_attention_logit_overflow import AttentionLogitOverflow
+from floatline.findings.rules.fl108_special_op_in_half import SpecialOpInHalf
 from floatline.findings.rules.fl110_backward_only_overflow import BackwardOnlyOverflow
+from floatline.findings.rules.fl111_l2_normalize_gradient import L2NormalizeGradient
+from floatline.findings.rules.fl112_second_order_gradient import SecondOrderGradient
 from floatline.findings.rules.fl201_missing_loss_scaling import MissingLossScaling
 from floatline.findings.rules.fl202_loss_scale_too_low import LossScaleTooLow
 from floatline.findings.rules.fl203_epsilon_underflow import EpsilonUnderflow
 from floatline.findings.rules.fl204_activation_underflow import ActivationUnderflow
 from floatline.findings.rules.fl205_softmax_or_loss_in_half import SoftmaxOrLossInHalf
+from floatline.findings.rules.fl206_optimizer_eps_half_state import OptimizerEpsHalfState
 from floatline.findings.rules.fl301_position_precision import PositionPrecision
 from floatline.findings.rules.fl302_reduction_sum_stagnation import ReductionSumStagnation
 from floatline.findings.rules.fl303_integer_in_half import IntegerInHalf
@@ -43,12 +47,16 @@ RULES: tuple[Rule, ...] = (
     InputOrTargetOutOfRange(),
     NormVarianceOverflow(),
     AttentionLogitOverflow(),
+    SpecialOpInHalf(),
     BackwardOnlyOverflow(),
+    L2NormalizeGradient(),
+    SecondOrderGradient(),
     MissingLossScaling(),
     LossScaleTooLow(),
     EpsilonUnderflow(),
     ActivationUnderflow(),
     SoftmaxOrLossInHalf(),
+    OptimizerEpsHalfState(),
     PositionPrecision(),
     ReductionSumStagnation(),
     IntegerInHalf(),

@@ -20,7 +20,7 @@ WITH_EPSILON = ("Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSprop", "Adadelt
 
 def optimizer_epsilon(line: Statement, finding: Finding) -> list[Edit]:
     """The optimizer that the line steps gets an epsilon that float16 holds."""
-    if finding.rule != "FL203" or finding.phase != "update":
+    if finding.rule != "FL206":
         return []
     stepped = {owner_name(call) for call in calls(line.node) if method_of(call) == "step"}
     scope = line.function or line.tree

@@ -10,7 +10,8 @@ from floatline.precision.plan import Plan
 from floatline.records import Finding, LayerRecord
 from floatline.repairs import Remedy
 
-RULE = "FL203"
+RULES = ("FL111", "FL203")
+"""Rules of what an epsilon was to guard: an operation, or its gradient."""
 
 
 def held_epsilon(dtype: str) -> float:
@@ -24,7 +25,7 @@ def held_epsilon(dtype: str) -> float:
     return float(f"1e{math.ceil(math.log10(FORMATS[dtype].min_normal))}")
 
 
-def larger_epsilon(layer: LayerRecord, before: float) -> Remedy:
+def larger_epsilon(layer: LayerRecord, before: float, rule: str) -> Remedy:
     """A layer keeps its dtype, and adds a number that this can hold."""
     value = held_epsilon(layer.compute_dtype)
     return Remedy(
@@ -35,9 +36,9 @@ def larger_epsilon(layer: LayerRecord, before: float) -> Remedy:
         Plan().with_epsilon(
             layer.path,
             value,
-            reason=f"{before:g} is 0, or its inverse infinite, in {layer.compute_dtype} ({RULE}).",
+            reason=f"{before:g} is 0, or its inverse infinite, in {layer.compute_dtype} ({rule}).",
         ),
-        RULE,
+        rule,
     )
 
 
@@ -45,13 +46,19 @@ def larger_epsilons(
     failures: Iterable[Finding], layers: Sequence[LayerRecord]
 ) -> list[tuple[Remedy, ...]]:
     """For the layers that are named, and then for all of their classes, which have it as well."""
-    named = {f.place.layer for f in failures if f.rule == RULE and f.place is not None}
+    found = [f for f in failures if f.rule in RULES and f.place is not None and f.place.layer]
+    named = {f.place.layer: f.rule for f in reversed(found) if f.place}
     lost = {layer.path: layer for layer in layers if _is_lost(layer)}
     mine = [layer for layer in lost.values() if layer.path in named]
     classes = {layer.layer_class for layer in mine}
     alike = [layer for layer in lost.values() if layer.layer_class in classes]
-    groups = [mine, alike] if mine else []
-    return [tuple(larger_epsilon(layer, layer.epsilon or 0.0) for layer in g) for g in groups]
+    if not mine:
+        return []
+    rule = named[mine[0].path]
+    return [
+        tuple(larger_epsilon(layer, layer.epsilon or 0.0, rule) for layer in group)
+        for group in (mine, alike)
+    ]
 
 
 def _is_lost(layer: LayerRecord) -> bool:

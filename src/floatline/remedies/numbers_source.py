@@ -26,13 +26,13 @@ SAFE_BOUND = "3e4"
 """In place of a literal that is infinite in float16: what Keras masks with, half of the range, so
 that two of them do not add up to infinity."""
 
-LITERAL_RULES = ("FL104", "FL203")
+LITERAL_RULES = ("FL104", "FL111", "FL203")
 """Rules of a mask constant and of an epsilon, which may be another number without harm."""
 
 _CLOSE = (ast.Name, ast.Attribute, ast.Call, ast.Subscript, ast.BinOp)
 """Expressions to which a number can be added without parentheses."""
 
-LOG_RULES = ("FL203", "FL204", "FL205", "FL305")
+LOG_RULES = ("FL108", "FL203", "FL204", "FL205", "FL305")
 """Rules of numbers that vanish, of which a logarithm may be taken."""
 
 NO_VALUES = ("dtype", "compute_dtype", "variable_dtype", "shape", "ndim", "self")

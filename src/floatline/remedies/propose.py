@@ -12,13 +12,13 @@ from floatline.remedies.scales import calibrated_scale, low_scale, no_scale
 from floatline.remedies.settings import clipped_gradients, learning_rate, optimizer_epsilon
 from floatline.repairs import Remedy
 
-SCALE_RULES = ("FL110", "FL201", "FL202", "FL401", "FL402", "FL403")
+SCALE_RULES = ("FL110", "FL111", "FL112", "FL201", "FL202", "FL401", "FL402", "FL403")
 """Rules of the loss scale and of the backward pass, which a scale below 1 may serve."""
 
 MISUSE_RULES = ("FL404",)
 """Rules of steps that handle their loss scale wrongly."""
 
-STORAGE_RULES = ("FL304", "FL502")
+STORAGE_RULES = ("FL206", "FL304", "FL502")
 """Rules of weights that are kept in 16 bits."""
 
 WITH_EPSILON = ("Adam", "AdamW", "Adamax", "Nadam", "RMSprop", "Adagrad", "Adadelta", "Lamb")
@@ -86,15 +86,11 @@ def _each_once(sets: Sequence[tuple[Remedy, ...]]) -> Sets:
 
 def _for_storage(failures: Sequence[Finding], optimizer: str | None) -> list[tuple[Remedy, ...]]:
     """Weights in 16 bits, whose optimizer keeps its moments, and adds its epsilon, in 16 bits."""
-    rule = next((f.rule for f in failures if f.rule in STORAGE_RULES or _in_update(f)), None)
+    rule = next((f.rule for f in failures if f.rule in STORAGE_RULES), None)
     if rule is None:
         return []
     epsilon = [(optimizer_epsilon(rule),)] if optimizer in WITH_EPSILON else []
     return [*epsilon, (everywhere("mixed_float16"),)]
-
-
-def _in_update(finding: Finding) -> bool:
-    return finding.rule == "FL203" and finding.phase == "update"
 
 
 def _for_scale(failures: Sequence[Finding]) -> list[tuple[Remedy, ...]]:

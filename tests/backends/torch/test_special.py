@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -121,3 +122,15 @@ def test_checkpointed_layers_are_recomputed_with_the_same_numbers() -> None:
     squares = [s for s in trace_of(step, torch.ones(4)).sites if s.place.operation == "square"]
     assert [s.place.phase for s in squares] == ["forward", "backward"]
     assert len({s.statistics.max_abs for s in squares}) == 1
+
+
+def test_a_spectrum_is_measured_as_its_real_and_imaginary_parts() -> None:
+    signal = torch.randn(3, 64, generator=torch.Generator().manual_seed(0))
+    trace = trace_of(lambda x: torch.fft.rfft(x).abs().half() ** 2, signal)
+    transform, square = trace.sites[1], trace.sites[-1]
+    truth = np.fft.rfft(signal.numpy().astype("float64"))
+    parts = np.abs([truth.real, truth.imag])
+    assert (transform.place.operation, transform.shape) == ("_fft_r2c", (3, 33, 2))
+    assert transform.statistics.max_abs == pytest.approx(parts.max(), rel=1e-5)
+    assert square.statistics.max_abs == pytest.approx((np.abs(truth) ** 2).max(), rel=1e-5)
+    assert transform.index in trace.sites[2].inputs

@@ -70,7 +70,12 @@ class Sites:
         sources: tuple[int, ...],
         context: Context,
     ) -> tuple[int, ...]:
-        """Enters a result; what is not measured passes its sources on."""
+        """Enters a result; what is not measured passes its sources on.
+
+        Complex numbers are measured as their real and imaginary parts.
+        """
+        if tensor.is_complex():
+            tensor, shadow, local = map(_parts, (tensor, shadow, local))
         self._note_low(tensor)
         integer = tensor.dtype in _INTEGERS and shadow is not tensor
         if not (_is_measured_float(tensor) or integer):
@@ -130,6 +135,10 @@ class Sites:
     def _note_low(self, tensor: Tensor) -> None:
         if self.low is None and tensor.dtype in LOW:
             self.low = tensor.dtype
+
+
+def _parts(tensor: Tensor) -> Tensor:
+    return torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
 
 
 def _is_measured_float(tensor: Tensor) -> bool:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import final
 
-from floatline.findings.causes import NEAR_HOPS, flushed_constant, infinite_bound
+from floatline.findings.causes import infinite_bound
+from floatline.findings.flushed import flushed_ancestor
 from floatline.findings.graph import graph
 from floatline.findings.origin_rule import OriginRule
 from floatline.findings.origins import Origin
@@ -61,9 +62,3 @@ class EpsilonUnderflow(OriginRule):
             f"{literal} is 0 in half precision, and {where(origin.spot.place)} breaks on it:"
             f" {statistics.nonfinite} of {statistics.count} elements are not finite"
         )
-
-
-def flushed_ancestor(origin: Origin) -> float | None:
-    """The literal behind the break, as it was written."""
-    near = graph(origin.trace).ancestors(origin.site, NEAR_HOPS)
-    return next((site.constant for site in near if flushed_constant(site)), None)
