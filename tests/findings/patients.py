@@ -27,6 +27,7 @@ from tests.findings.special import (
     gradient_of_a_penalty,
     gradient_penalty,
     moments_in_half,
+    odd_vocabulary,
     short_vectors,
     spectrum,
     spectrum_of_torch,
@@ -385,5 +386,6 @@ PATIENTS: dict[str, tuple[Callable[[], Evidence], ...]] = {
     "FL603": (dead,),
     "FL604": (logarithm_of_zero,),
     "FL605": (crossed_rows,),
+    "FL701": (odd_vocabulary,),
 }
 """For every rule, the patients whose first finding it must be."""

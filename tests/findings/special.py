@@ -16,6 +16,21 @@ from tests.findings.evidence import (
 )
 
 
+def odd_vocabulary(words: int = 50257, width: int = 768, rows: int = 512) -> Evidence:
+    """The last layer of a language model; what else it computes is small."""
+    sketch = Sketch()
+    weight = sketch.add("Read", role="parameter", dtype="float32", shape=(width, words))
+    hidden = sketch.add("Relu", shape=(rows, width), count=rows * width)
+    sketch.add(
+        "MatMul",
+        hidden,
+        sketch.add("Cast", weight, shape=(width, words)),
+        shape=(rows, words),
+        count=rows * words,
+    )
+    return evidence([sketch.trace(0, "first", 2.0**15)], learns(), learns())
+
+
 def spectrum() -> Evidence:
     """The parts of complex numbers, which are no sites, are squared in half precision."""
     sketch = Sketch()

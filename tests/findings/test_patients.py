@@ -13,6 +13,7 @@ CASES = [(rule, build) for rule, builds in PATIENTS.items() for build in builds]
 every_patient = pytest.mark.parametrize(
     ("rule", "build"), CASES, ids=[f"{rule}-{build.__name__}" for rule, build in CASES]
 )
+ADVICE = ("FL501", "FL503", "FL701")
 NOT_PRECISION = ("FL601", "FL602", "FL603", "FL604", "FL605")
 
 
@@ -25,7 +26,7 @@ def test_first_finding_is_the_root_cause(rule: str, build: Build) -> None:
     assert first.remedies
     assert set(first.remedies) <= set(rule_named(rule).remedies)
     expected = "not-precision" if rule in NOT_PRECISION else "precision"
-    assert judgement.verdict == ("healthy" if rule in ("FL501", "FL503") else expected)
+    assert judgement.verdict == ("healthy" if rule in ADVICE else expected)
     assert judgement.explanation.endswith(".")
 
 
@@ -40,6 +41,6 @@ def test_checks_name_every_rule_once(rule: str, build: Build) -> None:
 @every_patient
 def test_asks_for_a_reference_when_it_matters(rule: str, build: Build) -> None:
     case = build()
-    independent = rule in ("FL404", "FL501", "FL503", "FL603", "FL605")
+    independent = rule in (*ADVICE, "FL404", "FL603", "FL605")
     asked = needs_reference(case.configuration, case.history, case.traces)
     assert asked is not independent

@@ -72,3 +72,11 @@ def test_a_script_is_a_users(path: Path) -> None:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     names = {ast.unparse(n) for n in ast.walk(tree) if isinstance(n, ast.Attribute)}
     assert {n for n in names if n.startswith("floatline")} <= {"floatline.training_step"}
+
+
+@the_script_may_warn
+def test_a_healthy_training_may_be_given_advice() -> None:
+    truth = next(truth for truth in TRUTHS if truth.script == "healthy/odd_vocabulary")
+    examination = examine(truth)
+    assert examination.errors == []
+    assert [finding.rule for finding in examination.diagnosis.findings] == ["FL701"]
