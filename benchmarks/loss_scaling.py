@@ -1,14 +1,21 @@
 """Cost of loss scaling per step, and steps skipped until the scale is right.
 
-The arms (no loss scaling, Keras', Floatline's) train the same model from the same weights on the
-same data, in turns in one process, so that what else the machine does meets all of them; the median
-of the ratios of neighbours in time is the cost. Prints Markdown.
+The arms (no loss scaling, a constant factor, Keras', Floatline's) train the same model from the
+same weights on the same data, in turns in one process, so that what else the machine does meets all
+of them; the median of the ratios of neighbours in time is the cost. With a factor, gradients are
+not flushed to 0, which has a price of its own on some devices: what Floatline adds to that is its
+own part. Prints Markdown.
 
     python benchmarks/loss_scaling.py --backend jax    sizes for the device that is there
     python benchmarks/loss_scaling.py --small          sizes for a CPU, in bfloat16, because not
                                                        every CPU kernel knows float16
     python benchmarks/loss_scaling.py --costs          only the costs
     python benchmarks/loss_scaling.py --skips          only the skipped steps
+
+What takes long to compile is measured in parts:
+
+    python benchmarks/loss_scaling.py --backend tensorflow --costs --models transformer --layers 4 \
+        --arms none Floatline
 """
 
 from __future__ import annotations
@@ -39,6 +46,7 @@ class Size(NamedTuple):
     width: int
     tokens: int
     batch: int
+    mlp_layers: int
     mlp_width: int
     mlp_batch: int
     steps: int
@@ -46,13 +54,14 @@ class Size(NamedTuple):
     policy: str = "mixed_float16"
 
 
-SMALL = Size(1, 32, 16, 4, 32, 32, steps=10, rounds=5, policy="mixed_bfloat16")
-LARGE = Size(12, 1024, 512, 16, 2048, 2048, steps=30, rounds=7)
-VOCABULARY, MLP_LAYERS, SEEDS = 1000, 24, (11, 1, 2, 3, 4)
+SMALL = Size(1, 32, 16, 4, 24, 32, 32, steps=10, rounds=5, policy="mixed_bfloat16")
+LARGE = Size(12, 1024, 512, 16, 24, 2048, 2048, steps=30, rounds=7)
+VOCABULARY, SEEDS = 1000, (11, 1, 2, 3, 4)
 
 Make = Callable[[], keras.optimizers.Optimizer]
 ARMS: dict[str, Make] = {
     "none": lambda: keras.optimizers.Adam(1e-4),
+    "factor": lambda: keras.optimizers.Adam(1e-4, loss_scale_factor=4096.0),
     "Keras": lambda: keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(1e-4)),
     "Floatline": lambda: floatline.LossScaleOptimizer(keras.optimizers.Adam(1e-4)),
 }
@@ -78,9 +87,9 @@ def transformer(size: Size) -> tuple[keras.Model, Any, Any]:
 
 
 def mlp(size: Size) -> tuple[keras.Model, Any, Any]:
-    """24 dense layers: small work per step, many variables."""
+    """Dense layers: small work per step, many variables."""
     inputs = x = keras.Input((size.mlp_width,))
-    for _ in range(MLP_LAYERS):
+    for _ in range(size.mlp_layers):
         x = layers.Dense(size.mlp_width, "relu")(x)
     random = np.random.default_rng(0)
     x_data = random.normal(size=(size.mlp_batch * size.steps, size.mlp_width)).astype("float32")
@@ -88,22 +97,26 @@ def mlp(size: Size) -> tuple[keras.Model, Any, Any]:
     return keras.Model(inputs, layers.Dense(VOCABULARY, dtype="float32")(x)), x_data, y_data
 
 
-def step_times_ms(build: Callable[[Size], Any], size: Size, batch: int) -> dict[str, list[float]]:
+Build = Callable[[Size], tuple[keras.Model, Any, Any]]
+MODELS: dict[str, Build] = {"transformer": transformer, "mlp": mlp}
+
+
+def step_times_ms(build: Build, size: Size, batch: int, arms: list[str]) -> dict[str, list[float]]:
     """Milliseconds per step of each arm in each round."""
     keras.utils.set_random_seed(0)
     keras.config.set_dtype_policy(size.policy)
-    arms, weights = {}, None
-    for name, make in ARMS.items():
+    models, weights = {}, None
+    for name in arms:
         model, x, y = build(size)
         weights = weights or model.get_weights()
         model.set_weights(weights)
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        model.compile(make(), loss, auto_scale_loss=False)
-        arms[name] = model
+        model.compile(ARMS[name](), loss, auto_scale_loss=False)
+        models[name] = model
     x, y = ops.convert_to_tensor(x), ops.convert_to_tensor(y)
     times: dict[str, list[float]] = {name: [] for name in arms}
     for turn in range(size.rounds + 1):
-        for name, model in arms.items():
+        for name, model in models.items():
             begin = time.perf_counter()
             model.fit(x, y, batch_size=batch, shuffle=False, verbose=0)  # Ends by reading the loss.
             if turn:  # The first one compiles.
@@ -111,22 +124,30 @@ def step_times_ms(build: Callable[[Size], Any], size: Size, batch: int) -> dict[
     return times
 
 
-def cost_table(size: Size) -> str:
-    """Medians, and their ratio to training without loss scaling."""
+def cost_table(size: Size, models: list[str], arms: list[str]) -> str:
+    """Medians, and their ratios to training without loss scaling and with a constant factor."""
     lines = [
-        "| model | loss scaling | ms per step | fastest round | cost |",
-        "|---|---|---|---|---|",
+        "| model | loss scaling | ms per step | fastest round | cost | over the factor |",
+        "|---|---|---|---|---|---|",
     ]
-    for build, batch in ((transformer, size.batch), (mlp, size.mlp_batch)):
-        times = step_times_ms(build, size, batch)
+    for model in models:
+        batch = size.batch if model == "transformer" else size.mlp_batch
+        times = step_times_ms(MODELS[model], size, batch, arms)
         for name, values in times.items():
-            # Rounds of one turn are neighbours in time: their ratios are what drift leaves alone.
-            ratios = [value / none for value, none in zip(values, times["none"], strict=True)]
+            against = [_cost(values, times.get(base)) for base in ("none", "factor")]
             lines.append(
-                f"| {build.__name__} | {name} | {statistics.median(values):.2f} "
-                f"| {min(values):.2f} | {100 * (statistics.median(ratios) - 1):+.1f} % |"
+                f"| {model} | {name} | {statistics.median(values):.2f} | {min(values):.2f} "
+                f"| {against[0]} | {against[1]} |"
             )
     return "\n".join(lines)
+
+
+def _cost(values: list[float], base: list[float] | None) -> str:
+    """Rounds of one turn are neighbours in time: their ratios are what drift leaves alone."""
+    if base is None or base is values:
+        return ""
+    ratios = [value / other for value, other in zip(values, base, strict=True)]
+    return f"{100 * (statistics.median(ratios) - 1):+.1f} %"
 
 
 class RowNormalizedDense(layers.Layer):
@@ -215,11 +236,17 @@ def main() -> None:
     parser.add_argument("--small", action="store_true", help="sizes for a CPU")
     parser.add_argument("--costs", action="store_true", help="only the costs")
     parser.add_argument("--skips", action="store_true", help="only the skipped steps")
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
+    parser.add_argument("--layers", type=int, help="of each model, instead of its usual number")
+    parser.add_argument("--rounds", type=int, help="instead of the usual number")
     options = parser.parse_args()
     size = SMALL if options.small or not has_gpu() else LARGE
+    depth = options.layers and {"layers": options.layers, "mlp_layers": options.layers}
+    size = size._replace(**depth or {}, rounds=options.rounds or size.rounds)
     print(f"Backend {keras.backend.backend()}, Keras {keras.__version__}, {size}\n")
     if not options.skips:
-        print(cost_table(size), "\n", flush=True)
+        print(cost_table(size, options.models, options.arms), "\n", flush=True)
     if not options.costs:
         print(skip_table())
 

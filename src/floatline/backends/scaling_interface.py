@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 Tensor = Any
-Function = TypeVar("Function", bound=Callable[..., Any])
+Function = Callable[..., Sequence[Any]]
 Gradient = Any
 """A dense or a sparse gradient, in the form in which the framework hands it out."""
 
 SKIPPED = 0
 """Place of the count of skipped steps in the last of an optimizer's `scale_variables`."""
+
+
+class Transition(Protocol):
+    """Moves variables from one state to the next."""
+
+    def __call__(self, variables: Sequence[Any], *arguments: Tensor) -> Tensor:
+        """Writes into `variables` what follows from them and the arguments.
+
+        Args:
+            variables: Keras variables, of the same shapes and types in every call.
+            *arguments: Tensors on the device, of the same shapes and types in every call.
+
+        Returns:
+            What is said of the new state; the next call may overwrite it.
+        """
+        ...
 
 
 class Updater(Protocol):
@@ -53,15 +69,15 @@ class ScalingKernels(Protocol):
         """
         ...
 
-    def recorded(self, function: Function) -> Function:
-        """`function`, made as cheap as the framework can where every step calls it.
+    def scaled(self, loss: Tensor, scale: Tensor) -> Tensor:
+        """The loss times the scale; NaN in every gradient if the loss is NaN."""
+        ...
+
+    def transition(self, function: Function) -> Transition:
+        """A transition by `function`, as cheap as the framework can where every step makes it.
 
         Args:
-            function: A pure function of tensors on one device whose shapes and types do not
-                change, with a tuple of tensors as its result.
-
-        Returns:
-            The same function. The next call may overwrite the results of this one.
+            function: A pure function `(*arguments, *values) -> (said, *new values)`.
         """
         ...
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,15 +34,15 @@ class Gradients:
         cls,
         given: Sequence[Gradient | None],
         variables: Sequence[Any],
-        index: Callable[[Any], int],
+        indices: Sequence[int],
     ) -> Gradients:
-        """Puts gradients beside their variables."""
-        pairs = [(g, v) for g, v in zip(given, variables, strict=True) if g is not None]
+        """Puts gradients beside their variables, whose places in the optimizer are `indices`."""
+        rows = [row for row in zip(given, variables, indices, strict=True) if row[0] is not None]
         return cls(
             tuple(given),
-            tuple(gradient for gradient, _ in pairs),
-            tuple(not getattr(v, "overwrite_with_gradient", False) for _, v in pairs),
-            tuple(index(variable) for _, variable in pairs),
+            tuple([gradient for gradient, _, _ in rows]),
+            tuple([not getattr(v, "overwrite_with_gradient", False) for _, v, _ in rows]),
+            tuple([index for _, _, index in rows]),
         )
 
     @classmethod

@@ -62,8 +62,3 @@ class Judge:
             ops.stack([ops.cast(value, "float32") for value in remembered]),
             ops.stack(counters),
         )
-
-
-def loss_factor(loss: Tensor, scale: Tensor) -> Tensor:
-    """What the loss is multiplied by: the scale, or NaN for a loss that is NaN."""
-    return ops.where(ops.isnan(loss), loss, scale)  # No constant: that is a copy on PyTorch.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from operator import is_
 from typing import Any
 
 import keras
@@ -14,7 +15,7 @@ from floatline.errors import InputError
 from floatline.scaling.counters import ScaleReport, cleared
 from floatline.scaling.gradients import Gradients
 from floatline.scaling.guard import guard_training
-from floatline.scaling.judge import Judge, loss_factor
+from floatline.scaling.judge import Judge
 from floatline.scaling.kernels import load_kernels
 from floatline.scaling.laws import chosen_law, scale_to_config
 from floatline.scaling.scales import FixedScale, NoScale
@@ -85,7 +86,7 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):  # type: ignore[m
         self._kernels = load_kernels()
         self._update_where = self._kernels.updater()
         self._judge = functools.lru_cache(maxsize=4)(
-            lambda scaled, indices: self._kernels.recorded(Judge(law, scaled, indices))
+            lambda scaled, indices: self._kernels.transition(Judge(law, scaled, indices))
         )
         self._scaled_a_loss = False
         guard_training()
@@ -161,8 +162,7 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):  # type: ignore[m
             InputError: JAX would compile the present scale into the function as a constant.
         """
         self._scaled_a_loss = True
-        scale = self._scale_now(optimizer_variables)
-        return ops.multiply(loss, loss_factor(loss, scale))
+        return self._kernels.scaled(loss, self._scale_now(optimizer_variables))
 
     def _scale_now(self, optimizer_variables: Sequence[Tensor] | None) -> Tensor:
         if not self.built:
@@ -201,19 +201,24 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):  # type: ignore[m
             with keras.name_scope(self.name):
                 self.build(list(trainable_variables or ()))
         variables = list(trainable_variables or self._trainable_variables)
-        self._check_variables_are_known(variables)
-        gradients = Gradients.of(grads, variables, self._get_variable_index)
+        gradients = Gradients.of(grads, variables, self._indices(variables))
         magnitudes = self._kernels.magnitudes(gradients.present)
+        unscaled = gradients.unscaled(self._kernels, self.dynamic_scale.value)
         judge = self._judge(gradients.scaled, gradients.indices)
-        finite, *after = judge(magnitudes, *(v.value for v in self.scale_variables))
         self._update_where(
-            finite,
-            lambda unscaled: self.inner_optimizer.apply(unscaled, trainable_variables),
-            gradients.unscaled(self._kernels, self.dynamic_scale.value),
+            judge(self.scale_variables, magnitudes),  # From here on the scale is the next one.
+            lambda grads: self.inner_optimizer.apply(grads, trainable_variables),
+            unscaled,
             [*self.inner_optimizer.variables, *self._trainable_variables],
         )
-        for variable, value in zip(self.scale_variables, after, strict=True):
-            self.inner_optimizer.assign(variable, value)
+
+    def _indices(self, variables: Sequence[keras.Variable]) -> Sequence[int]:
+        """The places of the variables among those that the optimizer was built with."""
+        own = self._trainable_variables
+        if len(variables) == len(own) and all(map(is_, variables, own)):
+            return range(len(own))
+        self._check_variables_are_known(variables)
+        return [self._get_variable_index(variable) for variable in variables]
 
     def stateless_apply(
         self,

@@ -9,7 +9,6 @@ from keras import ops, tree
 
 from floatline.scaling.counters import Counters, ScaleReport
 from floatline.scaling.gradients import Gradients, first_nonfinite
-from floatline.scaling.judge import loss_factor
 from floatline.scaling.kernels import load_kernels
 from floatline.scaling.laws import chosen_law
 from floatline.scaling.measure import observe
@@ -85,7 +84,7 @@ class LossScaler:
 
     def scale(self, loss: Tensor, state: ScalerState) -> Tensor:
         """The loss times the scale; NaN in every gradient if the loss is NaN."""
-        return ops.multiply(loss, loss_factor(loss, state.scale.scale))
+        return self._kernels.scaled(loss, state.scale.scale)
 
     def unscale(self, gradients: Sequence[Any], state: ScalerState) -> Unscaled:
         """Divides the gradients by the scale that is in them.

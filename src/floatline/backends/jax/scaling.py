@@ -12,7 +12,15 @@ import jax.numpy as jnp
 from jax.experimental import sparse
 from keras import StatelessScope, ops
 
-from floatline.backends.scaling_interface import SKIPPED, Function, Gradient, Tensor, Updater
+from floatline.backends.scaling_defaults import assigning, scaled
+from floatline.backends.scaling_interface import (
+    SKIPPED,
+    Function,
+    Gradient,
+    Tensor,
+    Transition,
+    Updater,
+)
 
 LONGEST_TABLE = 4096
 """Values of one gradient that are reduced together with those of all others."""
@@ -29,9 +37,13 @@ class JaxKernels:
         table = jnp.stack([jnp.pad(values, (0, longest - values.size)) for values in rows])
         return jnp.max(table, axis=1, initial=0)
 
-    def recorded(self, function: Function) -> Function:
-        """The function: it is compiled with the step that calls it."""
-        return function
+    def scaled(self, loss: Tensor, scale: Tensor) -> Tensor:
+        """The loss times the scale; NaN in every gradient if the loss is NaN."""
+        return scaled(loss, scale)
+
+    def transition(self, function: Function) -> Transition:
+        """Computed and assigned: it is compiled with the step that makes it."""
+        return assigning(function)
 
     def unscale(self, gradients: Sequence[Gradient], scale: Tensor) -> list[Gradient]:
         """New gradients, divided by `scale`."""

@@ -10,7 +10,15 @@ from typing import Any, final
 
 import tensorflow as tf
 
-from floatline.backends.scaling_interface import SKIPPED, Function, Gradient, Tensor, Updater
+from floatline.backends.scaling_defaults import assigning, scaled
+from floatline.backends.scaling_interface import (
+    SKIPPED,
+    Function,
+    Gradient,
+    Tensor,
+    Transition,
+    Updater,
+)
 
 LONGEST_TABLE = 4096
 """Values of one gradient that are reduced together with those of all others."""
@@ -27,9 +35,13 @@ class TensorFlowKernels:
         table = tf.stack([tf.pad(values, [[0, longest - values.shape[0]]]) for values in rows])
         return _summed(tf.reduce_max(table, axis=1))
 
-    def recorded(self, function: Function) -> Function:
-        """The function: it is a part of the graph of the step that calls it."""
-        return function
+    def scaled(self, loss: Tensor, scale: Tensor) -> Tensor:
+        """The loss times the scale; NaN in every gradient if the loss is NaN."""
+        return scaled(loss, scale)
+
+    def transition(self, function: Function) -> Transition:
+        """Computed and assigned: it is compiled with the step that makes it."""
+        return assigning(function)
 
     def unscale(self, gradients: Sequence[Gradient], scale: Tensor) -> list[Gradient]:
         """New gradients, divided by `scale`."""

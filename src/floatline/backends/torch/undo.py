@@ -10,6 +10,7 @@ the flag says that there is nothing to copy.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import is_
 from typing import Any
 
 import torch
@@ -28,6 +29,8 @@ class Backup:
         self._groups: list[_Group] = []
         self._others: list[Tensor] = []
         self._values: list[Tensor] = []
+        self._finite: Tensor = None
+        self._flag: Tensor = None
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]  # (PyTorch carries no types here); it compiles no fused SGD
     def save(self, tensors: Sequence[Tensor], finite: Tensor) -> None:
@@ -37,22 +40,20 @@ class Backup:
             tensors: What to save; anything but dense floats on one device is copied in any case.
             finite: Boolean scalar on the device.
         """
-        known = len(tensors) == len(self._tensors)
-        if not (known and all(a is b for a, b in zip(tensors, self._tensors, strict=True))):
+        if not (len(tensors) == len(self._tensors) and all(map(is_, tensors, self._tensors))):
             self._group(tensors, finite.device)
         self._values = [tensor.clone() for tensor in self._others]
-        flag = finite.float()
+        self._finite, self._flag = finite, finite.float()
         for group in self._groups:
-            group.save_unless(flag)
+            group.save_unless(self._flag)
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]  # (as above)
-    def restore(self, finite: Tensor) -> None:
-        """Puts the saved values back unless `finite`, and gives the memory back."""
-        flag = finite.float()
+    def restore(self) -> None:
+        """Puts the saved values back unless the step was finite, and gives the memory back."""
         for group in self._groups:
-            group.restore_unless(flag)
+            group.restore_unless(self._flag)
         for tensor, value in zip(self._others, self._values, strict=True):
-            tensor.copy_(torch.where(finite, tensor, value))
+            tensor.copy_(torch.where(self._finite, tensor, value))
         self._values = []
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Backup:
@@ -63,8 +64,10 @@ class Backup:
         fused: dict[Any, list[Tensor]] = {}
         self._tensors, self._others = list(tensors), []
         for tensor in tensors:
-            if _is_fusible(tensor, device):
-                fused.setdefault(tensor.dtype, []).append(tensor)
+            # Copying leaves bits as they are, so that counts of steps may pass for floats.
+            same = tensor.view(torch.float32) if tensor.dtype == torch.int32 else tensor
+            if _is_fusible(same, device):
+                fused.setdefault(same.dtype, []).append(same)
             else:
                 self._others.append(tensor)
         self._groups = [_Group(group) for group in fused.values()]
