@@ -170,7 +170,7 @@ def test_an_adam_whose_epsilon_is_zero_in_half_is_named_in_the_update() -> None:
     first, *others = result.findings
     assert (result.verdict, first.cause, first.phase) == (
         "precision",
-        "epsilon-underflow",
+        "optimizer-eps-half-state",
         "update",
     )
     assert [finding.cause for finding in others] == ["pure-float16-policy"]

@@ -33,7 +33,8 @@ class NoSpeedupSmallOrShape(Rule):
         the work of all such products that falls to those with an odd side.
 
     Why it matters:
-        Training is as right as before, and slower than it need be.
+        Training is as right as before, and slower than it need be: on an H200 a float16 product of
+        8192 x 768 by 768 x 50257 takes 5.1 ms, by 768 x 50264 it takes 1.1 ms.
 
     Remedy:
         Round the size up: a vocabulary of 50257 to 50264 (or 50304, which is a multiple of 64), a
