@@ -248,6 +248,14 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):  # type: ignore[m
             self._scaled_a_loss = True  # Said once.
             warnings.warn(FORGOTTEN, stacklevel=3)
 
+    def exclude_from_weight_decay(
+        self,
+        var_list: Sequence[keras.Variable] | None = None,
+        var_names: Sequence[str] | None = None,
+    ) -> None:
+        """As in Keras, but heard by the inner optimizer: it is the one that decays the weights."""
+        self.inner_optimizer.exclude_from_weight_decay(var_list, var_names)
+
     # Reading, saving, loading. -----------------------------------------------------------------
 
     def report(self) -> ScaleReport:
