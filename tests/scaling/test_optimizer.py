@@ -230,3 +230,9 @@ def test_what_is_excluded_from_weight_decay_does_not_decay() -> None:
     optimizer.exclude_from_weight_decay(var_list=[stays])
     apply(optimizer, [[0.0], [0.0]], [decays, stays])
     np.testing.assert_allclose([*array(decays), *array(stays)], [0.95, 1.0])
+
+
+@pytest.mark.parametrize("inner", [None, "adam", keras.optimizers.Adam])
+def test_what_is_no_optimizer_is_refused(inner: Any) -> None:
+    with pytest.raises(InputError, match=r"(?s)inner_optimizer=.*Pass a Keras optimizer"):
+        floatline.LossScaleOptimizer(inner)

@@ -67,6 +67,7 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):  # type: ignore[m
         scale: Scale[Any] | Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
+        _check_optimizer(inner_optimizer)
         taken = inner_optimizer if isinstance(inner_optimizer, LOSS_SCALE_OPTIMIZER) else None
         if taken is not None:
             inner_optimizer = taken.inner_optimizer
@@ -295,3 +296,11 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):  # type: ignore[m
             return config
         del config["initial_scale"], config["dynamic_growth_steps"]
         return {**config, "scale": scale_to_config(self.scale)}
+
+
+def _check_optimizer(optimizer: Any) -> None:
+    if not isinstance(optimizer, keras.optimizers.Optimizer):
+        raise InputError(
+            f"LossScaleOptimizer received inner_optimizer={optimizer!r}.",
+            "Pass a Keras optimizer, as in `LossScaleOptimizer(keras.optimizers.Adam(1e-3))`.",
+        )
