@@ -121,11 +121,13 @@ def inspect_script(
     begun: list[InspectionTakeover] = []
 
     def begin() -> None:
+        from floatline.capture.leaving import saving_nothing
         from floatline.precision.takeover import InspectionTakeover
 
         takeover = InspectionTakeover(batch_size)
         begun.append(takeover)
         stack.enter_context(takeover.installed(precision))
+        stack.enter_context(saving_nothing(lambda: takeover.done))
 
     with contextlib.ExitStack() as stack:
         main = stack.enter_context(main_module(path, arguments))

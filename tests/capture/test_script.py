@@ -45,6 +45,48 @@ def test_the_script_finds_what_python_would_give_it(write: Write, tmp_path: Path
     assert "sibling" not in sys.modules
 
 
+@pytest.mark.parametrize("initialised", [True, False])
+def test_a_script_that_imports_relatively_runs_as_a_part_of_its_package(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, initialised: bool
+) -> None:
+    """As `python -m package.inner.train` runs it: Python itself could not otherwise."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "package" / "inner").mkdir(parents=True)
+    for folder in ("package", "package/inner") if initialised else ():
+        write("", name=f"{folder}/__init__.py", model=False)
+    write("value = 42", name="package/sibling.py", model=False)
+    script = write(
+        """
+        from ..sibling import value
+
+        assert (__name__, __package__, value) == ("__main__", "package.inner", 42)
+        assert __spec__.name == "package.inner.train"
+        model.fit(x, y)
+        """,
+        name="package/inner/train.py",
+    )
+    before = list(sys.path)
+    run(script)
+    assert sys.path == before
+    assert not [name for name in sys.modules if name.startswith("package")]
+
+
+def test_a_script_that_need_not_import_relatively_runs_by_itself(
+    write: Write, tmp_path: Path
+) -> None:
+    write("", name="__init__.py", model=False)
+    write("value = 42", name="sibling.py", model=False)
+    script = """
+        try:
+            from .sibling import value
+        except (ImportError, ImportWarning):
+            from sibling import value
+
+        model.fit(x, y)
+        """
+    assert len(run(write(script)).history.steps) == 1
+
+
 @pytest.mark.parametrize("precision", [None, "mixed_float16"])
 @pytest.mark.parametrize(
     "text",

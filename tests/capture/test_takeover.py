@@ -69,6 +69,24 @@ def test_no_handler_of_the_scripts_stops_the_end(write: Write) -> None:
     assert len(run(script).history.steps) == 1
 
 
+def test_a_model_is_not_saved_by_a_script_that_is_being_left(write: Write, tmp_path: Path) -> None:
+    """Not over what a finished training has left; what is saved before is the script's business."""
+    before, after = tmp_path / "before.weights.h5", tmp_path / "after.keras"
+    after.write_text("learnt in a week")
+    script = write(
+        f"""
+        model.save_weights({str(before)!r})
+        try:
+            model.fit(x, y)
+        finally:
+            model.save({str(after)!r})
+        """
+    )
+    assert len(run(script).history.steps) == 1
+    assert after.read_text() == "learnt in a week"
+    assert before.stat().st_size > 0
+
+
 def test_train_on_batch_is_watched_until_the_script_ends(write: Write) -> None:
     capture = run(write("for i in range(7):\n    model.train_on_batch(x, y)"))
     assert len(capture.history.steps) == 7

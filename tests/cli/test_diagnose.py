@@ -1,5 +1,6 @@
 """`floatline diagnose`: what it asks for, what it prints, how it ends."""
 
+import errno
 import json
 import os
 import subprocess
@@ -93,6 +94,19 @@ def test_json_goes_to_a_file_beside_the_report(stub: Stub, run: Run, tmp_path: P
     document = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
     assert document["verdict"] == "precision"
     assert os.listdir(tmp_path) == ["out.json"]
+
+
+def test_a_disk_that_is_full_does_not_cost_the_answer(
+    stub: Stub, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("floatline.cli.diagnose.forms.write", full)
+    result = run("diagnose", "--json", "diagnosis.json", "train.py")
+    assert result.exit_code == 2
+    assert "The precision is at fault" in result.stdout
+    assert "No space left on device" in result.stderr
 
 
 def test_a_script_that_changes_the_folder_does_not_move_the_result(

@@ -45,6 +45,16 @@ def test_no_handler_of_the_scripts_stops_it(run: Run) -> None:
     assert "Model 'small'" in result.stdout
 
 
+def test_it_keeps_the_script_from_saving_what_was_not_trained(run: Run, tmp_path: Path) -> None:
+    kept = tmp_path / "kept.keras"
+    kept.write_text("learnt in a week")
+    run(
+        "inspect",
+        write(f"try:\n    {FIT.splitlines()[0]}\nfinally:\n    model.save({str(kept)!r})"),
+    )
+    assert kept.read_text() == "learnt in a week"
+
+
 def test_a_script_that_does_not_train_shows_its_models(run: Run) -> None:
     result = run("inspect", "--json", "-", write(""))
     assert [layer["path"] for layer in layers(result)] == ["head"]

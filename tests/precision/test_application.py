@@ -232,6 +232,15 @@ def test_integers_and_quantized_layers_are_left_alone() -> None:
     assert bits(model.variables) == before
 
 
+def test_undoing_leaves_what_was_quantized_meanwhile() -> None:
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2), keras.layers.Dense(2)])
+    application = Plan.of("mixed_bfloat16").apply(model)
+    model.layers[0].quantize("int8")
+    application.undo()
+    assert [layer.quantization_mode for layer in model.layers] == ["int8", None]
+    assert [layer.compute_dtype for layer in model.layers] == ["bfloat16", "float32"]
+
+
 def test_a_normalization_that_was_rounded_when_it_was_built_is_computed_anew() -> None:
     mean = 1.0 + 2.0**-12  # Between two neighbours in float16.
     layer = keras.layers.Normalization(mean=[mean], variance=[1.0], dtype="mixed_float16")

@@ -190,6 +190,24 @@ def test_a_plan_need_not_fit_the_second_model() -> None:
     assert second.get_layer("other").compute_dtype == "float16"
 
 
+def test_optimizer_settings_are_for_optimizers_that_have_them() -> None:
+    """A second optimizer need not have them: a critic's, a teacher's. The first one must."""
+    plan = Plan.of("mixed_float16").with_optimizer("epsilon", 1e-4, reason="r")
+    x, y = np.ones((4, 3), "float32"), np.ones((4, 2), "float32")
+
+    def trained(optimizer: Any) -> Any:
+        model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+        model.compile(optimizer, "mse")
+        model.fit(x, y, verbose=0)
+        return model.optimizer.inner_optimizer
+
+    with floatline.enable(plan):
+        assert trained(keras.optimizers.Adam()).epsilon == 1e-4
+        assert not hasattr(trained(keras.optimizers.SGD()), "epsilon")
+    with floatline.enable(plan), pytest.raises(InputError, match="SGD has none"):
+        trained(keras.optimizers.SGD())
+
+
 def test_handles_that_are_undone_in_another_order_do_nothing_more() -> None:
     first, second = floatline.enable("mixed_float16"), floatline.enable("mixed_bfloat16")
     first.undo()

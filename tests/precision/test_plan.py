@@ -183,6 +183,10 @@ def test_plans_that_contradict_themselves(make: Any, words: list[str]) -> None:
             '{"schema_version": 1, "optimizer": [{"name": "epsilon", "value": true}]}',
             ["value is true or false", "a number"],
         ),
+        (
+            '{"schema_version": 1, "loss_scale": {"kind": "fixed", "reason": "r"}}',
+            ["loss_scale: The fixed loss scale has no value", '"value": 1024'],
+        ),
         (f'{{"schema_version": 1, "loss_scale": {_INFINITE}}}', ["loss_scale: value", "inf"]),
         ('{"schema_version": 1, "epsilons": [{"path": "a"}]}', ["epsilons, entry 1", "'value'"]),
         ('{"schema_version": 1, "rules": [], "rules": []}', ["'rules' twice"]),

@@ -45,6 +45,21 @@ def test_what_keras_can_save_is_not_complained_of(conditions: dict[str, Any]) ->
     assert application.changes.notes == ()
 
 
+def test_layers_that_a_class_of_the_users_makes_are_said(tmp_path: Path) -> None:
+    """Keras makes them anew, under the policy that is global when the model is loaded."""
+    model = subclassed()
+    outer = keras.Sequential([keras.Input((6, 4)), model], name="outer")
+    (note,) = HALF.apply(outer).changes.notes
+    assert "layers that subclassed makes" in note
+    assert "floatline.enable(plan)" in note
+    assert "float16" not in compute_dtypes(reloaded(outer, tmp_path).get_layer("subclassed"))
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        assert HALF.apply(subclassed()).changes.notes == ()
+    finally:
+        keras.config.set_dtype_policy("float32")
+
+
 def test_the_end_of_paths_survives_another_model_around(tmp_path: Path) -> None:
     inner = functional()
     HALF.with_rule("float32", path="attention/key", reason="r").apply(inner)

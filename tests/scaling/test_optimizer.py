@@ -222,3 +222,17 @@ def test_sparse_gradients_stay_sparse_and_are_checked(bad: bool) -> None:
         expected[1] -= 1.0
         expected[3] -= 2.0
     np.testing.assert_array_equal(array(table), expected)
+
+
+def test_what_is_excluded_from_weight_decay_does_not_decay() -> None:
+    optimizer = floatline.LossScaleOptimizer(keras.optimizers.SGD(0.1, weight_decay=0.5))
+    decays, stays = variable([1.0]), variable([1.0])
+    optimizer.exclude_from_weight_decay(var_list=[stays])
+    apply(optimizer, [[0.0], [0.0]], [decays, stays])
+    np.testing.assert_allclose([*array(decays), *array(stays)], [0.95, 1.0])
+
+
+@pytest.mark.parametrize("inner", [None, "adam", keras.optimizers.Adam])
+def test_what_is_no_optimizer_is_refused(inner: Any) -> None:
+    with pytest.raises(InputError, match=r"(?s)inner_optimizer=.*Pass a Keras optimizer"):
+        floatline.LossScaleOptimizer(inner)

@@ -73,6 +73,32 @@ def test_a_checkpoint_of_tensorflow_brings_scale_and_counters_back(tmp_path: Pat
     assert len(names) == 1  # The six counters are stored once.
 
 
+def test_gradients_are_accumulated_as_without_loss_scaling() -> None:
+    x, y = data(40)
+    weights = []
+    for wrap in (lambda optimizer: optimizer, floatline.LossScaleOptimizer):
+        model = small_model("float32")
+        model.compile(wrap(keras.optimizers.SGD(0.01, gradient_accumulation_steps=2)), "mse")
+        history = model.fit(x, y, batch_size=8, epochs=2, shuffle=False, verbose=0).history
+        weights.append(model.get_weights())
+    for left, right in zip(*weights, strict=True):
+        np.testing.assert_allclose(left, right, rtol=1e-5, atol=1e-7)
+    assert history["skipped_steps"] == [0, 0]
+
+
+def test_a_step_that_is_skipped_accumulates_nothing() -> None:
+    x, y = data(64)
+    x[16:24] = 1e30
+    both, finite = small_model(), small_model()
+    for model, rows in ((both, slice(0, 64)), (finite, np.r_[0:16, 24:64])):
+        inner = keras.optimizers.SGD(0.01, gradient_accumulation_steps=2)
+        model.compile(floatline.LossScaleOptimizer(inner, initial_scale=64.0), "mse")
+        logs = model.fit(x[rows], y[rows], batch_size=8, shuffle=False, verbose=0).history
+        assert logs["skipped_steps"] == [int(model is both)]
+    for left, right in zip(both.get_weights(), finite.get_weights(), strict=True):
+        np.testing.assert_allclose(left, right, rtol=1e-5, atol=1e-7)
+
+
 def test_the_monitor_lets_keras_run_ahead_of_the_device() -> None:
     """Keras reads the logs of every step, and so waits for it, if a callback wants its end."""
     theirs = keras.callbacks.CallbackList([floatline.ScaleMonitor()])

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import CodeType, ModuleType
 
 from floatline.capture.edited import Rewrite, as_it_stands, code_of
+from floatline.capture.package import package_spec, root_of
 from floatline.errors import ScriptError
 from floatline.sources import is_users
 
@@ -61,13 +62,19 @@ def execute(
 
 @contextlib.contextmanager
 def main_module(path: Path, arguments: Sequence[str]) -> Iterator[ModuleType]:
-    """A `__main__`, `sys.argv` and `sys.path` as the interpreter would give them to the script."""
-    main = ModuleType("__main__")
+    """A `__main__`, `sys.argv` and `sys.path` as the interpreter would give them to the script.
+
+    A script that can only run as a part of its package runs as `python -m` would run it.
+    """
+    main, spec = ModuleType("__main__"), package_spec(path)
     main.__file__ = str(path.absolute())
     vars(main)["__builtins__"] = __builtins__
     argv, paths, modules = sys.argv, list(sys.path), dict(sys.modules)
     sys.argv = [str(path), *arguments]
     sys.path.insert(0, str(path.resolve().parent))
+    if spec is not None:
+        main.__spec__, main.__package__ = spec, spec.parent
+        sys.path[0] = str(root_of(path))
     sys.modules["__main__"] = main
     try:
         yield main
@@ -75,12 +82,19 @@ def main_module(path: Path, arguments: Sequence[str]) -> Iterator[ModuleType]:
         sys.argv = argv
         sys.path[:] = paths
         sys.modules["__main__"] = modules["__main__"]
-        _forget_siblings(path.resolve().parent, modules)
+        _forget_siblings(path.resolve().parent if spec is None else root_of(path), modules)
 
 
 def _forget_siblings(folder: Path, before: Mapping[str, ModuleType]) -> None:
     """Drops the modules that the script imported from its own folder; libraries stay loaded."""
     for name in [name for name in sys.modules if name not in before]:
-        file = getattr(sys.modules[name], "__file__", None)
-        if file and is_users(file) and folder in Path(file).resolve().parents:
+        home = _home(sys.modules[name])
+        if home and is_users(home) and folder in Path(home).resolve().parents:
             del sys.modules[name]
+
+
+def _home(module: ModuleType) -> str | None:
+    """The file of a module; of a package without an `__init__.py`, its folder."""
+    spec = getattr(module, "__spec__", None)
+    folders = getattr(spec, "submodule_search_locations", None) or ()
+    return getattr(module, "__file__", None) or next(iter(folders), None)

@@ -78,6 +78,7 @@ def capture_script(
 
     def begin() -> None:
         # Only now: this imports Keras, which must be the script's own doing.
+        from floatline.capture.leaving import saving_nothing
         from floatline.capture.takeover import Takeover
 
         takeover = (make or Takeover)(
@@ -88,6 +89,7 @@ def capture_script(
         )
         begun.append(takeover)
         stack.enter_context(takeover.installed())
+        stack.enter_context(saving_nothing(lambda: takeover.done))
         stack.enter_context(_global_policy(precision, takeover))
 
     with contextlib.ExitStack() as stack:

@@ -105,7 +105,7 @@ class Takeover(Generic[T]):
     @property
     def waiting(self) -> bool:
         """Whether no training call has come yet."""
-        return not (self._busy or self._done or self._watched is not None)
+        return not (self._busy or self.done or self._watched is not None)
 
     @property
     def has_layers(self) -> bool:
@@ -113,7 +113,8 @@ class Takeover(Generic[T]):
         return self._sources.known
 
     @property
-    def _done(self) -> bool:
+    def done(self) -> bool:
+        """Whether the script is being left."""
         return bool(self._results) or self._error is not None
 
     # What the script calls. ----------------------------------------------------------------
@@ -202,7 +203,7 @@ class Takeover(Generic[T]):
         self, mark: MarkedStep[Any, Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> Any:
         """Runs one call of a step that the script has marked, or that was found in it."""
-        if self._done:
+        if self.done:
             raise Unwind
         if isinstance(mark, FoundStep) and (self._busy or isinstance(mark.owner, keras.Model)):
             # Keras calls it, in `fit`, or its caller is known.
@@ -306,7 +307,7 @@ class Takeover(Generic[T]):
 
     def on_update(self) -> None:
         """Lets an optimizer update weights, unless that is done in a loop that has no mark."""
-        if self._done:
+        if self.done:
             raise Unwind
         if self.waiting:
             self.fail(unmarked_loop())
@@ -327,7 +328,7 @@ class Takeover(Generic[T]):
     def _later_call(
         self, original: Callable[..., Any], model: Any, args: tuple[Any, ...], kwargs: Any
     ) -> Any:
-        if self._done:
+        if self.done:
             raise Unwind
         watched = self._watched
         if self._busy or watched is None or watched.key is not model:

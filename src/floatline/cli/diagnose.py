@@ -181,11 +181,13 @@ def _answer(request: Request) -> Diagnosis:
     base = Path.cwd()
     plan_target = None if request.repair is None else checked_target(request.repair, "--repair")
     diagnosis = _diagnosis(request, divert=request.forms.to_stdout)
-    if plan_target is not None and diagnosis.repair is not None:
-        repairs.write(diagnosis.repair, plan_target)
-    forms.write(diagnosis, request.forms, base)
-    if not request.forms.to_stdout:
-        _show(diagnosis, request, base, plan_target)
+    try:
+        if plan_target is not None and diagnosis.repair is not None:
+            repairs.write(diagnosis.repair, plan_target)
+        forms.write(diagnosis, request.forms, base)
+    finally:  # A disk that is full costs a file, not the answer.
+        if not request.forms.to_stdout:
+            _show(diagnosis, request, base, plan_target)
     return diagnosis
 
 

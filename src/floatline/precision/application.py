@@ -36,7 +36,8 @@ def apply(plan: Plan, model: Any, *, strict: bool = True, lasting: bool = True) 
     Args:
         plan: The plan.
         model: A Keras model.
-        strict: Whether a rule or an epsilon that no layer takes is an error.
+        strict: Whether a rule or an epsilon that no layer takes, or a setting that the optimizer
+            does not, is an error.
         lasting: Whether a later `compile` of the model is answered, too.
 
     Returns:
@@ -64,7 +65,7 @@ def apply(plan: Plan, model: Any, *, strict: bool = True, lasting: bool = True) 
     undoing = contextlib.ExitStack()
     undoing.callback(loss_scaling.drop_automatic, model, getattr(model, "optimizer", None))
     try:
-        changes = _change(plan, model, found, undoing)
+        changes = _change(plan, model, found, undoing, strict=strict)
     except BaseException:
         undoing.close()
         raise
@@ -86,7 +87,12 @@ def check_model(model: Any) -> None:
 
 
 def _change(
-    plan: Plan, model: Any, found: Sequence[Place], undoing: contextlib.ExitStack
+    plan: Plan,
+    model: Any,
+    found: Sequence[Place],
+    undoing: contextlib.ExitStack,
+    *,
+    strict: bool,
 ) -> Changes:
     rules = assigned(plan, found)
     forget_functions(found, undoing)
@@ -101,15 +107,20 @@ def _change(
     epsilons = set_epsilons(plan.epsilons, found, undoing)
     notes = remember_sublayers(found, undoing)
     follow_first_layers(found, undoing)
-    said = _tune(plan, model, undoing, restart=bool(layers))
-    return Changes(tuple(layers), tuple(variables), said, notes, epsilons)
+    said = _tune(plan, model, undoing, restart=bool(layers), strict=strict)
+    return Changes(tuple(layers), tuple(variables), said, notes if layers else (), epsilons)
 
 
 def _tune(
-    plan: Plan, model: Any, undoing: contextlib.ExitStack, *, restart: bool = False
+    plan: Plan,
+    model: Any,
+    undoing: contextlib.ExitStack,
+    *,
+    restart: bool = False,
+    strict: bool = True,
 ) -> str | None:
     """Gives the optimizer its settings and its loss scaling; says what happened to that."""
-    optimizers.configure(model, plan.optimizer, undoing)
+    optimizers.configure(model, plan.optimizer, undoing, strict=strict)
     return loss_scaling.settle(model, plan.loss_scale, undoing, restart=restart)
 
 
@@ -154,7 +165,13 @@ def replace_policy(layer: Any, policy: Any, undoing: contextlib.ExitStack) -> No
         layer._dtype_policy = value  # noqa: SLF001
         _refresh(layer)
 
-    undoing.callback(put, layer.dtype_policy)
+    before = layer.dtype_policy
+
+    def back() -> None:
+        if layer.dtype_policy is policy:  # Not quantized since, nor given another by the user.
+            put(before)
+
+    undoing.callback(back)
     put(policy)
 
 

@@ -18,6 +18,7 @@ from floatline.precision.changes import Changes
 from floatline.precision.epsilons import refuse_missing
 from floatline.precision.hooks import scales_loss
 from floatline.precision.matching import places, refuse_unmatched, unmatched
+from floatline.precision.optimizers import refuse_unfit
 from floatline.precision.plan import Plan
 from floatline.scaling.guard import guard
 from floatline.scaling.optimizer import LossScaleOptimizer
@@ -150,6 +151,7 @@ class Enabled:
             found = places(model)
             refuse_unmatched(unmatched(self.plan, found), found)
             refuse_missing(self.plan.epsilons, found)
+            refuse_unfit(model, self.plan.optimizer)
             self._checked = True
 
     @contextlib.contextmanager

@@ -50,7 +50,9 @@ def assigned(plan: Plan, found: Sequence[Place]) -> tuple[Rule | None, ...]:
     for rule, matches in zip(plan.rules, direct, strict=True):
         roots = [place.path for place, match in zip(found, matches, strict=True) if match]
         for index, place in enumerate(found):
-            if matches[index] or (rule.sublayers and _inside(place.path, roots)):
+            if matches[index] or (
+                rule.sublayers and any(lies_in(place.path, root) for root in roots)
+            ):
                 held[index] = rule
     return tuple(held)
 
@@ -89,8 +91,15 @@ def lies_at(place: Place, path: str) -> bool:
     return any(fnmatchcase(name, pattern) for name in names for pattern in wanted)
 
 
-def _inside(path: str, roots: Iterable[str]) -> bool:
-    return any(root == "" or path.startswith(f"{root}/") for root in roots)
+def lies_in(path: str, root: str) -> bool:
+    """Whether a path lies below another; all lie below the model itself.
+
+    Example:
+
+    >>> lies_in("encoder/head", "encoder"), lies_in("encoder_2", "encoder")
+    (True, False)
+    """
+    return root == "" or path.startswith(f"{root}/")
 
 
 def _like(rule: Rule, found: Sequence[Place]) -> str:

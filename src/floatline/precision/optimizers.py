@@ -19,20 +19,44 @@ def innermost(optimizer: Any) -> Any:
     return optimizer
 
 
-def configure(model: Any, settings: Sequence[Setting], undoing: contextlib.ExitStack) -> None:
+def configure(
+    model: Any, settings: Sequence[Setting], undoing: contextlib.ExitStack, *, strict: bool = True
+) -> None:
     """Sets the numbers, if the model is compiled.
+
+    Args:
+        model: A Keras model.
+        settings: The numbers.
+        undoing: Where the way back is noted.
+        strict: Whether a number that the optimizer cannot be given is an error; else it is left.
+
+    Raises:
+        InputError: As `refuse_unfit`.
+    """
+    optimizer = innermost(getattr(model, "optimizer", None))
+    if optimizer is None:
+        return
+    for setting in settings:
+        misfit = _misfit(optimizer, setting.name)
+        if misfit is None:
+            undoing.callback(setattr, optimizer, setting.name, _value(optimizer, setting.name))
+            setattr(optimizer, setting.name, setting.value)
+        elif strict:
+            raise misfit
+
+
+def refuse_unfit(model: Any, settings: Sequence[Setting]) -> None:
+    """Complains about the first number that the model's optimizer cannot be given.
 
     Raises:
         InputError: The optimizer has no such setting, or clips in another way already, or its
             learning rate follows a schedule.
     """
     optimizer = innermost(getattr(model, "optimizer", None))
-    if optimizer is None:
-        return
-    for setting in settings:
-        _check(optimizer, setting.name)
-        undoing.callback(setattr, optimizer, setting.name, _value(optimizer, setting.name))
-        setattr(optimizer, setting.name, setting.value)
+    for setting in settings if optimizer is not None else ():
+        misfit = _misfit(optimizer, setting.name)
+        if misfit is not None:
+            raise misfit
 
 
 def set_learning_rate(model: Any, settings: Sequence[Setting]) -> None:
@@ -77,22 +101,24 @@ def _index(optimizer: Any) -> None:
     optimizer._trainable_variables_indices = {key: n for n, key in enumerate(keys)}  # noqa: SLF001
 
 
-def _check(optimizer: Any, name: str) -> None:
+def _misfit(optimizer: Any, name: str) -> InputError | None:
+    """Why the optimizer cannot be given a setting, or None."""
     kind = type(optimizer).__name__
     if not hasattr(optimizer, name):
         has = ", ".join(known for known in OPTIMIZER_SETTINGS if hasattr(optimizer, known))
-        raise InputError(
+        return InputError(
             f"The plan sets {name}, but the optimizer {kind} has none.",
             f"Remove that setting from the plan. {kind} has: {has}.",
         )
     if name == "learning_rate" and learning_rate_of(optimizer) is None:
-        raise InputError(
+        return InputError(
             f"The plan sets learning_rate, but that of the optimizer {kind} follows a schedule.",
             "Remove that setting from the plan, and change the schedule in the script.",
         )
     other = [way for way in CLIPPING if way != name and getattr(optimizer, way, None) is not None]
     if name in CLIPPING and other:
-        raise InputError(
+        return InputError(
             f"The plan sets {name}, but the optimizer {kind} clips by {other[0]} already.",
             f"Remove that setting from the plan, or make the optimizer without {other[0]}.",
         )
+    return None

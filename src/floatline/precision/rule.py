@@ -121,6 +121,8 @@ class LossScale:
         for name, value in self.settings.items():
             _check_known(name, LOSS_SCALES[self.kind], f"the {self.kind} loss scale")
             _check_positive(name, value, f"the {self.kind} loss scale")
+        if self.kind == "fixed" and not self.settings:
+            raise InputError("The fixed loss scale has no value.", 'Give it one: "value": 1024.')
         object.__setattr__(self, "settings", plain(self.settings))
         object.__setattr__(self, "evidence", plain(self.evidence))
 

@@ -1,4 +1,4 @@
-"""Makes the policies of sublayers survive `model.save`."""
+"""Makes the policies of sublayers survive `model.save`, and says which cannot."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from typing import Any
 
 import keras
 
-from floatline.layers import computes_on_floats, walk
-from floatline.precision.matching import Place
+from floatline.layers import computes_on_floats, is_container, walk
+from floatline.precision.matching import Place, lies_in
+
+_ADVICE = "load it under `floatline.enable(plan)`, or apply the plan after loading."
 
 
 def remember_sublayers(found: Sequence[Place], undoing: contextlib.ExitStack) -> tuple[str, ...]:
@@ -22,9 +24,9 @@ def remember_sublayers(found: Sequence[Place], undoing: contextlib.ExitStack) ->
     Returns:
         Notes on sublayers whose policies a saved model cannot hold.
     """
-    lost = []
+    lost, makers = [], []
     for place in found:
-        if isinstance(place.layer, keras.Model):
+        if is_container(place.layer):
             continue
         different = _differing(place.layer)
         if _is_keras_own(place.layer):
@@ -32,8 +34,11 @@ def remember_sublayers(found: Sequence[Place], undoing: contextlib.ExitStack) ->
             # Keras gives no path to a sublayer that has nothing to build: attention's softmax.
             different = [(path, layer) for path, layer in different if not layer.path]
             different += _of_backward_layer(place.layer)
-        lost += [f"{place.shown}/{path}" for path, _ in different]
-    return (_note(lost),) if lost else ()
+            lost += [f"{place.shown}/{path}" for path, _ in different]
+        elif different or _differing(place.layer, keras.config.dtype_policy()):
+            makers.append(place)
+    notes = [_lost_note(lost)] if lost else []
+    return (*notes, *([_makers_note(makers)] if makers else []))
 
 
 def _map(layer: Any, different: Sequence[tuple[str, Any]], undoing: contextlib.ExitStack) -> None:
@@ -51,8 +56,10 @@ def _map(layer: Any, different: Sequence[tuple[str, Any]], undoing: contextlib.E
     layer._dtype_policy = keras.dtype_policies.DTypePolicyMap(own, policies)  # noqa: SLF001 (the setter would write into a shared map)
 
 
-def _differing(layer: Any) -> list[tuple[str, Any]]:
-    own = (layer.compute_dtype, layer.variable_dtype)
+def _differing(layer: Any, like: Any = None) -> list[tuple[str, Any]]:
+    """The sublayers with other dtypes than the layer itself, or than a policy that is given."""
+    like = like or layer
+    own = (like.compute_dtype, like.variable_dtype)
     return [
         (path, sub)
         for path, sub in walk(layer)
@@ -83,8 +90,22 @@ def _plain_name(layer: Any) -> str:
     return str(compute if compute == variable else f"mixed_{compute}")
 
 
-def _note(paths: Sequence[str]) -> str:
+def _lost_note(paths: Sequence[str]) -> str:
     return (
         f"A saved model cannot hold the policies of {', '.join(paths)}, which the layers around "
-        "them make anew: load it under `floatline.enable(plan)`, or apply the plan after loading."
+        f"them make anew: {_ADVICE}"
+    )
+
+
+def _makers_note(places: Sequence[Place]) -> str:
+    """Layers and models with a class of the user's: only the outermost are named."""
+    paths = [place.path for place in places]
+    outermost = [
+        place.shown
+        for place in places
+        if not any(path != place.path and lies_in(place.path, path) for path in paths)
+    ]
+    return (
+        f"A saved model cannot hold the policies of the layers that {', '.join(outermost)} makes "
+        f"in its constructor, unless it hands them its own `dtype_policy`: {_ADVICE}"
     )

@@ -52,6 +52,11 @@ class InspectionTakeover:
             stack.enter_context(wrapped(keras.Layer, "__new__", self._on_new_layer))
             yield
 
+    @property
+    def done(self) -> bool:
+        """Whether the script is being left."""
+        return bool(self._found) or self._error is not None
+
     def conclude(self, error: BaseException | None) -> tuple[Inspection, ...]:
         """What was found, when the script has ended with `error` or by itself.
 

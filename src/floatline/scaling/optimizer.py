@@ -68,6 +68,7 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):  # type: ignore[m
         scale: Scale[Any] | Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
+        _check_optimizer(inner_optimizer)
         taken = inner_optimizer if isinstance(inner_optimizer, LOSS_SCALE_OPTIMIZER) else None
         if taken is not None:
             inner_optimizer = taken.inner_optimizer
@@ -253,6 +254,14 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):  # type: ignore[m
             self._scaled_a_loss = True  # Said once.
             warnings.warn(FORGOTTEN, stacklevel=3)
 
+    def exclude_from_weight_decay(
+        self,
+        var_list: Sequence[keras.Variable] | None = None,
+        var_names: Sequence[str] | None = None,
+    ) -> None:
+        """As in Keras, but heard by the inner optimizer: it is the one that decays the weights."""
+        self.inner_optimizer.exclude_from_weight_decay(var_list, var_names)
+
     # Reading, saving, loading. -----------------------------------------------------------------
 
     def report(self) -> ScaleReport:
@@ -292,3 +301,11 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):  # type: ignore[m
             return config
         del config["initial_scale"], config["dynamic_growth_steps"]
         return {**config, "scale": scale_to_config(self.scale)}
+
+
+def _check_optimizer(optimizer: Any) -> None:
+    if not isinstance(optimizer, keras.optimizers.Optimizer):
+        raise InputError(
+            f"LossScaleOptimizer received inner_optimizer={optimizer!r}.",
+            "Pass a Keras optimizer, as in `LossScaleOptimizer(keras.optimizers.Adam(1e-3))`.",
+        )

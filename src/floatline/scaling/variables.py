@@ -40,7 +40,8 @@ def snapshot(optimizer: Any) -> Snapshot:
     """What a report is made of; the host does not wait for it."""
     # Arithmetic copies, and makes one number of a variable that is mirrored on several devices.
     scale, counters = optimizer.dynamic_scale.value + 0.0, optimizer.counters.value + 0
-    return Snapshot(scale, counters, optimizer.iterations.value + 0)
+    # The count itself: `iterations` is a quotient of it when gradients are accumulated.
+    return Snapshot(scale, counters, optimizer.inner_optimizer._iterations.value + 0)  # noqa: SLF001
 
 
 def read_report(optimizer: Any, taken: Snapshot) -> ScaleReport:

@@ -102,6 +102,17 @@ def test_a_step_that_overflows_is_not_applied() -> None:
     assert step.run(huge)[1].loss_scale == 2.0**14
 
 
+def test_a_step_without_loss_scaling_is_taken_whatever_its_gradients_are() -> None:
+    """One that only accumulates leaves Keras' `iterations` as they are."""
+    model = compiled()
+    model.compile(keras.optimizers.SGD(0.1, gradient_accumulation_steps=3), "mse")
+    model.optimizer = model.optimizer.inner_optimizer
+    step = step_for(model)
+    _, outcome = step.run((X, Y * np.inf))
+    assert not all(outcome.finite)
+    assert outcome.applied
+
+
 def test_an_optimizer_that_was_not_built_has_zero_moments_again() -> None:
     model = compiled()
     assert not model.optimizer.inner_optimizer.built

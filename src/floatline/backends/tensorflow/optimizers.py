@@ -12,10 +12,13 @@ from floatline.backends.tensorflow.observer import Observed
 
 
 def iterations(observed: Observed | None) -> int | None:
-    """Updates made so far by the optimizers that the step applies; None when there are none."""
+    """Steps that the step's optimizers have taken so far; None when there are none.
+
+    Where gradients are accumulated, the public `iterations` is a quotient of that count.
+    """
     if observed is None or not observed.optimizers:
         return None
-    return sum(int(_innermost(optimizer).iterations) for optimizer in observed.optimizers)
+    return sum(int(_innermost(optimizer)._iterations) for optimizer in observed.optimizers)  # noqa: SLF001
 
 
 def loss_scale(observed: Observed | None) -> float | None:

@@ -90,7 +90,6 @@ class TensorFlowStep:
         returned, losses, flags = run(batch)
         observed = observed or builder.latest
         finite = tuple(bool(flag) for flag in flags.numpy())
-        # An optimizer that accumulates gradients does not count every step either.
         skipped = not all(finite) and updates is not None and iterations(observed) == updates
         outcome = Outcome(
             loss=float(losses[0]) if len(losses) else None,
