@@ -250,6 +250,19 @@ def test_two_optimizers_with_a_loss_each() -> None:
     assert bits(owners) == before
 
 
+@pytest.mark.parametrize("first", [2.0**15, 2.0**60])
+def test_one_of_two_optimizers_skips_alone(first: float) -> None:
+    with policy("mixed_float16"):
+        model = Rivals()
+        model.judge(model.maker(X))
+        model.compile()
+    adam = keras.optimizers.Adam(0.01)
+    model.judges = keras.optimizers.LossScaleOptimizer(adam, initial_scale=first)
+    _, outcome = step_for(model).run(BATCH)
+    assert (int(adam.iterations), int(model.makers.inner_optimizer.iterations)) == (first < 2e9, 1)
+    assert outcome.applied == (first < 2e9)
+
+
 def one(x: Any) -> Any:
     return x
 
