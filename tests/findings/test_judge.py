@@ -115,6 +115,15 @@ def test_a_first_loss_that_is_not_finite_in_float32_is_not_the_learning_rate() -
     assert any("learning rate" in remedy for remedy in grown.remedies)
 
 
+def test_a_finite_loss_is_not_said_to_end_non_finite() -> None:
+    case, skipped = activation(), collapses(1.0)
+    (found,) = judge(evidence(case.traces, skipped, skipped)).findings
+    assert found.rule == "FL602"
+    assert "gradients stay non-finite" in found.summary
+    later = steps([1.0] * 5 + [NAN] * 35, range(5, 40), 2.0**15)
+    assert "loss ends non-finite" in judge(evidence(case.traces, later, later)).findings[0].summary
+
+
 def test_the_line_is_named_at_which_float32_is_not_finite_at_first() -> None:
     sketch = Sketch()
     large = sketch.passes("Mul", sketch.add("MatMul"), max_abs=1e27)

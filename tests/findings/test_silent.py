@@ -1,11 +1,13 @@
-"""Integers that a layer's policy rounds at its border are shown where they are taken out, too."""
+"""Faults that leave all values finite: where rounded integers are shown, and what bounds hide."""
 
 from __future__ import annotations
 
 import dataclasses
 
-from floatline.records import Evidence, SourceLine
-from tests.findings.evidence import conclude
+import pytest
+
+from floatline.records import Evidence, SourceLine, StepRecord, Trace
+from tests.findings.evidence import Numbers, Sketch, conclude, curve, evidence, rules_found, steps
 from tests.findings.patients import identifiers
 
 MADE, TAKEN = SourceLine("/home/me/train.py", 40), SourceLine("/home/me/train.py", 30)
@@ -35,3 +37,61 @@ def test_both_lines_are_told_where_they_are_two() -> None:
     assert said(TAKEN, TAKEN).endswith("come out wrong")
     assert said(MADE, None).endswith("come out wrong")
     assert said(None, TAKEN).endswith("come out wrong at train.py:30")
+
+
+def test_the_format_that_rounds_is_told_and_not_that_of_the_integer() -> None:
+    assert conclude(identifiers()).findings[0].evidence["format_max"] == 65504
+
+
+def likelihood(flushed: int, step: int = 0, bound: str = "Maximum") -> Trace:
+    """A likelihood that float16 flushes, under a bound that its dtype chose: `finfo.tiny`."""
+    sketch = Sketch()
+    exponent = sketch.add("Mul")
+    lost: Numbers = {"zero": flushed, "flushed": flushed}
+    power = sketch.add("Exp", exponent, local_flushed=flushed, **lost)
+    density = sketch.add("RealDiv", power, exponent, **lost)
+    floor = sketch.literal(6.1e-5)
+    loss = sketch.loss(sketch.add("Log", sketch.add(bound, density, floor)))
+    sketch.gradient("block", loss, zero=100, shadow_zero=100, max_abs=0.0)
+    return sketch.trace(step, "last" if step else "first")
+
+
+def flat(loss: float) -> tuple[StepRecord, ...]:
+    return steps([loss] * 40)
+
+
+def bounded(flushed: int, rebuilt: tuple[StepRecord, ...], bound: str = "Maximum") -> Evidence:
+    """The same operations in float32 stand still as well, for the bound is a number there."""
+    traces = [likelihood(flushed, step, bound) for step in (0, 39)]
+    return evidence(traces, flat(9.7), flat(9.7), flat(9.7), rebuilt=rebuilt)
+
+
+def test_what_a_bound_of_the_dtype_hides_is_found_where_float32_chooses_another() -> None:
+    judgement = conclude(bounded(98, steps(curve(9.7, 2.3))))
+    assert judgement.verdict == "precision"
+    (finding,) = judgement.findings
+    assert finding.place is not None
+    assert (finding.rule, finding.place.operation) == ("FL204", "Exp")
+
+
+@pytest.mark.parametrize("rebuilt", [(), flat(9.7)], ids=["not known", "stalls"])
+def test_a_bound_that_holds_in_float32_as_well_is_no_fault_of_the_precision(
+    rebuilt: tuple[StepRecord, ...],
+) -> None:
+    judgement = conclude(bounded(98, rebuilt))
+    assert (judgement.verdict, judgement.findings[0].rule) == ("not-precision", "FL603")
+
+
+@pytest.mark.parametrize(("flushed", "bound"), [(20, "Maximum"), (98, "Neg")])
+def test_what_is_flushed_is_not_named_unless_a_bound_takes_its_place(
+    flushed: int, bound: str
+) -> None:
+    judgement = conclude(bounded(flushed, steps(curve(9.7, 2.3)), bound))
+    assert (judgement.verdict, judgement.findings) == ("undecided", ())
+    assert "no rule can name" in judgement.explanation
+
+
+def test_attention_that_vanishes_beside_a_bound_stays_healthy() -> None:
+    well = steps(curve(9.7, 2.3))
+    traces = [likelihood(98, step) for step in (0, 39)]
+    assert rules_found(evidence(traces, well, well, well, rebuilt=well)) == []

@@ -8,7 +8,7 @@ from typing import ClassVar, final
 from floatline.findings.case import Case
 from floatline.findings.causes import format_of
 from floatline.findings.gradients import all_lost
-from floatline.findings.graph import inherits
+from floatline.findings.graph import inherits, low
 from floatline.findings.origins import Origin
 from floatline.findings.rule import REFERENCE, TRACES, CannotTell, Clear, Result, Rule
 from floatline.findings.words import number, where
@@ -99,7 +99,7 @@ def numbers(origin: Origin) -> dict[str, Number]:
         "elements": statistics.count,
         **{name: count for name, count in counts.items() if count},
         "shadow_max_abs": statistics.max_abs,
-        "format_max": format_of(origin.site).max_finite,
+        "format_max": format_of(origin.site if low(origin.site) else origin.spot).max_finite,
         "relative_error": statistics.error,
     }
     if origin.trace.loss_scale is not None:

@@ -29,7 +29,7 @@ LOG_HOPS = 4
 """Operations between a softmax and the logarithm of a loss."""
 
 
-def silent_origins(trace: Trace, *, first: bool) -> tuple[Origin, ...]:
+def silent_origins(trace: Trace, *, first: bool, bounds_differ: bool = False) -> tuple[Origin, ...]:
     """Origins of silent faults that reach the loss or a gradient decisively.
 
     Args:
@@ -37,19 +37,25 @@ def silent_origins(trace: Trace, *, first: bool) -> tuple[Origin, ...]:
         first: Whether this is the first step, the only one in which lost digits are looked for:
             later, the residual of a good fit cancels as it should. A difference in an exponent is
             none, and is looked for in every step.
+        bounds_differ: Whether float32 does better only where the step is built anew. A bound that
+            follows the dtype, such as `finfo(dtype).tiny`, is the low format's in the shadow, too,
+            and hides there what was flushed to 0 before it.
     """
     view = graph(trace)
     influential = view.influential()
+    hidden = _hidden_by_bounds(view) if bounds_differ else frozenset()
     best: dict[str, Origin] = {}
     for site in trace.sites:
         rule = _rule_of(view, site, first) if site.place.phase == "forward" else None
+        if rule is None and site.index in hidden and _flushes(site):
+            rule = "FL204"
         if rule is None and site.place.phase != "update" and blurs_exponent(view, site):
             rule = "FL301"
         if rule is None:
             continue
         if rule in best:
             best[rule] = _with_other(best[rule])
-        elif site.index in influential or site.index in view.inherited:
+        elif site.index in influential | hidden or site.index in view.inherited:
             named = _narrowing(view, site) if rule == "FL303" else site
             best[rule] = Origin(rule, trace, site, named, "none", _passed(view, site))
     return tuple(best.values())
@@ -64,17 +70,43 @@ def _rule_of(view: Graph, site: Site, first: bool) -> str | None:
     if ends is None or site.role != "value":
         return None
     what, numbers = kind(site.place.operation), site.statistics
-    flushed = numbers.local_flushed / numbers.shadow_nonzero if numbers.shadow_nonzero else 0.0
     if what == "softmax":
-        vanishes = flushed >= SOFTMAX_FLUSHED_SHARE and _feeds_log(view, site)
+        vanishes = _flushed_here(site) >= SOFTMAX_FLUSHED_SHARE and _feeds_log(view, site)
         return "FL205" if vanishes else None
-    if flushed >= FLUSHED_SHARE and numbers.error >= DECISIVE_ERROR:
+    if _flushes(site) and numbers.error >= DECISIVE_ERROR:
         return "FL204"
     if what == "reduction" and numbers.local_error >= max(REDUCTION_ERROR, 8 * ends.epsilon):
         return "FL302"
     if first and loses_digits(view, site):
         return "FL105" if _offset_input(view, site) else "FL301"
     return None
+
+
+def _flushed_here(site: Site) -> float:
+    """Share of what float32 has nonzero that the operation itself flushes."""
+    numbers = site.statistics
+    return numbers.local_flushed / numbers.shadow_nonzero if numbers.shadow_nonzero else 0.0
+
+
+def _flushes(site: Site) -> bool:
+    return low(site) is not None and site.role == "value" and _flushed_here(site) >= FLUSHED_SHARE
+
+
+def _hidden_by_bounds(view: Graph) -> frozenset[int]:
+    """Forward sites whose zeros a bound replaces, in the shadow as well."""
+
+    def forward(site: Site) -> bool:
+        return site.place.phase == "forward"
+
+    bounds = (s for s in view.trace.sites if forward(s) and kind(s.place.operation) == "bound")
+    swallowed = (
+        source.index
+        for bound in bounds
+        if not decisively_wrong(bound) and not bound.statistics.flushed
+        for source in view.inputs(bound)
+        if source.statistics.flushed_share >= FLUSHED_SHARE
+    )
+    return view.leading_to(swallowed, through=forward)
 
 
 def _rounded_integer(view: Graph, site: Site) -> bool:
