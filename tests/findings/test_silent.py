@@ -6,6 +6,7 @@ import dataclasses
 
 import pytest
 
+from floatline.findings.judge import needs_reference
 from floatline.records import Evidence, SourceLine, StepRecord, Trace
 from tests.findings.evidence import Numbers, Sketch, conclude, curve, evidence, rules_found, steps
 from tests.findings.patients import identifiers
@@ -41,6 +42,48 @@ def test_both_lines_are_told_where_they_are_two() -> None:
 
 def test_the_format_that_rounds_is_told_and_not_that_of_the_integer() -> None:
     assert conclude(identifiers()).findings[0].evidence["format_max"] == 65504
+
+
+def difference(error: float, rounded: float = 4e-4, operation: str = "Sub") -> Trace:
+    """Two predictions of a float32 output layer, and a float32 operation on them."""
+    sketch = Sketch()
+    hidden = sketch.add("Tanh", error=rounded, local_error=rounded)
+    near, far = (sketch.add("MatMul", hidden, dtype="float32", error=rounded) for _ in range(2))
+    apart = sketch.add(operation, near, far, layer=None, dtype="float32", error=error)
+    loss = sketch.loss(sketch.add("Square", apart, layer=None, dtype="float32", error=error))
+    sketch.gradient("block", loss, error=min(error, 0.9))
+    return sketch.trace(0, "first", 2.0**15)
+
+
+def test_float32_that_cancels_what_was_rounded_before_is_named() -> None:
+    case = evidence([difference(0.9)], flat(0.5), steps(curve(0.5, 0.1)))
+    (finding,) = conclude(case).findings
+    assert finding.place is not None
+    assert (finding.rule, finding.place.operation, finding.place.layer) == ("FL301", "Sub", None)
+
+
+@pytest.mark.parametrize(
+    "trace",
+    [difference(0.05), difference(0.9, rounded=0.0), difference(0.9, rounded=0.05),
+     difference(0.9, operation="Sin")],
+    ids=["few digits", "nothing was rounded", "was wrong before", "is no difference"],
+)  # fmt: skip
+def test_float32_is_not_blamed_for_more_than_it_cancels(trace: Trace) -> None:
+    case = evidence([trace], flat(0.5), steps(curve(0.5, 0.1)))
+    assert "FL301" not in rules_found(case)
+
+
+def test_a_residual_that_cancels_as_it_should_is_healthy() -> None:
+    well = steps(curve(0.5, 0.1))
+    assert conclude(evidence([difference(0.9)], well, well)).verdict == "healthy"
+
+
+@pytest.mark.parametrize(("error", "asked"), [(0.9, True), (0.05, False)])
+def test_a_loss_that_strays_in_the_first_step_asks_float32(error: float, asked: bool) -> None:
+    sketch = Sketch()
+    sketch.loss(sketch.add("Mul", error=error), error=error)
+    case = evidence([sketch.trace(0, "first", 2.0**15)])
+    assert needs_reference(case.configuration, case.history, case.traces) is asked
 
 
 def likelihood(flushed: int, step: int = 0, bound: str = "Maximum") -> Trace:

@@ -47,6 +47,16 @@ def test_weights_that_stand_still_explain_a_loss_that_lags_a_little() -> None:
     assert "worse than float32" in judgement.explanation
 
 
+def test_before_the_loss_shows_it_this_is_advice() -> None:
+    judgement = conclude(trained(FLOAT32))
+    assert judgement.verdict == "healthy"
+    assert [(f.rule, f.severity) for f in judgement.findings] == [
+        ("FL304", "advice"), ("FL502", "advice"),
+    ]  # fmt: skip
+    moving = conclude(trained(FLOAT32, later=False))
+    assert [finding.rule for finding in moving.findings] == ["FL502"]
+
+
 @pytest.mark.parametrize(
     "healthy",
     [

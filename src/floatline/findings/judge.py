@@ -8,7 +8,7 @@ from floatline.findings.case import Case, study
 from floatline.findings.elsewhere import only_here
 from floatline.findings.fixed_scale import fixed_too_high
 from floatline.findings.gradients import all_lost
-from floatline.findings.graph import graph
+from floatline.findings.graph import decisively_wrong, graph
 from floatline.findings.outcome import COMPARABLE_STEPS, SEARCH_STEPS
 from floatline.findings.rule import CannotTell, Found, Result, Rule
 from floatline.findings.rules.fl304_lost_small_update import averages_lost, updates_lost
@@ -130,7 +130,14 @@ def needs_reference(
         or updates_lost(case)
         or bool(averages_lost(case))
         or (case.computes_low and dead_share(case) > 0)
+        or _loss_strays(case)
     )
+
+
+def _loss_strays(case: Case) -> bool:
+    """Whether the loss of the first step is decisively wrong, whatever rule may say why."""
+    traces = (t for t in case.evidence.traces if t.step == 0 and t.agrees is not False)
+    return any(decisively_wrong(trace.sites[i]) for trace in traces for i in trace.losses)
 
 
 def _order(case: Case, finding: Finding) -> tuple[int, int, int, int]:

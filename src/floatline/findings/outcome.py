@@ -154,7 +154,7 @@ def outcome(evidence: Evidence) -> Outcome:
         nonfinite_losses=_nonfinite_losses(steps, reference),
         ends_broken=ends_broken,
         searching=0 < trailing == len(steps) and not ends_broken,
-        wasted=skipped > SEARCH_STEPS and skipped >= WASTED_SHARE * len(steps),
+        wasted=_wasted(history, skipped),
         diverged=diverged,
         float32_fails=_fails_alike(steps, trailing, ends_broken or diverged, reference),
         comparison=comparison,
@@ -202,6 +202,19 @@ def _ends_broken(steps: Sequence[StepRecord], trailing: int) -> bool:
         return True  # Nothing skipped the update, so the weights are lost.
     lost = sum(nonfinite(step.loss) for step in end)
     return trailing > SEARCH_STEPS or lost >= BROKEN_STEPS
+
+
+def _wasted(history: History, skipped: int) -> bool:
+    """Whether skipped steps take a decisive share of the training.
+
+    A search for a scale at the start that came to its end comes once. What share of a training
+    it is that the watch has not seen the end of, is not known.
+    """
+    steps = history.steps
+    search = next((i for i, step in enumerate(steps) if not step.skipped), len(steps))
+    if history.stopped == "budget" and len(steps) >= 2 * search + COMPARABLE_STEPS:
+        skipped -= search
+    return skipped > SEARCH_STEPS and skipped >= WASTED_SHARE * len(steps)
 
 
 def _nonfinite_losses(steps: Sequence[StepRecord], reference: Reference | None) -> int:

@@ -47,7 +47,7 @@ def silent_origins(trace: Trace, *, first: bool, bounds_differ: bool = False) ->
     best: dict[str, Origin] = {}
     for site in trace.sites:
         rule = _rule_of(view, site, first) if site.place.phase == "forward" else None
-        if rule is None and site.index in hidden and _flushes(site):
+        if site.index in hidden and _flushes(site):
             rule = "FL204"
         if rule is None and site.place.phase != "update" and blurs_exponent(view, site):
             rule = "FL301"
@@ -67,8 +67,10 @@ def _rule_of(view: Graph, site: Site, first: bool) -> str | None:
     if inherits(view.trace, site):
         return "FL106" if normalizes(view, site) else None
     ends = low(site)
-    if ends is None or site.role != "value":
+    if site.role != "value":
         return None
+    if ends is None:
+        return "FL301" if first and loses_digits(view, site) else None
     what, numbers = kind(site.place.operation), site.statistics
     if what == "softmax":
         vanishes = _flushed_here(site) >= SOFTMAX_FLUSHED_SHARE and _feeds_log(view, site)

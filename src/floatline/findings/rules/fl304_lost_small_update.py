@@ -8,8 +8,9 @@ from floatline.findings.averages import StillAverage, still_averages
 from floatline.findings.case import Case
 from floatline.findings.origin_rule import harm
 from floatline.findings.rule import REFERENCE, CannotTell, Clear, Result, Rule
-from floatline.findings.still import lost_updates
+from floatline.findings.still import lost_updates, stands_still
 from floatline.findings.words import number, share, where
+from floatline.records import Severity
 
 
 @final
@@ -23,7 +24,8 @@ class LostSmallUpdate(Rule):
     Evidence:
         Variables in half precision whose largest update is below half a unit in the last place
         of most of their elements, in every traced step, and a loss that lags behind float32;
-        where most of all weights stand still so, a quarter of float32's progress is enough.
+        where most of all weights stand still so, a quarter of float32's progress is enough, and
+        before the loss shows it, this is advice.
         Or a moving average in half precision that takes in less of each new value than half an
         epsilon of the format, and at the end lags behind. The loss need not show it: that of a
         target network that stands still is even lower.
@@ -56,10 +58,13 @@ class LostSmallUpdate(Rule):
         still = averages_lost(case)
         if still and not state.ends_broken and not state.float32_fails:
             return self._average(case, still)
-        if not updates_lost(case) or state.ends_broken or state.worse is False:
+        if not updates_lost(case) or state.ends_broken:
             return Clear()
         if state.worse is None:
             return CannotTell(REFERENCE)
+        if not state.worse and not stands_still(case.evidence.traces):
+            return Clear()
+        severity: Severity = "failure" if state.worse else "advice"
         lost = lost_updates(case.evidence.traces[-1])
         site, part = max(lost, key=lambda pair: pair[1])
         summary = (
@@ -67,7 +72,7 @@ class LostSmallUpdate(Rule):
             f" {where(site.place)} is below half a unit in the last place of {site.dtype}"
         )
         numbers = {"lost_share": part, "variables": len(lost), **harm(case)}
-        return self.found(summary, numbers, place=site.place)
+        return self.found(summary, numbers, place=site.place, severity=severity)
 
     def _average(self, case: Case, still: tuple[StillAverage, ...]) -> Result:
         worst = max(still, key=lambda average: average.lag)
