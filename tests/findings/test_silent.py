@@ -8,7 +8,16 @@ import pytest
 
 from floatline.findings.judge import needs_reference
 from floatline.records import Evidence, SourceLine, StepRecord, Trace
-from tests.findings.evidence import Numbers, Sketch, conclude, curve, evidence, rules_found, steps
+from tests.findings.evidence import (
+    Numbers,
+    Sketch,
+    conclude,
+    configuration,
+    curve,
+    evidence,
+    rules_found,
+    steps,
+)
 from tests.findings.patients import identifiers
 
 MADE, TAKEN = SourceLine("/home/me/train.py", 40), SourceLine("/home/me/train.py", 30)
@@ -42,6 +51,39 @@ def test_both_lines_are_told_where_they_are_two() -> None:
 
 def test_the_format_that_rounds_is_told_and_not_that_of_the_integer() -> None:
     assert conclude(identifiers()).findings[0].evidence["format_max"] == 65504
+
+
+def corrected(power: float = 1e-3, beta: float = 0.999, count: int = 1) -> Trace:
+    """Adam's first step in bfloat16: its bias correction is 1 - beta_2, which is 0 there."""
+    sketch = Sketch()
+    kernel = sketch.add("ReadVariableOp", role="parameter", dtype="bfloat16", variable="w")
+    sketch.gradient("block", sketch.loss(kernel), dtype="bfloat16")
+    update: Numbers = {"phase": "update", "layer": None, "dtype": "bfloat16", "count": count}
+    raised = sketch.add("Pow", error=power, max_abs=beta, **update)
+    rest = sketch.add("Sub", raised, zero=1, flushed=1, error=1.0, max_abs=1 - beta, **update)
+    sketch.add("Mul", rest, zero=1, flushed=1, error=1.0, **update)
+    return sketch.trace()
+
+
+PURE = configuration("bfloat16", "bfloat16", "bfloat16", scaling=False)
+
+
+def test_a_correction_of_the_optimizer_that_is_0_is_named_before_what_it_stops() -> None:
+    case = evidence([corrected()], flat(0.7), steps(curve(0.7, 0.1)), config=PURE)
+    found, kept = conclude(case).findings
+    assert (found.rule, found.phase, kept.rule) == ("FL305", "update", "FL502")
+    assert "where float32 has 0.001" in found.summary
+    assert any("beta_2" in remedy for remedy in found.remedies)
+    well = steps(curve(0.7, 0.1))
+    assert rules_found(evidence([corrected()], well, well, config=PURE)) == ["FL502"]
+
+
+@pytest.mark.parametrize(
+    "trace", [corrected(power=0.1), corrected(count=9)], ids=["was wrong before", "one of nine"]
+)
+def test_a_difference_that_vanishes_for_another_reason_is_not_named(trace: Trace) -> None:
+    case = evidence([trace], flat(0.7), steps(curve(0.7, 0.1)), config=PURE)
+    assert rules_found(case) == ["FL502"]
 
 
 def difference(error: float, rounded: float = 4e-4, operation: str = "Sub") -> Trace:

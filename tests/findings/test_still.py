@@ -47,6 +47,19 @@ def test_weights_that_stand_still_explain_a_loss_that_lags_a_little() -> None:
     assert "worse than float32" in judgement.explanation
 
 
+def test_an_update_of_0_is_not_lost() -> None:
+    """Behind a head that starts at 0 nothing moves in the first step, in float32 either."""
+    pure = configuration("bfloat16", "bfloat16", "bfloat16", scaling=False)
+    first, last = update(0.0, 0), update(1e-5, 99)
+    still = evidence([first, last], HALF_AS_FAR, FLOAT32, FLOAT32, config=pure)
+    assert conclude(still).findings[0].rule == "FL304"
+    for traces in ([first], [first, update(0.1, 99)]):
+        moves = evidence(traces, HALF_AS_FAR, FLOAT32, FLOAT32, config=pure)
+        assert conclude(moves).verdict == "healthy"
+    keeps_up = evidence([first, last], FLOAT32, FLOAT32, FLOAT32, config=pure)
+    assert [finding.rule for finding in conclude(keeps_up).findings] == ["FL502"]
+
+
 def test_before_the_loss_shows_it_this_is_advice() -> None:
     judgement = conclude(trained(FLOAT32))
     assert judgement.verdict == "healthy"

@@ -38,6 +38,10 @@ class OriginRule(Rule):
     def sentence(self, origin: Origin) -> str:
         """What happens at the origin, with the place and the decisive number."""
 
+    def advice(self, origin: Origin) -> tuple[str, ...]:  # noqa: ARG002 (subclasses read it)
+        """What to do about the origin."""
+        return self.remedies
+
     @final
     def check(self, case: Case) -> Result:
         """Found when the origin lies on the way to the harm that training shows."""
@@ -81,6 +85,7 @@ class OriginRule(Rule):
             {**numbers(origin), **harm(case)},
             place=origin.spot.place,
             propagation=origin.propagation,
+            remedies=self.advice(origin),
         )
 
 

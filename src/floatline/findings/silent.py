@@ -51,11 +51,13 @@ def silent_origins(trace: Trace, *, first: bool, bounds_differ: bool = False) ->
             rule = "FL204"
         if rule is None and site.place.phase != "update" and blurs_exponent(view, site):
             rule = "FL301"
+        if first and _rounds_to_one(view, site):
+            rule = "FL305"
         if rule is None:
             continue
         if rule in best:
             best[rule] = _with_other(best[rule])
-        elif site.index in influential | hidden or site.index in view.inherited:
+        elif site.index in influential | hidden | view.inherited or rule == "FL305":
             named = _narrowing(view, site) if rule == "FL303" else site
             best[rule] = Origin(rule, trace, site, named, "none", _passed(view, site))
     return tuple(best.values())
@@ -109,6 +111,18 @@ def _hidden_by_bounds(view: Graph) -> frozenset[int]:
         if source.statistics.flushed_share >= FLUSHED_SHARE
     )
     return view.leading_to(swallowed, through=forward)
+
+
+def _rounds_to_one(view: Graph, site: Site) -> bool:
+    """Whether an update is multiplied by a 1 - p that is 0, p being as exact as the format allows.
+
+    So does a bias correction of Adam's where `beta_2` is 1 in bfloat16.
+    """
+    ends, numbers = low(site), site.statistics
+    if ends is None or site.place.phase != "update" or kind(site.place.operation) != "subtract":
+        return False
+    exact = all(s.statistics.error <= ends.epsilon for s in view.inputs(site))
+    return exact and numbers.flushed == numbers.count == 1
 
 
 def _rounded_integer(view: Graph, site: Site) -> bool:

@@ -8,7 +8,7 @@ from floatline.findings.averages import StillAverage, still_averages
 from floatline.findings.case import Case
 from floatline.findings.origin_rule import harm
 from floatline.findings.rule import REFERENCE, CannotTell, Clear, Result, Rule
-from floatline.findings.still import lost_updates, stands_still
+from floatline.findings.still import begins_still, lost_updates, stands_still
 from floatline.findings.words import number, share, where
 from floatline.records import Severity
 
@@ -58,11 +58,11 @@ class LostSmallUpdate(Rule):
         still = averages_lost(case)
         if still and not state.ends_broken and not state.float32_fails:
             return self._average(case, still)
-        if not updates_lost(case) or state.ends_broken:
+        if not updates_lost(case) or state.ends_broken or _vanish_before(case):
             return Clear()
         if state.worse is None:
             return CannotTell(REFERENCE)
-        if not state.worse and not stands_still(case.evidence.traces):
+        if not state.worse and not begins_still(case.evidence.traces):
             return Clear()
         severity: Severity = "failure" if state.worse else "advice"
         lost = lost_updates(case.evidence.traces[-1])
@@ -86,9 +86,14 @@ class LostSmallUpdate(Rule):
 
 
 def updates_lost(case: Case) -> bool:
-    """Whether some variable stands still in every traced step."""
+    """Whether some variable stands still in every traced step, or most of the weights do."""
     lost = [lost_updates(trace) for trace in case.evidence.traces]
-    return bool(lost) and all(lost)
+    return (bool(lost) and all(lost)) or stands_still(case.evidence.traces)
+
+
+def _vanish_before(case: Case) -> bool:
+    """Whether updates are 0 before they are added: then that is the cause."""
+    return any(o.rule == "FL305" and o.site.place.phase == "update" for o in case.silent)
 
 
 def averages_lost(case: Case) -> tuple[StillAverage, ...]:
