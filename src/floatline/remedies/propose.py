@@ -126,8 +126,8 @@ def _for_inputs(
         return []
     rule = rounded[0].rule
     named = [layer for layer in layers_of(rounded) if layer not in models]
-    kept = [float32_layer(layer, rule) for layer in named]
-    return [(*(float32_inputs(model, rule) for model in models), *kept)]
+    inputs = tuple(float32_inputs(model, rule) for model in models)
+    return [inputs, (*inputs, *(float32_layer(layer, rule) for layer in named))]
 
 
 def _for_layers(failures: Sequence[Finding], traces: Sequence[Trace]) -> list[tuple[Remedy, ...]]:
