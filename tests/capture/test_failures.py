@@ -37,6 +37,7 @@ Arguments received by Noise.call():
 CLASHES = """\
 Input 'y' of 'Sub' Op has type float32 that does not match type float16 of argument 'x'.
 Input 'predictions' of 'InTopKV2' Op has type float16 that does not match expected type of float32.
+Cannot convert a list containing a tensor of dtype <dtype: 'float16'> to <dtype: 'float32'> (...)
 cannot compute Mul as input #1(zero-based) was expected to be a half tensor but is a float tensor
 mat1 and mat2 must have the same dtype, but got Half and Float
 expected scalar type Half but found Float

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from floatline.capture.capture import ENOUGH_UPDATES, Budget
 from floatline.capture.watch import (
     CONFIRMING_BAD_LOSSES,
     CONFIRMING_BAD_STEPS,
+    LEAST_SCALE,
     BudgetSpent,
     Watch,
 )
@@ -183,6 +186,32 @@ def test_stops_when_skipping_does_not_end() -> None:
     watching = watch([GOOD, *[SKIPPED] * 100])
     assert watching.steps == 1 + CONFIRMING_BAD_STEPS
     assert watching.result()[0].stopped == "symptom"
+
+
+def skipped_at(scale: float, loss: float = 1.0) -> Outcome:
+    return replace(SKIPPED, loss=loss, loss_scale=scale)
+
+
+def halvings(steps: int, loss: float = 1.0) -> list[Outcome]:
+    """Skipped steps from Keras' first scale on."""
+    return [skipped_at(2.0 ** (15 - step), loss) for step in range(steps)]
+
+
+@pytest.mark.parametrize("search", [26, 31, 35])
+def test_a_search_with_a_finite_loss_may_end_far_below_a_scale_of_1(search: int) -> None:
+    watching = watch([*halvings(search), *[GOOD] * 10])
+    assert watching.steps == search + 10
+    assert watching.result()[0].stopped == "end of training"
+
+
+def test_a_search_ends_where_no_scale_is_left() -> None:
+    watching = watch(halvings(100))
+    assert watching.result()[0].steps[-1].loss_scale == LEAST_SCALE
+    assert watching.result()[0].stopped == "symptom"
+
+
+def test_nothing_is_searched_where_the_loss_is_lost() -> None:
+    assert watch(halvings(100, math.nan)).steps == CONFIRMING_BAD_STEPS
 
 
 def test_goes_on_when_the_loss_scale_finds_its_place() -> None:

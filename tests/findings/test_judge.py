@@ -12,6 +12,7 @@ from floatline.records import Evidence, Trace
 from tests.findings.evidence import (
     NAN,
     Build,
+    Numbers,
     Sketch,
     collapses,
     configuration,
@@ -113,6 +114,15 @@ def test_a_first_loss_that_is_not_finite_in_float32_is_not_the_learning_rate() -
     grown = judge(evidence(case.traces, later, later)).findings[0]
     assert grown.rule == "FL602"
     assert any("learning rate" in remedy for remedy in grown.remedies)
+
+
+def test_a_finite_loss_is_not_said_to_end_non_finite() -> None:
+    case, skipped = activation(), collapses(1.0)
+    (found,) = judge(evidence(case.traces, skipped, skipped)).findings
+    assert found.rule == "FL602"
+    assert "gradients stay non-finite" in found.summary
+    later = steps([1.0] * 5 + [NAN] * 35, range(5, 40), 2.0**15)
+    assert "loss ends non-finite" in judge(evidence(case.traces, later, later)).findings[0].summary
 
 
 def test_the_line_is_named_at_which_float32_is_not_finite_at_first() -> None:
@@ -228,6 +238,24 @@ def test_an_origin_behind_an_untraced_operation_is_named_unconfirmed() -> None:
 def test_non_finite_in_float32_but_masked_is_not_reported() -> None:
     case = logarithm_of_zero()
     assert judge(evidence(case.traces, learns(), learns())).findings == ()
+
+
+@pytest.mark.parametrize(
+    ("own", "float32", "named"), [(20, 20, True), (20, 5, False), (0, 0, False), (5, 20, False)]
+)
+def test_steps_that_float32_loses_as_often_are_not_the_precisions(
+    own: int, float32: int, named: bool
+) -> None:
+    """A root of 0 in some batches: a loss scale skips those, and falls until nothing is left."""
+    sketch = Sketch()
+    root = sketch.add("Sqrt", max_abs=1.0)
+    broken: Numbers = {"phase": "backward", "inf": 4, "shadow_inf": 4, "local_nonfinite": 4}
+    sketch.gradient("block", sketch.add("SqrtGrad", root, sketch.loss(root), **broken), **broken)
+    skipped = steps(curve(1.0, 0.1), range(0, 2 * own, 2), 2.0**15)
+    again = steps(curve(1.0, 0.1), bad=range(0, 2 * float32, 2))
+    judgement = judge(evidence([sketch.trace()], skipped, again))
+    assert (judgement.verdict == "not-precision") is named
+    assert ("FL604" in [finding.rule for finding in judgement.findings[:1]]) is named
 
 
 def dead_but_for_a_bias(losses: list[float]) -> Evidence:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterable
+
 import pytest
 
 from floatline.findings.outcome import Outcome, outcome
-from floatline.records import StepRecord
+from floatline.records import StepRecord, StopReason
 from tests.findings.evidence import INF, NAN, curve, evidence, steps
 
 Steps = tuple[StepRecord, ...]
@@ -96,6 +99,25 @@ def test_one_outlier_at_the_end_is_not_worse() -> None:
 )
 def test_lost_steps(own: Steps, broken: bool) -> None:
     assert of(own).broken is broken
+
+
+@pytest.mark.parametrize(
+    ("skipped", "count", "stopped", "wasted"),
+    [
+        (range(31), 117, "budget", False),
+        (range(31), 117, "end of training", True),
+        (range(31), 60, "budget", True),
+        ([*range(31), *range(50, 81)], 140, "budget", True),
+        (range(40, 71), 117, "budget", True),
+    ],
+    ids=["comes once", "is known whole", "hardly over", "comes again", "not at the start"],
+)
+def test_a_search_that_ended_is_no_waste_of_a_training_that_goes_on(
+    skipped: Iterable[int], count: int, stopped: StopReason, wasted: bool
+) -> None:
+    case = evidence((), steps(curve(1.0, 0.1, count), skipped, 2.0**15))
+    history = dataclasses.replace(case.history, stopped=stopped)
+    assert outcome(dataclasses.replace(case, history=history)).wasted is wasted
 
 
 def test_searching_is_only_a_watch_without_any_good_step() -> None:

@@ -65,6 +65,36 @@ def test_lost_digits_are_not_cured_by_fewer_digits() -> None:
     assert ["Use mixed_bfloat16 in the whole model."] not in proposed
 
 
+def entered(by: str) -> Trace:
+    """A batch that something casts to 16 bits, and a layer that reads that."""
+    places = [
+        Place(None, "Input", "batch", "forward"),
+        Place(by, "Cast", f"{by}/cast", "forward"),
+        Place("season", "Sin", "season/sin", "forward"),
+    ]
+    roles, dtypes = ("input", "value", "value"), ("float32", "float16", "float16")
+    sites = [
+        Site(i, place, role, dtype, (1,), (i - 1,) if i else (), Statistics(1))  # type: ignore[arg-type]  # (a literal each)
+        for i, (place, role, dtype) in enumerate(zip(places, roles, dtypes, strict=True))
+    ]
+    return Trace(0, "first", tuple(sites))
+
+
+def test_what_a_model_casts_before_its_layers_is_first_left_as_it_is() -> None:
+    season = LayerRecord("season", "Season", "float16", "float32")
+    own = training(None, season)
+    border = "Let model 'ranker' take its inputs in float32."
+    keep = "Keep layer 'season' in float32."
+    trace_ = entered("ranker")
+    assert names(propose([found("FL301", "season")], (trace_,), own))[:2] == [
+        [border], [border, keep],
+    ]  # fmt: skip
+    assert names(propose([found("FL303", "ranker")], (trace_,), own))[0] == [border]
+    assert [border, keep] not in names(propose([found("FL101", "season")], (trace_,), own))
+    layer = names(propose([found("FL301", "season")], (entered("season"),), own))
+    assert layer[0] == [keep]
+
+
 def test_a_loss_scale_is_proposed_only_where_it_is_the_root() -> None:
     scale = [calibrated_scale("FL401").summary]
     assert scale in names(propose([found("FL401")], (), training()))

@@ -216,6 +216,25 @@ def test_what_is_cast_too_late_is_cast_where_it_comes_from(tmp_path: Path) -> No
     assert twice == GAN.replace("ops.clip(judge(x, training=True), 1e-7", source)
 
 
+@pytest.mark.parametrize("taken", ["inputs", "judge(inputs)"])
+def test_values_that_come_in_a_sequence_are_cast_behind_it(tmp_path: Path, taken: str) -> None:
+    before = (
+        "from keras import layers, ops\njudge = layers.Dense(2)\n"
+        f"def gap(inputs):\n    x, y = {taken}\n    return ops.exp(x - y)  # HERE\n"
+    )
+    once, _ = loop(tmp_path, before, "FL301", "HERE")
+    casts = "".join(f'    {name} = ops.cast({name}, "float32")\n' for name in "xy")
+    assert once == before.replace("    return", f"{casts}    return")
+    assert loop(tmp_path, once, "FL301", "HERE") == (once, None)
+
+
+def test_what_is_taken_apart_after_it_was_computed_is_cast_before(tmp_path: Path) -> None:
+    statement = "def halves(z):\n    x, y = ops.split(ops.exp(z), 2)"
+    change = changed(tmp_path, statement)
+    assert change is not None
+    assert 'z = ops.cast(z, "float32")' in change.then
+
+
 def test_a_logarithm_of_what_cannot_be_cast_any_earlier_gets_an_epsilon(tmp_path: Path) -> None:
     before = "from keras import ops\ndef loss(y, p):\n    return ops.mean(y * ops.log(1 - p))\n"
     once, _ = loop(tmp_path, before, "FL305", "return")

@@ -104,6 +104,21 @@ def test_the_training_under_watch_is_summed_up(base: Path) -> None:
         assert part in text
 
 
+def test_float32_is_told_twice_where_the_step_built_anew_ends_elsewhere(base: Path) -> None:
+    evidence = samples.precision().evidence
+
+    def told(last: float) -> str:
+        anew = tuple(records.StepRecord(i, loss) for i, loss in enumerate((0.7, last)))
+        assert evidence.reference is not None
+        reference = dataclasses.replace(evidence.reference, rebuilt=anew)
+        changed = dataclasses.replace(evidence, reference=reference)
+        return text_of(dataclasses.replace(samples.precision(), evidence=changed), base)
+
+    assert "   loss in float32       0.69 to 0.65 (5 steps)\n" in told(0.2)
+    assert "   the same, built anew  0.7 to 0.2 (2 steps)\n" in told(0.2)
+    assert "anew" not in told(0.66)
+
+
 def test_flushed_gradients_are_listed_by_layer(base: Path) -> None:
     text = text_of(samples.precision(), base)
     assert "Gradients flushed to zero, by layer (step 4)\n" in text

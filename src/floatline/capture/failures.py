@@ -12,6 +12,7 @@ _CLASH = (
     r"type (b?float(16|32)|half) that does not match|"
     r"expected to be a \w+ tensor but is a \w+ tensor|"
     r"(same|equal) (d?types?|element types)|"
+    r"list containing a tensor of dtype <dtype: 'b?float\d+'> to <dtype: 'b?float\d+'|"
     r"scalar type \w*(half|float\w*) but found \w*(half|float)|"
     r"float16.*(incompatible|mismatch).*float32|float32.*(incompatible|mismatch).*float16"
 )

@@ -19,8 +19,12 @@ STAGE = "watching the training"
 UNWATCHED = "letting a training in float32 go on, before the one in half precision"
 
 # A loss scale is halved by every skipped step. 25 in a row take Keras' 32768 down to 2**-10, which
-# no healthy training needs (a scale below 1 shrinks the gradients), so the failure is permanent.
+# hardly a healthy training needs (a scale below 1 shrinks the gradients): the failure is permanent.
 CONFIRMING_BAD_STEPS = 25
+
+# Only a loss in large units does, such as squared dollars: its scale is searched, with a loss that
+# is finite, down to where gradients of 2**36 fit.
+LEAST_SCALE = 2.0**-20
 
 # A non-finite loss whose update was applied leaves non-finite weights behind; ten such losses in a
 # row are no accident of one batch.
@@ -189,16 +193,22 @@ class Watch:
         self._updates += not is_bad(record)
         self._bad_steps = self._bad_steps + 1 if is_bad(record) else 0
         self._bad_losses = self._bad_losses + 1 if _loss_lost(record) else 0
-        confirmed = (
-            self._bad_steps >= CONFIRMING_BAD_STEPS or self._bad_losses >= CONFIRMING_BAD_LOSSES
-        )
-        if confirmed:
+        stalled = self._bad_steps >= CONFIRMING_BAD_STEPS and not self._searches()
+        if stalled or self._bad_losses >= CONFIRMING_BAD_LOSSES:
             self._stopped = "symptom"
         elif self.steps >= self._budget.steps or self._seconds_spent():
             self._stopped = "budget"
             self._over = not self._may_end()
         if self._stopped != "end of training" and not self._over:
             raise BudgetSpent
+
+    def _searches(self) -> bool:
+        """Whether the loss scale may yet find its place: it falls, and the loss is finite."""
+        row = self._records[-CONFIRMING_BAD_STEPS:]
+        scales = [record.loss_scale for record in row if record.loss_scale is not None]
+        if len(scales) < len(row) or any(map(_loss_is_not_finite, row)):
+            return False
+        return LEAST_SCALE < scales[-1] < scales[0]
 
     def _seconds_spent(self) -> bool:
         # Counted from the end of the first step, whose time is nearly all compilation.

@@ -10,6 +10,7 @@ from floatline.findings.graph import graph, low
 from floatline.findings.origins import Origin, compiled_reciprocals, float32_breakdowns, overflows
 from floatline.findings.outcome import Outcome, outcome
 from floatline.findings.silent import silent_origins
+from floatline.findings.still import stands_still
 from floatline.formats import LOW_FORMATS
 from floatline.records import Evidence, Trace
 
@@ -58,11 +59,12 @@ def study(evidence: Evidence, backend: str | None = None) -> Case:
     disputed = tuple(trace for trace in evidence.traces if trace.agrees is False)
     found = [origin for trace in agreed for origin in overflows(trace)]
     loud = _decisive([o for o in found if o.reach != "none"])
+    state = _outcome(evidence, agreed)
     return Case(
         evidence=evidence,
-        outcome=_outcome(evidence, agreed),
+        outcome=state,
         loud=loud or tuple(o for t in disputed[:1] for o in compiled_reciprocals(t)),
-        silent=_silent(agreed, [o for o in found if o.reach == "none"]),
+        silent=_silent(agreed, [o for o in found if o.reach == "none"], state.rebuilt_only),
         disputed=tuple(o for t in disputed for o in overflows(t) if o.reach != "none"),
         breakdowns=tuple(o for t in agreed for o in float32_breakdowns(t)),
         gradients=tuple(layer_gradients(trace) for trace in agreed if trace.gradients),
@@ -71,11 +73,18 @@ def study(evidence: Evidence, backend: str | None = None) -> Case:
 
 
 def _outcome(evidence: Evidence, traces: tuple[Trace, ...]) -> Outcome:
-    """What became of the training; float32 proves nothing by failing on a broken constant."""
+    """What became of the training, as the traces show it.
+
+    Float32 proves nothing by failing on a broken constant. A training whose weights stand still
+    needs not fall as far behind as others before that is no accident.
+    """
     result = outcome(evidence)
     views = (graph(trace) for trace in traces)
     if result.float32_fails and any(view.inherited & view.ends for view in views):
         return replace(result, float32_fails=None)
+    both = result.comparison
+    if both and both.behind and stands_still(traces):
+        return replace(result, comparison=replace(both, worse=True))
     return result
 
 
@@ -98,10 +107,12 @@ def _scale(trace: Trace) -> float:
     return 1.0 if scale is None or math.isnan(scale) else scale
 
 
-def _silent(traces: tuple[Trace, ...], overflowing: list[Origin]) -> tuple[Origin, ...]:
+def _silent(
+    traces: tuple[Trace, ...], overflowing: list[Origin], bounds_differ: bool
+) -> tuple[Origin, ...]:
     found = list(overflowing)
     for trace in traces:
-        found += silent_origins(trace, first=trace.step == 0)
+        found += silent_origins(trace, first=trace.step == 0, bounds_differ=bounds_differ)
     best: dict[str, Origin] = {}
     for origin in found:
         best.setdefault(origin.rule, origin)

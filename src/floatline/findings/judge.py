@@ -9,12 +9,13 @@ from floatline.findings.causes import BACKWARD
 from floatline.findings.elsewhere import only_here
 from floatline.findings.fixed_scale import fixed_too_high
 from floatline.findings.gradients import all_lost
-from floatline.findings.graph import graph
+from floatline.findings.graph import decisively_wrong, graph
 from floatline.findings.outcome import COMPARABLE_STEPS, SEARCH_STEPS
 from floatline.findings.rule import CannotTell, Found, Result, Rule
 from floatline.findings.rules.fl304_lost_small_update import averages_lost, updates_lost
 from floatline.findings.rules.fl402_loss_scale_too_high import searched_from_above
 from floatline.findings.rules.fl502_pure_float16_policy import half_variables
+from floatline.findings.rules.fl603_dead_gradients import dead_share
 from floatline.findings.table import RULES
 from floatline.findings.underflow import suspicious
 from floatline.findings.words import number
@@ -43,6 +44,8 @@ CONSEQUENCES: tuple[str, ...] = ("FL202", "FL201", "FL502")
 """Rules that are listed after an overflow or lost digits, which can bring them about."""
 
 LONGER = "Steps were too few to compare: watch for longer (--seconds)."
+
+NAMELESS = "Float32 trains, but no rule can name the cause."
 
 _MISUSE = "The updates are too small by the loss scale, with this optimizer in float32 as well."
 
@@ -127,7 +130,15 @@ def needs_reference(
         or suspicious(case)
         or updates_lost(case)
         or bool(averages_lost(case))
+        or (case.computes_low and dead_share(case) > 0)
+        or _loss_strays(case)
     )
+
+
+def _loss_strays(case: Case) -> bool:
+    """Whether the loss of the first step is decisively wrong, whatever rule may say why."""
+    traces = (t for t in case.evidence.traces if t.step == 0 and t.agrees is not False)
+    return any(decisively_wrong(trace.sites[i]) for trace in traces for i in trace.losses)
 
 
 def _order(case: Case, finding: Finding) -> tuple[int, int, int, int]:
@@ -192,11 +203,13 @@ def _explanation(
     if verdict == "undecided":
         wanted = "; ".join(dict.fromkeys(missing.values()))
         text = _symptom(case) + (f" To decide, this is missing: {wanted}." if wanted else "")
+        if case.outcome.worse and not wanted:
+            text += f" {NAMELESS}"
         short = case.outcome.steps < COMPARABLE_STEPS and case.evidence.history.stopped == "budget"
         return f"{text} {LONGER}" if short else text
     first = next((f for f in findings if f.severity == "failure" and f.rule != "FL401"), None)
     if first is None:
-        return f"{_symptom(case)} Float32 trains, but no rule can name the cause."
+        return f"{_symptom(case)} {NAMELESS}"
     if verdict == "not-precision":
         return f"Precision is not the cause ({first.cause}): float32 fails or stalls as well."
     harm = _MISUSE if first.rule == "FL404" else _harm(case)

@@ -8,7 +8,7 @@ from typing import ClassVar, final
 from floatline.findings.case import Case
 from floatline.findings.causes import format_of
 from floatline.findings.gradients import all_lost
-from floatline.findings.graph import inherits
+from floatline.findings.graph import inherits, low
 from floatline.findings.origins import Origin
 from floatline.findings.rule import REFERENCE, TRACES, CannotTell, Clear, Result, Rule
 from floatline.findings.words import number, where
@@ -37,6 +37,10 @@ class OriginRule(Rule):
     @abstractmethod
     def sentence(self, origin: Origin) -> str:
         """What happens at the origin, with the place and the decisive number."""
+
+    def advice(self, origin: Origin) -> tuple[str, ...]:  # noqa: ARG002 (subclasses read it)
+        """What to do about the origin."""
+        return self.remedies
 
     @final
     def check(self, case: Case) -> Result:
@@ -81,6 +85,7 @@ class OriginRule(Rule):
             {**numbers(origin), **harm(case)},
             place=origin.spot.place,
             propagation=origin.propagation,
+            remedies=self.advice(origin),
         )
 
 
@@ -99,7 +104,7 @@ def numbers(origin: Origin) -> dict[str, Number]:
         "elements": statistics.count,
         **{name: count for name, count in counts.items() if count},
         "shadow_max_abs": statistics.max_abs,
-        "format_max": format_of(origin.site).max_finite,
+        "format_max": format_of(origin.site if low(origin.site) else origin.spot).max_finite,
         "relative_error": statistics.error,
     }
     if origin.trace.loss_scale is not None:

@@ -9,7 +9,7 @@ from typing import Literal
 from floatline.findings.causes import NEAR_HOPS, cause_of, infinite_reciprocal
 from floatline.findings.graph import Graph, graph, literal, low
 from floatline.findings.operations import kind
-from floatline.formats import FORMATS
+from floatline.formats import FORMATS, Format
 from floatline.records import Site, Trace
 
 ORDINARY_MAX = FORMATS["float16"].max_finite
@@ -113,8 +113,15 @@ def cancels(view: Graph, site: Site) -> Site:
 
 
 def loses_digits(view: Graph, site: Site) -> bool:
-    """Whether an operation in half precision has clean inputs and a decisively wrong result."""
-    ends, inputs = low(site), [s.statistics for s in view.inputs(site)]
+    """Whether an operation has inputs as exact as half precision, and a decisively wrong result.
+
+    It computes in half precision itself, or it is a sum or difference, in whatever precision, of
+    what was rounded to half precision before: a float32 output layer does not bring digits back.
+    """
+    ends, inputs = (
+        low(site) or _rounded_before(view, site),
+        [s.statistics for s in view.inputs(site)],
+    )
     if ends is None or not inputs:
         return False
     if site.statistics.error < max(AMPLIFIED_ERROR, AMPLIFIED_EPSILONS * ends.epsilon):
@@ -122,6 +129,15 @@ def loses_digits(view: Graph, site: Site) -> bool:
     if any(n.nonfinite or n.saturated + n.poisoned for n in inputs):
         return False  # Not digits are lost here, but an overflow is passed on.
     return max(n.error for n in inputs) <= CLEAN_EPSILONS * ends.epsilon
+
+
+def _rounded_before(view: Graph, site: Site) -> Format | None:
+    """The half-precision format that the terms of a sum in another precision came through."""
+    if kind(site.place.operation) not in ("add", "subtract") or site.role != "value":
+        return None
+    if not any(s.statistics.error for s in view.inputs(site)):
+        return None
+    return next((ends for ends in map(low, view.ancestors(site, None)) if ends), None)
 
 
 def compiled_reciprocals(trace: Trace) -> tuple[Origin, ...]:

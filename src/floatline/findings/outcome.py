@@ -44,7 +44,8 @@ CONSISTENT_SHARE = 0.6
 """Share of the tail's steps that must agree with the median on who is worse."""
 
 LOST_PROGRESS = 0.25
-"""For losses that are not positive: share of float32's progress that is missing."""
+"""Share of float32's progress that is missing: for losses that are not positive, and where the
+weights are seen to stand still."""
 
 DIVERGED_RATIO = 10.0
 """Loss at the end over loss at the start that counts as divergence."""
@@ -76,6 +77,8 @@ class Comparison:
         difference: Log of the loss ratio; share of lost progress when losses are not positive.
         allowed: The difference that is still noise.
         worse: Whether training suffered.
+        behind: Whether a decisive share of float32's progress is missing beyond all noise, which
+            is less than `worse` asks for: it counts where a trace shows the reason.
     """
 
     own: float
@@ -84,6 +87,7 @@ class Comparison:
     difference: float
     allowed: float
     worse: bool
+    behind: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +104,8 @@ class Outcome:
         diverged: The loss ended far above where it began, yet finite.
         float32_fails: Whether float32 fails in the same way; None without a reference.
         comparison: The loss curves side by side; None when that says nothing.
+        rebuilt_only: Whether the same operations in float32 do no better, and only the step built
+            anew does: what was chosen when the step was built followed the precision.
     """
 
     steps: int
@@ -111,6 +117,7 @@ class Outcome:
     diverged: bool
     float32_fails: bool | None
     comparison: Comparison | None
+    rebuilt_only: bool = False
 
     @property
     def worse(self) -> bool | None:
@@ -140,16 +147,18 @@ def outcome(evidence: Evidence) -> Outcome:
     trailing = _trailing_bad(steps)
     ends_broken = _ends_broken(steps, trailing)
     diverged = _diverged(steps)
+    comparison, rebuilt_only = _compare(history, reference)
     return Outcome(
         steps=len(steps),
         skipped=skipped,
         nonfinite_losses=_nonfinite_losses(steps, reference),
         ends_broken=ends_broken,
         searching=0 < trailing == len(steps) and not ends_broken,
-        wasted=skipped > SEARCH_STEPS and skipped >= WASTED_SHARE * len(steps),
+        wasted=_wasted(history, skipped),
         diverged=diverged,
         float32_fails=_fails_alike(steps, trailing, ends_broken or diverged, reference),
-        comparison=_compare(history, reference),
+        comparison=comparison,
+        rebuilt_only=rebuilt_only,
     )
 
 
@@ -193,6 +202,19 @@ def _ends_broken(steps: Sequence[StepRecord], trailing: int) -> bool:
         return True  # Nothing skipped the update, so the weights are lost.
     lost = sum(nonfinite(step.loss) for step in end)
     return trailing > SEARCH_STEPS or lost >= BROKEN_STEPS
+
+
+def _wasted(history: History, skipped: int) -> bool:
+    """Whether skipped steps take a decisive share of the training.
+
+    A search for a scale at the start that came to its end comes once. What share of a training
+    it is that the watch has not seen the end of, is not known.
+    """
+    steps = history.steps
+    search = next((i for i, step in enumerate(steps) if not step.skipped), len(steps))
+    if history.stopped == "budget" and len(steps) >= 2 * search + COMPARABLE_STEPS:
+        skipped -= search
+    return skipped > SEARCH_STEPS and skipped >= WASTED_SHARE * len(steps)
 
 
 def _nonfinite_losses(steps: Sequence[StepRecord], reference: Reference | None) -> int:
@@ -247,15 +269,21 @@ def _as_if_asked_for(reference: Reference) -> tuple[StepRecord, ...]:
     return reference.rebuilt or reference.steps
 
 
-def _compare(history: History, reference: Reference | None) -> Comparison | None:
-    """Compares with the same operations in float32, then with those that float32 would choose."""
+def _compare(history: History, reference: Reference | None) -> tuple[Comparison | None, bool]:
+    """Compares with the same operations in float32, then with those that float32 would choose.
+
+    Returns:
+        The comparison that counts, and whether only what float32 would choose does better.
+    """
     if reference is None:
-        return None
+        return None, False
     same = _compare_with(history, reference, reference.steps)
     if not reference.rebuilt or (same is not None and same.worse):
-        return same
+        return same, False
     rebuilt = _compare_with(history, reference, reference.rebuilt)
-    return rebuilt if rebuilt is not None and (same is None or rebuilt.worse) else same
+    if rebuilt is not None and (same is None or rebuilt.worse):
+        return rebuilt, same is not None
+    return same, False
 
 
 def _compare_with(
@@ -296,9 +324,11 @@ def _by_ratio(
     waves = spread / math.sqrt(len(tail))
     logs = [math.log(level / noise[0]) for level in noise] if noise and min(noise) > 0 else []
     band = max(map(abs, logs), default=0.0)
-    allowed = max(floor, BANDS * band, BANDS * waves)
+    noise_band = max(BANDS * band, BANDS * waves)
+    allowed = max(floor, noise_band)
     worse = difference > allowed and own > SOLVED_SHARE * start
-    return Comparison(own, reference, start, difference, allowed, worse)
+    behind = difference > noise_band and own - reference > LOST_PROGRESS * (start - reference) > 0
+    return Comparison(own, reference, start, difference, allowed, worse, behind)
 
 
 def _by_progress(own: float, reference: float, start: float, noise: Sequence[float]) -> Comparison:

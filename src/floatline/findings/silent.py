@@ -29,7 +29,7 @@ LOG_HOPS = 4
 """Operations between a softmax and the logarithm of a loss."""
 
 
-def silent_origins(trace: Trace, *, first: bool) -> tuple[Origin, ...]:
+def silent_origins(trace: Trace, *, first: bool, bounds_differ: bool = False) -> tuple[Origin, ...]:
     """Origins of silent faults that reach the loss or a gradient decisively.
 
     Args:
@@ -37,21 +37,29 @@ def silent_origins(trace: Trace, *, first: bool) -> tuple[Origin, ...]:
         first: Whether this is the first step, the only one in which lost digits are looked for:
             later, the residual of a good fit cancels as it should. A difference in an exponent is
             none, and is looked for in every step.
+        bounds_differ: Whether float32 does better only where the step is built anew. A bound that
+            follows the dtype, such as `finfo(dtype).tiny`, is the low format's in the shadow, too,
+            and hides there what was flushed to 0 before it.
     """
     view = graph(trace)
     influential = view.influential()
+    hidden = _hidden_by_bounds(view) if bounds_differ else frozenset()
     best: dict[str, Origin] = {}
     for site in trace.sites:
         rule = _rule_of(view, site, first) if site.place.phase == "forward" else None
+        if site.index in hidden and _flushes(site):
+            rule = "FL204"
         if rule is None and site.place.phase != "update" and blurs_exponent(view, site):
             rule = "FL301"
+        if first and _rounds_to_one(view, site):
+            rule = "FL305"
         if rule is None and site.index in view.second and _vanishes(site):
             rule = "FL112"
         if rule is None:
             continue
         if rule in best:
             best[rule] = _with_other(best[rule])
-        elif site.index in influential or site.index in view.inherited:
+        elif site.index in influential | hidden | view.inherited or rule == "FL305":
             named = _narrowing(view, site) if rule == "FL303" else site
             best[rule] = Origin(rule, trace, site, named, "none", _passed(view, site))
     return tuple(best.values())
@@ -63,11 +71,13 @@ def _rule_of(view: Graph, site: Site, first: bool) -> str | None:
     if inherits(view.trace, site):
         return "FL106" if normalizes(view, site) else None
     ends = low(site)
-    if ends is None or site.role != "value":
+    if site.role != "value":
         return None
+    if ends is None:
+        return "FL301" if first and loses_digits(view, site) else None
     what, numbers = kind(site.place.operation), site.statistics
     if what == "softmax":
-        vanishes = _flushed(site) >= SOFTMAX_FLUSHED_SHARE and _feeds_log(view, site)
+        vanishes = _flushed_here(site) >= SOFTMAX_FLUSHED_SHARE and _feeds_log(view, site)
         return "FL205" if vanishes else None
     if _vanishes(site):
         return specific(view, site, "FL204")
@@ -78,16 +88,47 @@ def _rule_of(view: Graph, site: Site, first: bool) -> str | None:
     return None
 
 
-def _vanishes(site: Site) -> bool:
-    """Whether an operation flushes most of what it computes, so that the rest is another thing."""
-    decisive = low(site) is not None and site.statistics.error >= DECISIVE_ERROR
-    return decisive and _flushed(site) >= FLUSHED_SHARE
-
-
-def _flushed(site: Site) -> float:
-    """Share of its nonzero results that an operation flushes itself."""
+def _flushed_here(site: Site) -> float:
+    """Share of what float32 has nonzero that the operation itself flushes."""
     numbers = site.statistics
     return numbers.local_flushed / numbers.shadow_nonzero if numbers.shadow_nonzero else 0.0
+
+
+def _flushes(site: Site) -> bool:
+    return low(site) is not None and site.role == "value" and _flushed_here(site) >= FLUSHED_SHARE
+
+
+def _vanishes(site: Site) -> bool:
+    return _flushes(site) and site.statistics.error >= DECISIVE_ERROR
+
+
+def _hidden_by_bounds(view: Graph) -> frozenset[int]:
+    """Forward sites whose zeros a bound replaces, in the shadow as well."""
+
+    def forward(site: Site) -> bool:
+        return site.place.phase == "forward"
+
+    bounds = (s for s in view.trace.sites if forward(s) and kind(s.place.operation) == "bound")
+    swallowed = (
+        source.index
+        for bound in bounds
+        if not decisively_wrong(bound) and not bound.statistics.flushed
+        for source in view.inputs(bound)
+        if source.statistics.flushed_share >= FLUSHED_SHARE
+    )
+    return view.leading_to(swallowed, through=forward)
+
+
+def _rounds_to_one(view: Graph, site: Site) -> bool:
+    """Whether an update is multiplied by a 1 - p that is 0, p being as exact as the format allows.
+
+    So does a bias correction of Adam's where `beta_2` is 1 in bfloat16.
+    """
+    ends, numbers = low(site), site.statistics
+    if ends is None or site.place.phase != "update" or kind(site.place.operation) != "subtract":
+        return False
+    exact = all(s.statistics.error <= ends.epsilon for s in view.inputs(site))
+    return exact and numbers.flushed == numbers.count == 1
 
 
 def _rounded_integer(view: Graph, site: Site) -> bool:

@@ -44,6 +44,24 @@ def float32_output(layer: str, rule: str) -> Remedy:
     )
 
 
+def float32_inputs(model: str, rule: str) -> Remedy:
+    """A model that hands what it is given on as it is; its layers compute as before.
+
+    Example:
+
+    >>> float32_inputs("ranker", "FL303").plan.rules[0].sublayers
+    False
+    """
+    reason = f"Its inputs do not survive 16 bits ({rule})."
+    return Remedy(
+        "float32-inputs",
+        f"Let model {model!r} take its inputs in float32.",
+        "What the model computes outside of its layers is float32.",
+        Plan().with_rule("float32", path=model, sublayers=False, reason=reason),
+        rule,
+    )
+
+
 def everywhere(policy: str) -> Remedy:
     """The whole model under one policy."""
     return Remedy(

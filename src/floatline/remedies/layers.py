@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from floatline.formats import LOW_FORMATS
 from floatline.records import Finding, Trace
 
 
@@ -47,4 +48,15 @@ def feeding_the_loss(traces: Iterable[Trace]) -> tuple[str, ...]:
             if site.place.layer is None and site.place.phase == "forward":
                 read = (trace.sites[source].place for source in site.inputs)
                 found |= {place.layer: None for place in read if place.layer}
+    return tuple(found)
+
+
+def casting_inputs(traces: Iterable[Trace]) -> tuple[str, ...]:
+    """What casts the batch to 16 bits before anything else is computed: layers, or a model."""
+    found: dict[str, None] = {}
+    for trace in traces:
+        for site in trace.sites:
+            inputs = [trace.sites[source].role == "input" for source in site.inputs]
+            if site.place.layer and site.dtype in LOW_FORMATS and inputs and all(inputs):
+                found[site.place.layer] = None
     return tuple(found)

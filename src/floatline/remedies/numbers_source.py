@@ -146,6 +146,8 @@ def _casts(line: Statement, node: ast.stmt, cast: str, seen: frozenset[ast.stmt]
     if value is None or node in seen:
         return
     for read in _values_read(value, line):
+        if read is value and _unpacks(node):
+            continue  # A sequence of values: a cast would make one of them.
         text = ast.unparse(read)
         if not (isinstance(read, ast.Name) and line.binds(read.id)):
             if not (_is_cast(node, read) or _is_number(line.tree, text)):
@@ -154,11 +156,18 @@ def _casts(line: Statement, node: ast.stmt, cast: str, seen: frozenset[ast.stmt]
         written = f"{text} = {cast.format(name=text)}"
         earlier = [made for made in line.earlier(text) if made.lineno < node.lineno]
         if earlier and _same(earlier[0], written):
-            for made in earlier[1:2]:
+            sources = [e for m in earlier[1:2] for e in _casts(line, m, cast, seen | {node})]
+            if sources:
                 yield line.without(earlier[0])
-                yield from _casts(line, made, cast, seen | {node})
+                yield from sources
         elif not _same(node, written):
             yield line.before(node, written)
+
+
+def _unpacks(node: ast.stmt) -> bool:
+    """Whether a statement takes its value apart."""
+    given = node.targets if isinstance(node, ast.Assign) else []
+    return any(isinstance(target, ast.Tuple | ast.List) for target in given)
 
 
 def _is_number(tree: ast.Module, name: str) -> bool:

@@ -5,9 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from floatline.records import Configuration, Finding, Trace
-from floatline.remedies.dtypes import everywhere, float32_layer, float32_output
+from floatline.remedies.dtypes import everywhere, float32_inputs, float32_layer, float32_output
 from floatline.remedies.epsilons import larger_epsilons
-from floatline.remedies.layers import feeding_the_loss, followed_by, forward_order, layers_of
+from floatline.remedies.layers import (
+    casting_inputs,
+    feeding_the_loss,
+    followed_by,
+    forward_order,
+    layers_of,
+)
 from floatline.remedies.scales import calibrated_scale, low_scale, no_scale
 from floatline.remedies.settings import clipped_gradients, learning_rate, optimizer_epsilon
 from floatline.repairs import Remedy
@@ -26,6 +32,9 @@ WITH_EPSILON = ("Adam", "AdamW", "Adamax", "Nadam", "RMSprop", "Adagrad", "Adade
 
 RANGE_FAMILIES = ("FL1", "FL2")
 """Rule families that more exponent bits cure."""
+
+INPUT_RULES = ("FL105", "FL301", "FL303")
+"""Rules of numbers that may have been rounded on their way into the model."""
 
 GROWTH_RULES = ("FL602", "FL604")
 """Rules of a loss that grows in float32 as well, until it diverges or is not finite."""
@@ -55,6 +64,7 @@ def propose(
         return ()
     sets = [*_for_storage(failures, configuration.optimizer), *_for_scale(failures)]
     sets += larger_epsilons(failures, configuration.layers)
+    sets += _for_inputs(failures, traces, configuration)
     sets += [*_for_layers(failures, traces), *_for_losses(failures, traces)]
     if any(finding.rule.startswith(RANGE_FAMILIES) for finding in failures):
         sets.append((everywhere("mixed_bfloat16"),))
@@ -99,6 +109,21 @@ def _for_scale(failures: Sequence[Finding]) -> list[tuple[Remedy, ...]]:
     if root in MISUSE_RULES:
         return [(no_scale(root),)]
     return [(calibrated_scale(root),), (low_scale(root),)] if root in SCALE_RULES else []
+
+
+def _for_inputs(
+    failures: Sequence[Finding], traces: Sequence[Trace], configuration: Configuration
+) -> list[tuple[Remedy, ...]]:
+    """A subclassed model casts its inputs before any layer sees them."""
+    rounded = [finding for finding in failures if finding.rule in INPUT_RULES]
+    layers = {record.path for record in configuration.layers}
+    models = [name for name in casting_inputs(traces) if name not in layers]
+    if not rounded or not models:
+        return []
+    rule = rounded[0].rule
+    named = [layer for layer in layers_of(rounded) if layer not in models]
+    inputs = tuple(float32_inputs(model, rule) for model in models)
+    return [inputs, (*inputs, *(float32_layer(layer, rule) for layer in named))]
 
 
 def _for_layers(failures: Sequence[Finding], traces: Sequence[Trace]) -> list[tuple[Remedy, ...]]:

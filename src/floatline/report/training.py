@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from rich.console import RenderableType
 
-from floatline.records import Configuration, Diagnosis, History, StepRecord, StopReason, Trace
+from floatline.records import (
+    Configuration,
+    Diagnosis,
+    History,
+    Reference,
+    StepRecord,
+    StopReason,
+    Trace,
+)
 from floatline.report import layout, numbers
 from floatline.report.places import line_of
+
+APART = 0.1
+"""Relative difference of two last losses from which the step that was built anew is told, too."""
 
 _STOPPED: dict[StopReason, str] = {
     "budget": "the budget was spent",
@@ -41,8 +53,8 @@ def sections(diagnosis: Diagnosis, base: Path) -> Iterator[RenderableType]:
 def facts(diagnosis: Diagnosis, base: Path) -> list[tuple[str, str]]:
     """The training in names and values, as it is set up and as it went."""
     evidence = diagnosis.evidence
-    reference = evidence.reference.steps if evidence.reference else ()
-    return _setup(evidence.configuration, base) + _watched(evidence.history, reference)
+    rows = _setup(evidence.configuration, base) + _watched(evidence.history)
+    return rows + (_in_float32(evidence.reference) if evidence.reference else [])
 
 
 def _setup(configuration: Configuration, base: Path) -> list[tuple[str, str]]:
@@ -57,7 +69,7 @@ def _setup(configuration: Configuration, base: Path) -> list[tuple[str, str]]:
     ]
 
 
-def _watched(history: History, reference: Sequence[StepRecord]) -> list[tuple[str, str]]:
+def _watched(history: History) -> list[tuple[str, str]]:
     steps = history.steps
     if not steps:
         return [("steps", "none")]
@@ -71,10 +83,20 @@ def _watched(history: History, reference: Sequence[StepRecord]) -> list[tuple[st
     if bad:
         rows.append(("non-finite gradients", f"in {numbers.counted(bad, 'step')}"))
     rows.append(("loss", _from_to(_losses(steps), numbers.plain)))
-    if reference:
-        over = numbers.counted(len(reference), "step")
-        rows.append(("loss in float32", f"{_from_to(_losses(reference), numbers.plain)} ({over})"))
     return rows
+
+
+def _in_float32(reference: Reference) -> list[tuple[str, str]]:
+    """The losses of the same operations, and of the step built anew where it ends elsewhere."""
+    runs = [("loss in float32", reference.steps)]
+    same, anew = _losses(reference.steps), _losses(reference.rebuilt)
+    if same and anew and not math.isclose(same[-1], anew[-1], rel_tol=APART):
+        runs.append(("the same, built anew", reference.rebuilt))
+    return [
+        (name, f"{_from_to(_losses(run), numbers.plain)} ({numbers.counted(len(run), 'step')})")
+        for name, run in runs
+        if run
+    ]
 
 
 def traced(trace: Trace) -> Iterator[tuple[str, str]]:

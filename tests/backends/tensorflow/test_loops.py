@@ -264,10 +264,16 @@ def listed(x: Any, w: Any) -> Any:
     return array.stack()
 
 
+def aligned(x: Any, w: Any) -> Any:
+    """Its loops call functions by an operation whose type is the function's name."""
+    logits = tf.cast(x @ w, tf.float32)[:, tf.newaxis, :]
+    return tf.nn.ctc_loss([[1]], logits, label_length=[1], logit_length=[len(x)], blank_index=0)
+
+
 @pytest.mark.parametrize(
     "compute",
     [body_of_bodies, branch_in_loop, loop_in_branch, several_branches, calls, recomputed, mapped,
-     listed],
+     listed, aligned],
 )  # fmt: skip
 def test_gradients_through_nested_graphs(compute: Compute) -> None:
     weight = tf.Variable(WEIGHT_VALUE, name="weight")

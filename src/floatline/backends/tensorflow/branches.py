@@ -25,7 +25,15 @@ if TYPE_CHECKING:
 
 def call(frame: Interpreter, operation: Operation) -> list[Value]:
     """A function call is the same as its body in its place."""
-    graph = function_graph(operation, "f")
+    return _run_in_place(frame, operation, function_graph(operation, "f"))
+
+
+def named_call(frame: Interpreter, operation: Operation) -> list[Value]:
+    """A call whose type is the function's name; the loops of `tf.nn.ctc_loss` hold such."""
+    return _run_in_place(frame, operation, named_graph(operation, operation.type))
+
+
+def _run_in_place(frame: Interpreter, operation: Operation, graph: Any) -> list[Value]:
     inputs = [frame.value(tensor) for tensor in operation.inputs]
     outer, frame.outer = frame.outer, frame.place(operation)
     try:

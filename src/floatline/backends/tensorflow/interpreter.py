@@ -165,7 +165,7 @@ class Interpreter:
     def _execute(self, operation: Operation) -> Sequence[Value]:
         if operation.type == "Const":
             return [self._constant(operation)]
-        handler = control_flow.HANDLERS.get(operation.type)
+        handler = control_flow.handler(operation)
         if handler is None and self.setting.lanes[0] == COMPUTED:
             handler = counted.HANDLERS.get(operation.type)
         if handler is not None:

@@ -51,14 +51,27 @@ def function_graph(operation: Operation, name: str) -> Any:
 
 def named_graph(operation: Operation, function_name: str) -> Any:
     """The graph of a function that the graph of `operation`, or one around it, knows by name."""
+    graph = _graph_that_knows(operation, function_name)
+    if graph is None:
+        raise KeyError(function_name)
+    function = graph._get_function(function_name)  # noqa: SLF001 (no public way to a function's graph)
+    known = getattr(function, "graph", None)
+    if known:
+        return known
+    with graph.as_default():  # What the function calls is looked up there.
+        return function_def_to_graph.function_def_to_graph(function.cached_definition)
+
+
+def is_named_call(operation: Operation) -> bool:
+    """Whether the operation's type is itself the name of a function, as TensorFlow 1 calls them."""
+    return _graph_that_knows(operation, operation.type) is not None
+
+
+def _graph_that_knows(operation: Operation, function_name: str) -> Any:
     graph = operation.graph
-    while graph is not None:
-        function = graph._get_function(function_name)  # noqa: SLF001 (no public way to a function's graph)
-        if function is not None:
-            known = getattr(function, "graph", None)
-            return known or function_def_to_graph.function_def_to_graph(function.cached_definition)
+    while graph is not None and not graph._is_function(function_name):  # noqa: SLF001 (no public way to ask for a function)
         graph = getattr(graph, "outer_graph", None)
-    raise KeyError(function_name)
+    return graph
 
 
 def scout(

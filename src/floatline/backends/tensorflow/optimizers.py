@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import keras
@@ -11,14 +12,31 @@ from floatline.backends.loss_scales import scale_variables
 from floatline.backends.tensorflow.observer import Observed
 
 
-def iterations(observed: Observed | None) -> int | None:
-    """Steps that the step's optimizers have taken so far; None when there are none.
+def iterations(observed: Observed | None) -> tuple[int, ...]:
+    """Steps taken so far by each of the optimizers that the step applies.
 
     Where gradients are accumulated, the public `iterations` is a quotient of that count.
     """
-    if observed is None or not observed.optimizers:
-        return None
-    return sum(int(_innermost(optimizer)._iterations) for optimizer in observed.optimizers)  # noqa: SLF001
+    optimizers = observed.optimizers if observed is not None else ()
+    return tuple(int(_innermost(optimizer)._iterations) for optimizer in optimizers)  # noqa: SLF001
+
+
+def held_back(observed: Observed | None, before: tuple[int, ...]) -> bool:
+    """Whether optimizers did not count the step: all that it applies, or one by its loss scale.
+
+    Of several, one whose gradients are finite goes on.
+
+    Args:
+        observed: What was seen while the step was built.
+        before: `iterations` before the step.
+    """
+    after = iterations(observed)
+    if not before or len(before) != len(after):
+        return False
+    stood = list(map(operator.eq, before, after))
+    optimizers = observed.optimizers if observed is not None else ()
+    scaled = (isinstance(o, keras.optimizers.LossScaleOptimizer) for o in optimizers)
+    return all(stood) or any(map(operator.and_, stood, scaled))
 
 
 def loss_scale(observed: Observed | None) -> float | None:

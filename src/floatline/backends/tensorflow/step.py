@@ -16,6 +16,7 @@ from floatline.backends.tensorflow.builder import Builder, as_given
 from floatline.backends.tensorflow.checks import checks_note, no_checks
 from floatline.backends.tensorflow.lanes import Tensor, raised
 from floatline.backends.tensorflow.optimizers import (
+    held_back,
     iterations,
     loss_scale,
     model_variables,
@@ -90,7 +91,7 @@ class TensorFlowStep:
         returned, losses, flags = run(batch)
         observed = observed or builder.latest
         finite = tuple(bool(flag) for flag in flags.numpy())
-        skipped = not all(finite) and updates is not None and iterations(observed) == updates
+        skipped = not all(finite) and held_back(observed, updates)
         outcome = Outcome(
             loss=float(losses[0]) if len(losses) else None,
             finite=finite,

@@ -22,8 +22,10 @@ class ActivationUnderflow(OriginRule):
 
     Evidence:
         An operation of the forward pass that flushes half of its nonzero results by itself and
-        leaves the loss or the gradients decisively wrong; a division or logarithm that breaks
-        behind one; or a division by a literal that is finite as written and infinite as computed.
+        leaves the loss or the gradients decisively wrong; one whose zeros a bound of the dtype's
+        own (`finfo(dtype).tiny`) replaces, where float32 learns with a bound of its own; a division
+        or logarithm that breaks behind one; or a division by a literal that is finite as written
+        and infinite as computed.
 
     Why it matters:
         The feature carries no information and no gradient; a loss scale does not help, for it

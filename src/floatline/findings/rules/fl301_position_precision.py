@@ -21,9 +21,10 @@ class PositionPrecision(OriginRule):
     Evidence:
         In the first step, an operation of the forward pass whose relative error is 10 % or more
         although its inputs are as exact as the format allows, and which leads to gradients that
-        are decisively wrong. In any step, forward and backward, a difference in an exponent that
-        is eight times less exact than its terms: a sum of logarithms over a long chain (a CRF, a
-        CTC loss) grows until half precision cannot tell its terms apart.
+        are decisively wrong; a sum or difference in float32 counts as well, of what was rounded to
+        half precision before it. In any step, forward and backward, a difference in an exponent
+        that is eight times less exact than its terms: a sum of logarithms over a long chain (a
+        CRF, a CTC loss) grows until half precision cannot tell its terms apart.
 
     Why it matters:
         No NaN: the model learns from noise, and its quality falls with sequence length or

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import final
 
 from floatline.findings.averages import StillAverage, still_averages
 from floatline.findings.case import Case
-from floatline.findings.graph import graph, low
 from floatline.findings.origin_rule import harm
 from floatline.findings.rule import REFERENCE, CannotTell, Clear, Result, Rule
+from floatline.findings.still import begins_still, lost_updates, stands_still
 from floatline.findings.words import number, share, where
-from floatline.records import Place, Site, Trace
-
-LOST_SHARE = 0.5
-"""Share of a variable's elements that the largest update cannot move: the variable stands still."""
+from floatline.records import Severity
 
 
 @final
@@ -27,7 +23,9 @@ class LostSmallUpdate(Rule):
 
     Evidence:
         Variables in half precision whose largest update is below half a unit in the last place
-        of most of their elements, in every traced step, and a loss that lags behind float32.
+        of most of their elements, in every traced step, and a loss that lags behind float32;
+        where most of all weights stand still so, a quarter of float32's progress is enough, and
+        before the loss shows it, this is advice.
         Or a moving average in half precision that takes in less of each new value than half an
         epsilon of the format, and at the end lags behind. The loss need not show it: that of a
         target network that stands still is even lower.
@@ -50,7 +48,7 @@ class LostSmallUpdate(Rule):
     cause = "lost-small-update"
     phase = "update"
     remedies = (
-        'Use "mixed_float16" instead of "float16": variables stay in float32.',
+        'Use "mixed_float16" or "mixed_bfloat16": variables stay in float32.',
         "Keep moving averages in float32.",
     )
 
@@ -60,18 +58,21 @@ class LostSmallUpdate(Rule):
         still = averages_lost(case)
         if still and not state.ends_broken and not state.float32_fails:
             return self._average(case, still)
-        if not updates_lost(case) or state.ends_broken or state.worse is False:
+        if not updates_lost(case) or state.ends_broken or _vanish_before(case):
             return Clear()
         if state.worse is None:
             return CannotTell(REFERENCE)
-        lost = _lost_updates(case.evidence.traces[-1])
+        if not state.worse and not begins_still(case.evidence.traces):
+            return Clear()
+        severity: Severity = "failure" if state.worse else "advice"
+        lost = lost_updates(case.evidence.traces[-1])
         site, part = max(lost, key=lambda pair: pair[1])
         summary = (
             f"{share(part)} of '{site.variable}' cannot move: every update in"
             f" {where(site.place)} is below half a unit in the last place of {site.dtype}"
         )
         numbers = {"lost_share": part, "variables": len(lost), **harm(case)}
-        return self.found(summary, numbers, place=site.place)
+        return self.found(summary, numbers, place=site.place, severity=severity)
 
     def _average(self, case: Case, still: tuple[StillAverage, ...]) -> Result:
         worst = max(still, key=lambda average: average.lag)
@@ -85,42 +86,17 @@ class LostSmallUpdate(Rule):
 
 
 def updates_lost(case: Case) -> bool:
-    """Whether some variable stands still in every traced step."""
-    lost = [_lost_updates(trace) for trace in case.evidence.traces]
-    return bool(lost) and all(lost)
+    """Whether some variable stands still in every traced step, or most of the weights do."""
+    lost = [lost_updates(trace) for trace in case.evidence.traces]
+    return (bool(lost) and all(lost)) or stands_still(case.evidence.traces)
+
+
+def _vanish_before(case: Case) -> bool:
+    """Whether updates are 0 before they are added: then that is the cause."""
+    return any(o.rule == "FL305" and o.site.place.phase == "update" for o in case.silent)
 
 
 def averages_lost(case: Case) -> tuple[StillAverage, ...]:
     """The moving averages that stand still at the end; before, they may not lag behind yet."""
     agreed = [trace for trace in case.evidence.traces if trace.agrees is not False]
     return still_averages(agreed[-1]) if agreed else ()
-
-
-def _lost_updates(trace: Trace) -> list[tuple[Site, float]]:
-    view = graph(trace)
-    weights = {s.variable: s for s in trace.sites if s.role == "parameter" and s.variable}
-    pairs = []
-    for site in trace.sites:
-        weight = weights.get(site.variable) if site.variable else None
-        if site.place.phase != "update" or site.role != "value" or weight is None or not low(site):
-            continue
-        changes = [s for s in view.inputs(site) if s.role == "value"]
-        if changes and (part := _lost_share(weight, changes[-1])) >= LOST_SHARE:
-            pairs.append((replace(site, place=_place(site, weight)), part))
-    return pairs
-
-
-def _place(site: Site, weight: Site) -> Place:
-    """The update, in the layer whose weight it is."""
-    layer, source = weight.place.layer, site.place.source or weight.place.source
-    return replace(site.place, layer=layer, source=source, layer_class=weight.place.layer_class)
-
-
-def _lost_share(weight: Site, change: Site) -> float:
-    ends = low(weight)
-    total = sum(weight.statistics.exponents.values())
-    if ends is None or not total:
-        return 0.0
-    step = change.statistics.max_abs
-    lost = (n for e, n in weight.statistics.exponents.items() if step < 2.0**e * ends.epsilon / 2)
-    return sum(lost) / total

@@ -6,7 +6,13 @@ from typing import final
 
 from floatline.findings.origin_rule import OriginRule
 from floatline.findings.origins import Origin
-from floatline.findings.words import where
+from floatline.findings.words import number, where
+
+IN_UPDATE = (
+    'Use "mixed_bfloat16" or "mixed_float16": the optimizer then computes in float32.',
+    "If weights must stay in bfloat16, give Adam a beta_2 of 0.99 or less.",
+)
+"""What to do where it is the optimizer that subtracts from 1."""
 
 
 @final
@@ -19,7 +25,8 @@ class OneMinusEpsRounding(OriginRule):
 
     Evidence:
         A difference 1 - p that is 0 in this precision only, or a literal 1 - epsilon that rounds
-        to 1, and behind it a logarithm or division that is not finite.
+        to 1, and behind it a logarithm or division that is not finite. Or such a difference that
+        every update is multiplied by: Adam's 1 - beta_2, where 0.999 is 1 in bfloat16.
 
     Why it matters:
         log(0) and 1 / 0 follow. The forward pass may stay finite because the value is weighted by
@@ -44,9 +51,19 @@ class OneMinusEpsRounding(OriginRule):
         "Clip with 1 - 1e-3 in float16.",
     )
 
+    def advice(self, origin: Origin) -> tuple[str, ...]:
+        """An optimizer is not the user's to rewrite."""
+        return IN_UPDATE if origin.reach == "none" else self.remedies
+
     def sentence(self, origin: Origin) -> str:
         """What happens at the origin."""
         statistics = origin.site.statistics
+        if origin.reach == "none":
+            return (
+                f"{where(origin.spot.place)} is 0 because p in 1 - p is rounded to 1 in"
+                f" {origin.site.dtype}, where float32 has {number(statistics.max_abs)}: updates are"
+                " multiplied by it, and the weights do not move"
+            )
         return (
             f"{where(origin.spot.place)} breaks because 1 - p is rounded to 0 (or p to 1) in half"
             f" precision: {statistics.nonfinite} of {statistics.count} elements are not finite"

@@ -10,7 +10,7 @@ from floatline.findings.origin_rule import harm
 from floatline.findings.outcome import nonfinite
 from floatline.findings.rule import CannotTell, Clear, Result, Rule
 from floatline.findings.words import where
-from floatline.records import Site
+from floatline.records import Site, StepRecord
 
 BEFORE_TRAINING = (
     "Look at the first forward pass: the initialisation, the size of inputs and targets, the loss.",
@@ -70,18 +70,27 @@ class DivergesInFloat32(Rule):
                 text += f"; the first that is not is {where(first.place)}"
             place = first.place if first else None
             return self.found(text, harm(case), place=place, remedies=BEFORE_TRAINING)
-        how = (
-            "the loss ends non-finite" if state.ends_broken else "the loss ends far above its start"
-        )
-        return self.found(f"Float32 fails in the same way: {how}", harm(case))
+        return self.found(f"Float32 fails in the same way: {_how(case)}", harm(case))
+
+
+def _again(case: Case) -> tuple[StepRecord, ...]:
+    reference = case.evidence.reference
+    return (reference.rebuilt or reference.steps) if reference else ()
+
+
+def _how(case: Case) -> str:
+    if not case.outcome.ends_broken:
+        return "the loss ends far above its start"
+    if any(nonfinite(step.loss) for step in _again(case)):
+        return "the loss ends non-finite"
+    return "its gradients stay non-finite, and the loss scale skips every step"
 
 
 def _before_training(case: Case) -> bool:
     """Whether float32's first loss is non-finite, so that no learning rate is to blame."""
-    reference, history = case.evidence.reference, case.evidence.history.steps
-    if reference is None or not history or history[0].step != 0:
+    history, again = case.evidence.history.steps, _again(case)
+    if not history or history[0].step != 0:
         return False
-    again = reference.rebuilt or reference.steps
     return bool(again) and again[0].step == 0 and nonfinite(again[0].loss)
 
 

@@ -43,8 +43,9 @@ class DeadGradients(Rule):
 
     Evidence:
         Nine in ten weights belong to variables whose gradient is exactly zero in float32, in the
-        first and in the last traced step, while the loss is neither near zero nor falling; and
-        the first operation that turns values into nothing but zeros.
+        first and in the last traced step, while the loss is neither near zero nor falling, and
+        a step that is built anew for float32 does no better; and the first operation that turns
+        values into nothing but zeros.
 
     Why it matters:
         The model does not learn.
@@ -69,12 +70,10 @@ class DeadGradients(Rule):
 
     def check(self, case: Case) -> Result:
         """Looks at the float32 gradients of the first and the last traced step."""
+        dead = dead_share(case)
+        if not dead or case.outcome.worse:
+            return Clear()  # Float32 may choose other constants, and learn.
         traces = [trace for trace in case.evidence.traces if trace.gradients]
-        if not traces or traces[0].step == traces[-1].step:
-            return Clear()
-        dead = min(_dead_share(traces[0]), _dead_share(traces[-1]))
-        if dead < DEAD_SHARE or not _stalls(case.evidence.history.steps):
-            return Clear()
         count = sum(_weights(traces[-1]))
         summary = f"{share(dead)} of {count} weights have a gradient of zero in float32 too"
         numbers: dict[str, Number] = {"dead_share": dead, "weights": count, **harm(case)}
@@ -83,6 +82,15 @@ class DeadGradients(Rule):
             return self.found(summary, numbers)
         summary += f"; all {silenced.statistics.count} outputs of {where(silenced.place)} are 0"
         return self.found(summary, numbers, place=silenced.place)
+
+
+def dead_share(case: Case) -> float:
+    """Share of the weights without a gradient, in a training that stands still for that; else 0."""
+    traces = [trace for trace in case.evidence.traces if trace.gradients]
+    if not traces or traces[0].step == traces[-1].step:
+        return 0.0
+    dead = min(_dead_share(traces[0]), _dead_share(traces[-1]))
+    return dead if dead >= DEAD_SHARE and _stalls(case.evidence.history.steps) else 0.0
 
 
 def _dead_share(trace: Trace) -> float:

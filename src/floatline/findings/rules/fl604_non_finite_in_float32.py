@@ -6,7 +6,13 @@ from typing import final
 
 from floatline.findings.case import Case
 from floatline.findings.origin_rule import harm
-from floatline.findings.outcome import DIVERGED_RATIO, bad, nonfinite
+from floatline.findings.outcome import (
+    DIVERGED_RATIO,
+    SEARCH_STEPS,
+    WASTED_SHARE,
+    bad,
+    nonfinite,
+)
 from floatline.findings.rule import Clear, Result, Rule
 from floatline.findings.words import number, where
 
@@ -21,8 +27,9 @@ class NonFiniteInFloat32(Rule):
 
     Evidence:
         The first operation whose float32 result is NaN or infinite although its float32 inputs
-        are finite, on the way to the loss or a gradient, in a training that breaks; or a gradient
-        that is not finite in float32 after a step that raised an error.
+        are finite, on the way to the loss or a gradient, in a training that breaks, or that loses
+        many steps in float32 as well; or a gradient that is not finite in float32 after a step that
+        raised an error.
 
     Why it matters:
         Those steps are lost in every precision.
@@ -50,7 +57,8 @@ class NonFiniteInFloat32(Rule):
         state = case.outcome
         if not case.breakdowns and case.evidence.history.stopped == "error":
             return self._unseen(case)
-        if not case.breakdowns or not state.ends_broken or state.float32_fails is False:
+        fails = state.ends_broken and state.float32_fails is not False
+        if not case.breakdowns or not (fails or _wastes_alike(case)):
             return Clear()
         origin = case.breakdowns[0]
         numbers = origin.site.statistics
@@ -78,3 +86,11 @@ class NonFiniteInFloat32(Rule):
             f"where the loss is {number(first.loss)}",
             {"step": first.step, **harm(case)},
         )
+
+
+def _wastes_alike(case: Case) -> bool:
+    """Whether a loss scale skips a decisive share of the steps, and would do so in float32."""
+    reference = case.evidence.reference
+    steps = (reference.rebuilt or reference.steps) if reference else ()
+    lost = sum(map(bad, steps))
+    return case.outcome.wasted and lost > SEARCH_STEPS and lost >= WASTED_SHARE * len(steps)
