@@ -29,8 +29,9 @@ class LostSmallUpdate(Rule):
         Variables in half precision whose largest update is below half a unit in the last place
         of most of their elements, in every traced step, and a loss that lags behind float32.
         Or a moving average in half precision that takes in less of each new value than half an
-        epsilon of the format, and at the end lags behind. The loss need not show it: that of a
-        target network that stands still is even lower.
+        epsilon of the format, and at the end lags behind; one of weights, too, that takes in more
+        but loses most of it to rounding. The loss need not show it: that of a target network that
+        stands still is even lower.
 
     Why it matters:
         Weights or averages never move, without any error.
@@ -77,7 +78,7 @@ class LostSmallUpdate(Rule):
         worst = max(still, key=lambda average: average.lag)
         summary = (
             f"'{worst.site.variable}' takes in {number(100 * worst.share)} % of each new value,"
-            f" less than the last digit of {worst.site.dtype}, and stands still in"
+            f" which the last digit of {worst.site.dtype} rounds away, and stands still in"
             f" {where(worst.site.place)}: it lags behind by {share(worst.lag)} of its size"
         )
         numbers = {"new_share": worst.share, "lag": worst.lag, "variables": len(still)}
