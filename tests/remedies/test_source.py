@@ -91,6 +91,22 @@ def test_a_name_that_its_function_does_not_own_is_cast_where_it_is_read(tmp_path
     )
 
 
+def test_what_holds_arrays_is_not_cast_but_what_is_read_of_it(tmp_path: Path) -> None:
+    body = "def apply(p, x):\n    return x @ p['w'] / LENGTH\nLENGTH, WIDTH = 4, 6"
+    change = changed(tmp_path, body)
+    assert change is not None
+    assert change.then == (
+        'x = ops.cast(x, "float32")\nreturn x @ ops.cast(p[\'w\'], "float32") / LENGTH'
+    )
+
+
+def test_a_format_under_a_name_of_its_own_is_one(tmp_path: Path) -> None:
+    body = "def apply(x, w):\n    return x @ w.astype(HALF)\nHALF = tf.float16"
+    change = changed(tmp_path, body)
+    assert change is not None
+    assert change.then == "return x @ w.astype(tf.float32)"
+
+
 @pytest.mark.parametrize("rule", ["FL404", "FL501", "FL602"])
 def test_nothing_is_said_where_the_numbers_of_a_line_are_not_at_fault(
     tmp_path: Path, rule: str
