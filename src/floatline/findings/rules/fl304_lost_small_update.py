@@ -9,7 +9,7 @@ from floatline.findings.averages import StillAverage, still_averages
 from floatline.findings.case import Case
 from floatline.findings.graph import graph, low
 from floatline.findings.origin_rule import harm
-from floatline.findings.rule import REFERENCE, CannotTell, Clear, Result, Rule
+from floatline.findings.rule import REFERENCE, CannotTell, Clear, OfKeras, Result, Rule
 from floatline.findings.words import number, share, where
 from floatline.records import Place, Site, Trace
 
@@ -51,8 +51,8 @@ class LostSmallUpdate(Rule):
     cause = "lost-small-update"
     phase = "update"
     remedies = (
-        'Use "mixed_float16" instead of "float16": variables stay in float32.',
-        "Keep moving averages in float32.",
+        OfKeras('Use "mixed_float16" instead of "float16": variables stay in float32.'),
+        "Keep weights and moving averages in float32; cast copies of them.",
     )
 
     def check(self, case: Case) -> Result:
