@@ -128,6 +128,14 @@ def test_a_pure_step_names_its_gradients_and_updates(wrap: Any) -> None:
     )
 
 
+def test_an_entry_of_a_dictionary_keeps_its_name() -> None:
+    def loss(heads: Parameters, x: jax.Array) -> jax.Array:
+        return jnp.mean(jnp.square(x @ heads["policy"])) + jnp.mean(x @ heads["value"])
+
+    trace = floatline.trace(jax.grad(loss), {"policy": rows(3, 2), "value": rows(3)}, X)
+    assert {g.variable for g in trace.gradients} == {"heads/policy", "heads/value"}
+
+
 @pytest.mark.parametrize("differentiate", [jax.grad, jax.value_and_grad])
 def test_a_gradient_taken_around_the_function_is_found(differentiate: Any) -> None:
     weights = initial()["weights"]
