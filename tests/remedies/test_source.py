@@ -100,6 +100,28 @@ def test_what_holds_arrays_is_not_cast_but_what_is_read_of_it(tmp_path: Path) ->
     )
 
 
+@pytest.mark.parametrize(
+    ("statement", "then"),
+    [
+        (
+            "return tf.sqrt(sum(tf.reduce_sum(g * g) for g in gs))",
+            'tf.reduce_sum(ops.cast(g, "float32") * ops.cast(g, "float32")) for g in gs',
+        ),
+        (
+            "return sum(map(lambda g: tf.norm(g), gs))",
+            'lambda g: tf.norm(ops.cast(g, "float32"))',
+        ),
+    ],
+)
+def test_a_name_of_a_part_of_a_line_is_cast_in_it(
+    tmp_path: Path, statement: str, then: str
+) -> None:
+    change = changed(tmp_path, f"def norm(gs):\n    {statement}")
+    assert change is not None
+    assert then in change.then
+    assert "g =" not in change.then
+
+
 def test_a_format_under_a_name_of_its_own_is_one(tmp_path: Path) -> None:
     body = "def apply(x, w):\n    return x @ w.astype(HALF)\nHALF = tf.float16"
     change = changed(tmp_path, body)

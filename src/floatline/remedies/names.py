@@ -49,6 +49,13 @@ def is_container(tree: ast.Module, name: str) -> bool:
     ) or any(_is_named(argument, name) for given in mapped for argument in given)
 
 
+def bound_within(node: ast.expr) -> frozenset[str]:
+    """Names that an expression binds for a part of itself: those of comprehensions and lambdas."""
+    looped = (n.target for n in ast.walk(node) if isinstance(n, ast.comprehension))
+    stored = {n.id for target in looped for n in ast.walk(target) if isinstance(n, ast.Name)}
+    return frozenset(stored | {n.arg for n in ast.walk(node) if isinstance(n, ast.arg)})
+
+
 def is_entry(node: ast.expr) -> bool:
     """Whether an expression is what a dictionary has under a name."""
     key = node.slice if isinstance(node, ast.Subscript) else None

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from floatline.formats import FORMATS
 from floatline.records import Finding
 from floatline.remedies.names import (
+    bound_within,
     half_format,
     is_container,
     is_entry,
@@ -152,11 +153,12 @@ def _casts(line: Statement, node: ast.stmt, cast: str, seen: frozenset[ast.stmt]
     value = getattr(node, "value", None)
     if value is None or node in seen:
         return
+    inner = bound_within(value)
     for read in _values_read(value, line):
         text = ast.unparse(read)
         if is_container(line.tree, text):
             continue
-        if not (isinstance(read, ast.Name) and line.binds(read.id)):
+        if text in inner or not (isinstance(read, ast.Name) and line.binds(read.id)):
             if not (_is_cast(node, read) or is_number(line.tree, text)):
                 yield line.replacing(read, cast.format(name=text))
             continue
@@ -249,5 +251,9 @@ def _parts(node: ast.expr, imported: frozenset[str]) -> Iterator[ast.expr]:
         yield from node.args[: -1 if _takes_dtype(node) else None]
     elif isinstance(node, ast.Subscript):
         yield node.value
+    elif isinstance(node, ast.GeneratorExp | ast.ListComp):
+        yield node.elt
+    elif isinstance(node, ast.Lambda):
+        yield node.body
     elif isinstance(node, ast.BinOp | ast.UnaryOp | ast.Tuple | ast.List):
         yield from (child for child in ast.iter_child_nodes(node) if isinstance(child, ast.expr))
