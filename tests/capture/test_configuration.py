@@ -118,6 +118,23 @@ def test_a_step_function_is_described_by_what_it_names() -> None:
     assert len(found.layers) == 1
 
 
+def test_what_wraps_a_compiled_function_of_jax_is_compiled() -> None:
+    class Compiled:
+        """As `jax.jit` returns it."""
+
+        __wrapped__ = staticmethod(abs)
+
+        def lower(self) -> None: ...
+
+    class Wrapper:
+        __wrapped__ = Compiled()
+
+    def plain() -> None: ...
+
+    found = [configuration.of_function(f, ()).compiled for f in (Compiled(), Wrapper(), plain)]  # type: ignore[arg-type]
+    assert found == ["xla", "xla", "eager"]
+
+
 def test_a_method_is_described_by_its_object() -> None:
     class Trainer:
         def __init__(self) -> None:

@@ -298,7 +298,8 @@ def scale(sketch: Sketch) -> int:
     """The loss scale as the step reads it."""
     path = "loss_scale_optimizer/dynamic_scale"
     options: Numbers = {"role": "parameter", "dtype": "float32", "count": 1, "layer": None}
-    return sketch.add("ReadVariableOp", variable=path, **options, max_abs=2.0**15)
+    own: Numbers = {"max_abs": 2.0**15, "computed_max_abs": 2.0**15}
+    return sketch.add("ReadVariableOp", variable=path, **options, **own)
 
 
 def late_policy() -> Evidence:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import pytest
@@ -28,6 +29,18 @@ def as_step(sketch: Sketch, old: int, new: int, share: float) -> int:
     away = sketch.add("sub", new, old, phase="update", max_abs=NEW - OLD)
     change = sketch.add("mul", away, phase="update", max_abs=share * (NEW - OLD))
     return sketch.add("add", old, change, phase="update", max_abs=OLD)
+
+
+def as_step_to_weight(sketch: Sketch, old: int, new: int, share: float) -> int:
+    """The same, with the new value of the weight that this step trains."""
+    spread: Numbers = {"phase": "update", "exponents": {-1: 100}}
+    trained = sketch.add("sub", new, variable="block/kernel", dtype="float32", **spread)
+    cast = sketch.add("convert_element_type", trained, phase="update", max_abs=NEW)
+    away = sketch.add("sub", cast, old, phase="update", max_abs=NEW - OLD)
+    change = sketch.add(
+        "mul", away, phase="update", max_abs=share * (NEW - OLD), exponents={-9: 100}
+    )
+    return sketch.add("add", old, change, phase="update", max_abs=OLD, exponents={-1: 100})
 
 
 def as_blend(sketch: Sketch, old: int, new: int, share: float) -> int:
@@ -65,6 +78,24 @@ def test_it_stands_still_below_half_an_epsilon_and_only_there(dtype: str, writes
     assert still.lag == pytest.approx(0.5, rel=1e-6)
     assert found(average(2 * half, dtype=dtype, writes=writes).trace()) == []
     assert found(average(0.5 * half, dtype="float32", writes=writes).trace()) == []
+
+
+@pytest.mark.parametrize(("lost", "stops"), [(0.9, True), (0.2, False)])
+def test_one_of_weights_stops_where_rounding_takes_most_of_what_it_takes_in(
+    lost: float, *, stops: bool
+) -> None:
+    """2**-9 of 2**-1 is taken in, and `lost` of that is rounded away."""
+    share, change = 0.01, 2.0**-8
+    sketch = average(share, lag=lost * change / share, writes=as_step_to_weight)
+    written = sketch.sites[-1]
+    statistics = dataclasses.replace(written.statistics, exponents={-1: 100})
+    sketch.sites[-1] = dataclasses.replace(written, statistics=statistics)
+    assert found(sketch.trace()) == (["target"] if stops else [])
+
+
+def test_one_of_what_scatters_is_off_by_less() -> None:
+    """As the statistics of batches are: the new value is no weight."""
+    assert found(average(0.01, lag=0.35, writes=as_step).trace()) == []
 
 
 def test_where_it_has_arrived_nothing_is_lost() -> None:

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from floatline.findings.scaling import clips, never_scaled
-from floatline.records import Evidence, GradientSite, NotTraced
+from floatline.records import Evidence, GradientSite, NotTraced, Trace
 from tests.findings.evidence import (
     Numbers,
     Sketch,
@@ -56,6 +56,22 @@ def test_the_bound_is_told_in_units_of_the_true_gradients() -> None:
 def test_a_bound_that_is_multiplied_by_the_loss_scale_is_right() -> None:
     (trace,) = clipped_by_norm(bound=8192.0, allows=True).traces
     assert clips(trace) is None
+
+
+def test_a_scale_of_a_loops_own_is_known_by_what_it_holds() -> None:
+    """A loop of pure functions gives it a name of its own."""
+
+    def renamed(case: Evidence) -> Trace:
+        (trace,) = case.traces
+        sites = tuple(
+            dataclasses.replace(site, variable="state/2/5") if site.variable else site
+            for site in trace.sites
+        )
+        return dataclasses.replace(trace, sites=sites)
+
+    assert never_scaled(renamed(forgotten_scale()))
+    assert clips(renamed(clipped_by_norm())) is not None
+    assert clips(renamed(clipped_by_norm(bound=8192.0, allows=True))) is None
 
 
 def test_a_bound_that_cuts_nothing_off_is_no_clip() -> None:

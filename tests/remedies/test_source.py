@@ -91,6 +91,44 @@ def test_a_name_that_its_function_does_not_own_is_cast_where_it_is_read(tmp_path
     )
 
 
+def test_what_holds_arrays_is_not_cast_but_what_is_read_of_it(tmp_path: Path) -> None:
+    body = "def apply(p, x):\n    return x @ p['w'] / LENGTH\nLENGTH, WIDTH = 4, 6"
+    change = changed(tmp_path, body)
+    assert change is not None
+    assert change.then == (
+        'x = ops.cast(x, "float32")\nreturn x @ ops.cast(p[\'w\'], "float32") / LENGTH'
+    )
+
+
+@pytest.mark.parametrize(
+    ("statement", "then"),
+    [
+        (
+            "return tf.sqrt(sum(tf.reduce_sum(g * g) for g in gs))",
+            'tf.reduce_sum(ops.cast(g, "float32") * ops.cast(g, "float32")) for g in gs',
+        ),
+        (
+            "return sum(map(lambda g: tf.norm(g), gs))",
+            'lambda g: tf.norm(ops.cast(g, "float32"))',
+        ),
+    ],
+)
+def test_a_name_of_a_part_of_a_line_is_cast_in_it(
+    tmp_path: Path, statement: str, then: str
+) -> None:
+    change = changed(tmp_path, f"def norm(gs):\n    {statement}")
+    assert change is not None
+    assert then in change.then
+    assert "g =" not in change.then
+
+
+def test_a_format_under_a_name_of_its_own_is_one(tmp_path: Path) -> None:
+    body = "def apply(x, w):\n    return x @ w.astype(HALF)\nHALF = tf.float16"
+    change = changed(tmp_path, body)
+    assert change is not None
+    assert change.then == "return x @ w.astype(tf.float32)"
+
+
 @pytest.mark.parametrize("rule", ["FL404", "FL501", "FL602"])
 def test_nothing_is_said_where_the_numbers_of_a_line_are_not_at_fault(
     tmp_path: Path, rule: str

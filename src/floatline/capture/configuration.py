@@ -108,7 +108,11 @@ def _compiled_model(model: Any) -> str:
 
 def _compiled_function(function: Any) -> str:
     if not hasattr(function, "python_function"):
-        return "xla" if hasattr(function, "lower") else "eager"
+        while not hasattr(function, "lower"):  # What JAX has compiled may be wrapped.
+            if not hasattr(function, "__wrapped__"):
+                return "eager"
+            function = function.__wrapped__
+        return "xla"
     specification = getattr(function, "function_spec", None)
     return "xla" if getattr(specification, "jit_compile", None) else "graph"
 

@@ -3,12 +3,15 @@
 `a * w + (1 - a) * x`, `w + (1 - a) * (x - w)` and `lerp` move `w` by the share `1 - a` of its
 distance from `x`. Rounding takes up to half an epsilon of `w`. Where the share is smaller than
 that, an element moves only when it is off by its own size, and the average stands still although
-nothing looks wrong.
+nothing looks wrong. Where it is larger, an element comes nearer and stops before it has arrived.
+Then an average of what scatters, such as the statistics of batches, is off by less than they are;
+one of weights, which come to rest, is not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from floatline.findings.graph import Graph, graph, low
@@ -21,6 +24,9 @@ LEAST_SHARE = 1e-6
 LAG = 0.1
 """Share of its size by which an average must lag behind before it matters that it stands still."""
 
+
+STILL_SHARE = 0.5
+"""Share of what an average should have taken in, in a step, that rounding took, where it stops."""
 
 UPDATE_HOPS = 6
 """Operations between what an average held and what is written to it, casts and copies included."""
@@ -61,13 +67,43 @@ def still_averages(trace: Trace) -> tuple[StillAverage, ...]:
         weight = _before(view, site, name)
         if weight is None or _serves(view, weight, name):
             continue
-        share = _share(view, site, weight)
-        if not LEAST_SHARE < share < ends.epsilon / 2:
+        intake = _intake(view, site, weight)
+        if intake.share <= LEAST_SHARE:
             continue
-        lag = site.statistics.error / share
-        if lag >= LAG:
-            found.append(StillAverage(site, share, lag))
+        lag = site.statistics.error / intake.share
+        stops = intake.share < ends.epsilon / 2 or _stops(site, intake, trained)
+        if stops and lag >= LAG:
+            found.append(StillAverage(site, intake.share, lag))
     return tuple(found)
+
+
+@dataclass(frozen=True, slots=True)
+class _Intake:
+    """What a variable takes in of a new value.
+
+    Attributes:
+        share: The share of it; 0 where the variable is written in another way.
+        change: What is added to the variable, where that is a value of its own.
+        source: The variable that the new value is; None where it is none.
+    """
+
+    share: float = 0.0
+    change: Site | None = None
+    source: str | None = None
+
+
+def _stops(site: Site, intake: _Intake, trained: Collection[str]) -> bool:
+    """Whether an average of a weight has come to rest before it has arrived."""
+    if intake.change is None or intake.source not in trained:
+        return False
+    lost = site.statistics.error * _magnitude(site)
+    return lost >= STILL_SHARE * _magnitude(intake.change) > 0
+
+
+def _magnitude(site: Site) -> float:
+    """The sum of the magnitudes, as exactly as their powers of two tell it."""
+    parts = site.statistics.exponents.items()
+    return sum(count * math.ldexp(math.sqrt(2), exponent) for exponent, count in parts)
 
 
 def _before(view: Graph, site: Site, name: str) -> Site | None:
@@ -82,21 +118,20 @@ def _serves(view: Graph, weight: Site, name: str) -> bool:
     return any(site.variable not in (None, name) for site in ahead)
 
 
-def _share(view: Graph, site: Site, weight: Site) -> float:
-    """What a variable takes in of a new value; 0 where it is written in another way."""
+def _intake(view: Graph, site: Site, weight: Site) -> _Intake:
     total = _uncast(view, site)
     if _named(total, _BLENDS):
-        return max((i.constant or 0.0 for i in view.inputs(total)), default=0.0)
-    return max(_shares(view, total, weight), default=0.0)
+        return _Intake(max((i.constant or 0.0 for i in view.inputs(total)), default=0.0))
+    return max(_intakes(view, total, weight), key=lambda intake: intake.share, default=_Intake())
 
 
-def _shares(view: Graph, total: Site, weight: Site) -> Iterator[float]:
+def _intakes(view: Graph, total: Site, weight: Site) -> Iterator[_Intake]:
     if kind(total.place.operation) not in _ADDS and not _named(total, _WRITES):
         return
     parts = [_uncast(view, part) for part in view.inputs(total)]
     for kept in parts:
         if _is_product_of(view, kept, weight) and weight.statistics.max_abs:
-            yield 1.0 - kept.statistics.max_abs / weight.statistics.max_abs
+            yield _Intake(1.0 - kept.statistics.max_abs / weight.statistics.max_abs)
     if not any(part is weight for part in parts):
         return
     for change in parts:
@@ -104,7 +139,10 @@ def _shares(view: Graph, total: Site, weight: Site) -> Iterator[float]:
         if kind(change.place.operation) == "multiply" and len(apart) == 1:
             (difference,) = apart
             if _is_distance(view, difference, weight) and difference.statistics.max_abs:
-                yield change.statistics.max_abs / difference.statistics.max_abs
+                share = change.statistics.max_abs / difference.statistics.max_abs
+                ends = (_uncast(view, end) for end in view.inputs(difference))
+                source = next((end.variable for end in ends if end is not weight), None)
+                yield _Intake(share, change, source)
 
 
 def _is_product_of(view: Graph, site: Site, weight: Site) -> bool:

@@ -6,6 +6,7 @@ import math
 
 from floatline.findings.derivatives import divides_by_length, second_order
 from floatline.findings.graph import Graph, inherits, literal, low
+from floatline.findings.identifiers import picked_by
 from floatline.findings.operations import kind
 from floatline.formats import FORMATS, Format
 from floatline.records import Site
@@ -60,6 +61,8 @@ def _cause_of(graph: Graph, site: Site) -> str:
         return _infinite_literal(graph, site)
     if inherits(graph.trace, site):
         return "FL106" if normalizes(graph, site) else "FL101"
+    if picked_by(graph, site):
+        return "FL303"
     fragile = kind(site.place.operation) in _FRAGILE or site.statistics.local_nonfinite > 0
     behind = _lost_digit(graph, site) if fragile else None
     if site.place.phase == "update" and (low(site) or behind):
@@ -68,6 +71,8 @@ def _cause_of(graph: Graph, site: Site) -> str:
         return "FL111"
     if behind:
         return behind
+    if site.place.phase == "update" and _overflowing_sum(graph, site):
+        return "FL102"
     if site.place.phase != "forward" or _is_scaled_loss(graph, site):
         return "FL204" if _breaks_on_what_vanished(graph, site) else "FL110"
     if site.statistics.local_saturated == 0:
@@ -167,6 +172,16 @@ def _lost_digit(graph: Graph, site: Site) -> str | None:
     return "FL205" if vanished and site.place.phase == "forward" else None
 
 
+def _overflowing_sum(graph: Graph, site: Site) -> bool:
+    """Whether a sum overflows, or the squares of one, or the product of a vector with itself."""
+    what, numbers = kind(site.place.operation), site.statistics
+    if not numbers.local_saturated:
+        return False
+    if what == "matmul":
+        return len(set(site.inputs)) == 1
+    return what in ("reduction", "norm") or (_is_square(graph, site) and _is_summed(graph, site))
+
+
 def _breaks_on_what_vanished(graph: Graph, site: Site) -> bool:
     """Whether a gradient divides by a value of the forward pass that is 0 in half precision only.
 
@@ -199,7 +214,7 @@ def _forward_overflow(graph: Graph, site: Site) -> str:
         return "FL102"
     if what == "normalization":
         return "FL106"
-    if what == "square" or (what in ("multiply", "power") and _multiplies_itself(graph, site)):
+    if _is_square(graph, site):
         return _squares(graph, site)
     if what in ("reduction", "norm"):
         return "FL102"
@@ -280,11 +295,20 @@ def _multiplies_itself(graph: Graph, site: Site) -> bool:
     return len(site.inputs) > 1 or math.isclose(square, site.statistics.max_abs, rel_tol=0.01)
 
 
+def _is_square(graph: Graph, site: Site) -> bool:
+    what = kind(site.place.operation)
+    return what == "square" or (what in ("multiply", "power") and _multiplies_itself(graph, site))
+
+
 def _squares(graph: Graph, site: Site) -> str:
     if normalizes(graph, site):
         return "FL106"
+    return "FL102" if _is_summed(graph, site) else "FL101"
+
+
+def _is_summed(graph: Graph, site: Site) -> bool:
     sums = graph.descendants(site, MASK_HOPS)
-    return "FL102" if any(kind(s.place.operation) == "reduction" for s in sums) else "FL101"
+    return any(kind(s.place.operation) == "reduction" for s in sums)
 
 
 def normalizes(graph: Graph, site: Site) -> bool:

@@ -25,7 +25,8 @@ class Graph:
         trace: The trace.
         readers: For every site, the indices of the sites that read it.
         inherited: Sites that are non-finite in the shadow only because a half-precision constant
-            was already non-finite before the step began: `inherits`, and what follows from it.
+            was already non-finite before the step began: `inherits`, and what follows from it. The
+            -inf of a mask is none, which is -inf in float32 as well.
         second: Gradients that the loss is made of, and what the forward pass makes of them up to
             the loss: a penalty on a gradient.
     """
@@ -110,6 +111,17 @@ class Graph:
         sites = self.trace.sites
         return self.leading_to(i for i in self.ends if decisively_wrong(sites[i]))
 
+    def misleading(self) -> frozenset[int]:
+        """Sites of an update that lead to a decisively wrong change of a variable.
+
+        A gradient may be right and what is made of it not: its norm overflows, and clips it to 0.
+        """
+        sites = self.trace.sites
+        written = (sites[index] for index in self.written)
+        changes = (s.index for w in written for s in self.inputs(w) if decisively_wrong(s))
+        found = (sites[index] for index in self.leading_to(changes))
+        return frozenset(s.index for s in found if s.place.phase == "update")
+
 
 def graph(trace: Trace) -> Graph:
     """Turns the inputs of every site around."""
@@ -117,8 +129,8 @@ def graph(trace: Trace) -> Graph:
     for site in trace.sites:
         for index in dict.fromkeys(site.inputs):
             readers[index].append(site.index)
-    view = Graph(trace, tuple(map(tuple, readers)), _inherited(trace))
-    return replace(view, second=_second(view))
+    view = Graph(trace, tuple(map(tuple, readers)))
+    return replace(view, inherited=_inherited(view), second=_second(view))
 
 
 def inherits(trace: Trace, site: Site) -> bool:
@@ -136,11 +148,11 @@ def inherits(trace: Trace, site: Site) -> bool:
     return not inputs or kind(site.place.operation) in ("add", "subtract", "multiply")
 
 
-def _inherited(trace: Trace) -> frozenset[int]:
+def _inherited(view: Graph) -> frozenset[int]:
     found = set[int]()
-    for site in trace.sites:
+    for site in view.trace.sites:
         passed = site.statistics.shadow_nonfinite and not found.isdisjoint(site.inputs)
-        if passed or inherits(trace, site):
+        if passed or (inherits(view.trace, site) and not _masks(view, site)):
             found.add(site.index)
     return frozenset(found)
 
@@ -163,6 +175,20 @@ def _second(view: Graph) -> frozenset[int]:
 
     made = {s.index for index in inner for s in view.descendants(sites[index], through=made_of)}
     return frozenset(inner | made)
+
+
+def _masks(view: Graph, site: Site) -> bool:
+    """Whether what is infinite only meets an exponential, which makes the zeros of a mask of it."""
+    carriers = {s.index for s in view.descendants(site, through=_infinite)} | {site.index}
+    readers = {index for carrier in carriers for index in view.readers[carrier]} - carriers
+    ahead = (view.trace.sites[index] for index in readers)
+    kinds = {kind(s.place.operation) for s in ahead if s.place.phase == "forward"}
+    divides = kinds & {"divide", "multiply", "normalization", "root"}
+    return not kinds.isdisjoint(("exponential", "softmax")) and not divides
+
+
+def _infinite(site: Site) -> bool:
+    return site.statistics.nonfinite > 0
 
 
 def low(site: Site) -> Format | None:

@@ -8,6 +8,7 @@ from typing import Literal
 
 from floatline.findings.causes import NEAR_HOPS, cause_of, infinite_reciprocal
 from floatline.findings.graph import Graph, graph, literal, low
+from floatline.findings.identifiers import narrowing, picked_by
 from floatline.findings.operations import kind
 from floatline.formats import FORMATS, Format
 from floatline.records import Site, Trace
@@ -76,14 +77,22 @@ def overflows(trace: Trace) -> tuple[Origin, ...]:
         rule = cause_of(view, site)
         if rule == "FL110" and site.place.phase == "update":
             continue  # No gradient overflows there.
-        shown = spot(view, site) if rule != "FL301" else cancels(view, site)
+        blamed, shown = _named(view, site, rule)
         if site.index not in reaching:
-            origins.append(Origin(rule, trace, site, shown, "none"))
+            origins.append(Origin(rule, trace, blamed, shown, "none"))
             continue
         passed = {s.index for s in view.descendants(site, through=view.harmed)}
-        origins.append(Origin(rule, trace, site, shown, "confirmed", len(passed)))
+        origins.append(Origin(rule, trace, blamed, shown, "confirmed", len(passed)))
         covered |= passed
     return _relevant(view, origins)
+
+
+def _named(view: Graph, site: Site, rule: str) -> tuple[Site, Site]:
+    """Where the fault of a rule arises that breaks `site`, and the operation to show for it."""
+    if rule == "FL303":
+        blamed = picked_by(view, site) or site
+        return blamed, narrowing(view, blamed)
+    return site, cancels(view, site) if rule == "FL301" else spot(view, site)
 
 
 def spot(view: Graph, site: Site) -> Site:
@@ -195,9 +204,13 @@ def _relevant(view: Graph, origins: list[Origin]) -> tuple[Origin, ...]:
         first = origins[0]
         confirmed = [Origin(first.rule, first.trace, first.site, first.spot, "unconfirmed", 0)]
     forward = [origin for origin in confirmed if origin.forward]
-    influential = view.influential()
-    silent = (o for o in origins if o.reach == "none" and o.forward)
-    quiet = [origin for origin in silent if origin.site.index in influential]
+    influential, misleading = view.influential(), view.misleading()
+    silent = [o for o in origins if o.reach == "none"]
+    quiet = [
+        origin
+        for origin in silent
+        if origin.site.index in (influential if origin.forward else misleading)
+    ]
     return tuple(_one_per_rule(forward or confirmed)) + tuple(_one_per_rule(quiet))
 
 

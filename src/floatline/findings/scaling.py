@@ -84,11 +84,18 @@ def clips(trace: Trace) -> Clip | None:
 
 
 def _scales(trace: Trace) -> frozenset[int]:
-    return frozenset(
-        site.index
-        for site in trace.sites
-        if site.role == "parameter" and (site.variable or "").endswith(SCALE_VARIABLE)
-    )
+    return frozenset(s.index for s in trace.sites if s.role == "parameter" and _is_scale(trace, s))
+
+
+def _is_scale(trace: Trace, site: Site) -> bool:
+    """Whether a variable is the loss scale, by Keras' name for it, or by what it holds.
+
+    A loop of pure functions has names of its own.
+    """
+    if (site.variable or "").endswith(SCALE_VARIABLE):
+        return True
+    numbers = site.statistics
+    return numbers.count == 1 and scaled(trace) and numbers.computed_max_abs == trace.loss_scale
 
 
 def _bounds(view: Graph, site: Site) -> Iterator[float]:

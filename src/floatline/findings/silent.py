@@ -11,6 +11,7 @@ from floatline.findings.graph import (
     inherits,
     low,
 )
+from floatline.findings.identifiers import narrowing, rounded_integers
 from floatline.findings.operations import kind
 from floatline.findings.origins import Origin, blurs_exponent, loses_digits
 from floatline.formats import FORMATS
@@ -60,15 +61,15 @@ def silent_origins(trace: Trace, *, first: bool, bounds_differ: bool = False) ->
         if rule in best:
             best[rule] = _with_other(best[rule])
         elif site.index in influential | hidden | view.inherited or rule == "FL305":
-            named = _narrowing(view, site) if rule == "FL303" else site
+            named = narrowing(view, site) if rule == "FL303" else site
             best[rule] = Origin(rule, trace, site, named, "none", _passed(view, site))
     return tuple(best.values())
 
 
 def _rule_of(view: Graph, site: Site, first: bool) -> str | None:
-    if _rounded_integer(view, site):
+    if rounded_integers(view, site):
         return "FL303"
-    if inherits(view.trace, site):
+    if site.index in view.inherited and inherits(view.trace, site):
         return "FL106" if normalizes(view, site) else None
     ends = low(site)
     if site.role != "value":
@@ -129,23 +130,6 @@ def _rounds_to_one(view: Graph, site: Site) -> bool:
         return False
     exact = all(s.statistics.error <= ends.epsilon for s in view.inputs(site))
     return exact and numbers.flushed == numbers.count == 1
-
-
-def _rounded_integer(view: Graph, site: Site) -> bool:
-    integer = site.dtype.startswith(("int", "uint")) and site.statistics.mismatched > 0
-    if not integer or kind(site.place.operation) != "cast" or not site.inputs:
-        return False
-    source = view.inputs(site)[0]
-    ends = low(_narrowing(view, site)) or low(source)
-    return ends is not None and source.statistics.max_abs > ends.exact_integers
-
-
-def _narrowing(view: Graph, site: Site) -> Site:
-    """The nearest operation before an integer cast that went to half precision."""
-    for ancestor in view.ancestors(site, LOG_HOPS):
-        if low(ancestor) and kind(ancestor.place.operation) == "cast":
-            return ancestor
-    return site
 
 
 def _offset_input(view: Graph, site: Site) -> bool:

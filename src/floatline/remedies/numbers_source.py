@@ -7,6 +7,14 @@ from collections.abc import Iterator
 
 from floatline.formats import FORMATS
 from floatline.records import Finding
+from floatline.remedies.names import (
+    bound_within,
+    half_format,
+    is_container,
+    is_entry,
+    is_half_format,
+    is_number,
+)
 from floatline.remedies.statement import (
     Edit,
     Statement,
@@ -85,9 +93,9 @@ def casts(line: Statement, _finding: Finding) -> list[Edit]:
         named = [keyword.value for keyword in call.keywords if keyword.arg == "dtype"]
         if name_of(call.func) in CAST_FUNCTIONS:
             edits += [
-                line.replacing(given, _float32(given))
+                line.replacing(given, _float32(line, given))
                 for given in (*call.args[-1:], *named)
-                if _is_half(given)
+                if _is_half(line, given)
             ]
     return edits
 
@@ -145,12 +153,15 @@ def _casts(line: Statement, node: ast.stmt, cast: str, seen: frozenset[ast.stmt]
     value = getattr(node, "value", None)
     if value is None or node in seen:
         return
+    inner = bound_within(value)
     for read in _values_read(value, line):
         if read is value and _unpacks(node):
             continue  # A sequence of values: a cast would make one of them.
         text = ast.unparse(read)
-        if not (isinstance(read, ast.Name) and line.binds(read.id)):
-            if not (_is_cast(node, read) or _is_number(line.tree, text)):
+        if is_container(line.tree, text):
+            continue
+        if text in inner or not (isinstance(read, ast.Name) and line.binds(read.id)):
+            if not (_is_cast(node, read) or is_number(line.tree, text)):
                 yield line.replacing(read, cast.format(name=text))
             continue
         written = f"{text} = {cast.format(name=text)}"
@@ -170,30 +181,17 @@ def _unpacks(node: ast.stmt) -> bool:
     return any(isinstance(target, ast.Tuple | ast.List) for target in given)
 
 
-def _is_number(tree: ast.Module, name: str) -> bool:
-    """Whether a file gives a name nothing but a number, whose precision nothing can lower."""
-    given = [
-        node.value
-        for node in tree.body
-        if isinstance(node, ast.Assign | ast.AnnAssign)
-        and any(ast.unparse(target) == name for target in targets(node))
-    ]
-    return bool(given) and all(
-        isinstance(value, ast.Constant) and isinstance(value.value, int | float) for value in given
-    )
-
-
-def _is_half(dtype: ast.expr) -> bool:
+def _is_half(line: Statement, dtype: ast.expr) -> bool:
     """Whether an argument is a half format, or a dtype that only running can tell."""
-    if isinstance(dtype, ast.Constant):
-        return dtype.value in ("float16", "bfloat16", "half")
-    text = ast.unparse(dtype)
-    return text.endswith((".float16", ".bfloat16", ".half", ".dtype", ".compute_dtype"))
+    if is_half_format(dtype) or half_format(line.tree, ast.unparse(dtype)):
+        return True
+    return ast.unparse(dtype).endswith((".dtype", ".compute_dtype"))
 
 
-def _float32(dtype: ast.expr) -> str:
-    module = ast.unparse(dtype).rpartition(".")[0]
-    return f"{module}.float32" if name_of(dtype) in ("float16", "bfloat16") else '"float32"'
+def _float32(line: Statement, dtype: ast.expr) -> str:
+    named = half_format(line.tree, ast.unparse(dtype)) or dtype
+    module = ast.unparse(named).rpartition(".")[0]
+    return f"{module}.float32" if name_of(named) in ("float16", "bfloat16") else '"float32"'
 
 
 def _same(node: ast.stmt, text: str) -> bool:
@@ -213,11 +211,20 @@ def _values_read(node: ast.expr, line: Statement) -> Iterator[ast.expr]:
         if root(node) not in line.imported and name_of(node) not in NO_VALUES:
             yield node
         return
+    if is_entry(node):
+        yield node  # One of many.
+        return
     if isinstance(node, ast.Call) and _calls_a_model(node, line):
         yield node  # It casts what it is given to its own precision, so its result is cast.
         return
     for part in _parts(node, line.imported):
         yield from _values_read(part, line)
+
+
+def _takes_dtype(call: ast.Call) -> bool:
+    """Whether the last argument of a call without names is the dtype that it casts to."""
+    name, count = name_of(call.func), len(call.args)
+    return name in CAST_FUNCTIONS and count >= (1 if name in ("astype", "to") else 2)
 
 
 def _calls_a_model(call: ast.Call, line: Statement) -> bool:
@@ -249,8 +256,13 @@ def _parts(node: ast.expr, imported: frozenset[str]) -> Iterator[ast.expr]:
         method = node.func.value if isinstance(node.func, ast.Attribute) else None
         if method is not None and root(method) not in {"self", *imported}:
             yield method
-        yield from node.args
+        # The last argument of a cast is no value.
+        yield from node.args[: -1 if _takes_dtype(node) else None]
     elif isinstance(node, ast.Subscript):
         yield node.value
+    elif isinstance(node, ast.GeneratorExp | ast.ListComp):
+        yield node.elt
+    elif isinstance(node, ast.Lambda):
+        yield node.body
     elif isinstance(node, ast.BinOp | ast.UnaryOp | ast.Tuple | ast.List):
         yield from (child for child in ast.iter_child_nodes(node) if isinstance(child, ast.expr))

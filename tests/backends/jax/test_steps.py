@@ -128,12 +128,88 @@ def test_a_pure_step_names_its_gradients_and_updates(wrap: Any) -> None:
     )
 
 
+def test_an_entry_of_a_dictionary_keeps_its_name() -> None:
+    def loss(heads: Parameters, x: jax.Array) -> jax.Array:
+        return jnp.mean(jnp.square(x @ heads["policy"])) + jnp.mean(x @ heads["value"])
+
+    trace = floatline.trace(jax.grad(loss), {"policy": rows(3, 2), "value": rows(3)}, X)
+    assert {g.variable for g in trace.gradients} == {"heads/policy", "heads/value"}
+
+
 @pytest.mark.parametrize("differentiate", [jax.grad, jax.value_and_grad])
 def test_a_gradient_taken_around_the_function_is_found(differentiate: Any) -> None:
     weights = initial()["weights"]
     trace = floatline.trace(differentiate(loss_of), weights, X, Y)
     assert {g.variable.split("/")[-1] for g in trace.gradients} == {"inner", "outer"}
     assert len(trace.losses) == 1
+
+
+def test_gradients_of_single_examples_are_found_and_the_loss_that_is_made_of_theirs() -> None:
+    """As for differential privacy: each is bounded before they are added up."""
+
+    def bounded(weights: Parameters, x: jax.Array, y: jax.Array) -> tuple[Parameters, jax.Array]:
+        loss, gradient = jax.value_and_grad(loss_of)(weights, x[None], y[None])
+        return jax.tree.map(lambda g: jnp.clip(g, -1.0, 1.0), gradient), loss
+
+    def step(weights: Parameters, x: jax.Array, y: jax.Array) -> tuple[Parameters, jax.Array]:
+        gradients, losses = jax.vmap(bounded, in_axes=(None, 0, 0))(weights, x, y)
+        return jax.tree.map(
+            lambda w, g: w - 0.1 * g.mean(axis=0), weights, gradients
+        ), losses.mean()
+
+    weights = initial()["weights"]
+    trace = floatline.trace(jax.jit(step), weights, X, Y)
+    assert [g.variable for g in trace.gradients] == ["weights/inner", "weights/outer"]
+    counts = [trace.sites[gradient.site].statistics.count for gradient in trace.gradients]
+    assert counts == [len(X) * w.size for w in weights.values()]
+    (loss,) = trace.losses
+    shown = trace.sites[loss].statistics.computed_max_abs
+    assert shown == pytest.approx(float(step(weights, X, Y)[1]), rel=1e-3)
+
+
+def test_the_losses_of_a_loop_of_steps_are_those_of_its_steps() -> None:
+    def epoch(weights: Parameters, x: jax.Array, y: jax.Array) -> Any:
+        def step(weights: Parameters, _: None) -> tuple[Parameters, jax.Array]:
+            loss, gradient = jax.value_and_grad(loss_of)(weights, x, y)
+            return jax.tree.map(lambda w, g: w - 0.1 * g, weights, gradient), loss
+
+        return jax.lax.scan(step, weights, None, length=4)
+
+    weights = initial()["weights"]
+    diagnosis = floatline.diagnose(jax.jit(epoch), [(X, Y)] * 3, state=weights)
+    _, losses = epoch(weights, X, Y)
+    record = diagnosis.evidence.history.steps[0]
+    assert record.loss == pytest.approx(float(losses.mean()), rel=1e-3)
+
+
+def test_the_loss_scale_of_a_keras_optimizer_is_known_in_a_loop_of_pure_functions() -> None:
+    with policy("mixed_float16"):
+        model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+    inner = keras.optimizers.SGD(0.1)
+    optimizer = keras.optimizers.LossScaleOptimizer(inner, initial_scale=512.0)
+    optimizer.build(model.trainable_variables)
+
+    def step(state: Any, x: jax.Array, y: jax.Array) -> Any:
+        weights, slots = state
+        bound = list(zip(optimizer.variables, slots, strict=True))
+
+        def scaled(weights: Any) -> tuple[jax.Array, jax.Array]:
+            outputs, _ = model.stateless_call(weights, [], x)
+            loss = jnp.mean((outputs - y) ** 2)
+            with keras.StatelessScope(state_mapping=bound):
+                return optimizer.scale_loss(loss), loss
+
+        (_, loss), gradients = jax.value_and_grad(scaled, has_aux=True)(weights)
+        return optimizer.stateless_apply(slots, gradients, weights), loss
+
+    state = (
+        [variable.value for variable in model.trainable_variables],
+        [variable.value for variable in optimizer.variables],
+    )
+    batches = [(X, Y)] * 3 + [(X * 1e6, Y)] + [(X, Y)] * 3
+    steps = floatline.diagnose(jax.jit(step), batches, state=state).evidence.history.steps
+    assert [record.loss_scale for record in steps] == [512.0] * 4 + [256.0] * 3
+    assert [record.skipped for record in steps] == [False] * 3 + [True] + [False] * 3
 
 
 def test_a_loss_alone_has_no_gradients() -> None:

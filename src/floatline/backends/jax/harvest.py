@@ -21,6 +21,7 @@ _CASTS = _PLACES | frozenset(
 """What hands on a value in another place; and what does so in another dtype or shape, too."""
 
 GRADIENT_MARK, LOSS_MARK = "floatline_gradient:", "floatline_loss"
+SCALE_MARK = "floatline_scale"
 
 
 class Gradient(NamedTuple):
@@ -39,6 +40,7 @@ class Harvest:
     def __init__(self) -> None:
         self._marked: list[Gradient] = []
         self._marked_losses: list[Value] = []
+        self._marked_scales: list[Value] = []
         self._left: dict[int, Value] = {}
         self._losses: dict[int, Value] = {}
         self._scalars: dict[int, tuple[Value, list[Value]]] = {}
@@ -48,6 +50,7 @@ class Harvest:
         self._placed: dict[int, Value] = {}
         self._products: dict[int, Sequence[Value]] = {}
         self._divisors: dict[int, Value] = {}
+        self._reported: dict[int, Value] = {}
 
     def note(self, mark: str, value: Value) -> None:
         """Takes a value that carries a mark."""
@@ -55,6 +58,8 @@ class Harvest:
             self._marked.append(Gradient(mark.removeprefix(GRADIENT_MARK), value))
         elif mark == LOSS_MARK:
             self._marked_losses.append(value)
+        elif mark == SCALE_MARK:
+            self._marked_scales.append(value)
 
     def read(self, stage: Stage, inputs: Sequence[Value]) -> None:
         """An operation of a stage reads values."""
@@ -69,8 +74,13 @@ class Harvest:
 
     def made(self, stage: Stage, outputs: Sequence[Value], inputs: Sequence[Value]) -> None:
         """An operation of a stage made values from others."""
+        beside = stage == Stage.PLAIN and any(
+            v.stage == Stage.FORWARD or id(v) in self._reported for v in inputs
+        )
         for value in outputs:
             self._made[id(value)] = (value, inputs if stage == Stage.UPDATE else ())
+            if beside:
+                self._reported[id(value)] = value
             if not _is_scalar(value):
                 continue
             self._scalars[id(value)] = (value, [v for v in inputs if _is_scalar(v)])
@@ -93,12 +103,17 @@ class Harvest:
             self._divisors[id(scalars[-1])] = scalars[-1]
 
     def scale(self, inputs: Sequence[Value]) -> int | None:
-        """Position of the input that is a loss scale: put on what is differentiated, and off again.
+        """Position of the input that is a loss scale: a Keras optimizer's, which is marked.
+
+        Else one that is put on what is differentiated, and taken off again.
 
         Args:
             inputs: What the step is given.
         """
         given = {id(value): position for position, value in enumerate(inputs)}
+        for value in self._marked_scales:
+            if id(self._origin(value)) in given:
+                return given[id(self._origin(value))]
         for value in reversed(self._losses.values()):
             for factor in self._products.get(id(self._origin(value)), ()):
                 if id(factor) in given and id(factor) in self._divisors:
@@ -116,6 +131,9 @@ class Harvest:
     def losses(self, returned: Sequence[Value]) -> list[Value]:
         """What was differentiated, before loss scaling where that is known.
 
+        Where each example is differentiated by itself (`jax.vmap` of a gradient), it is what the
+        step makes of their losses; where a loop of steps is, one loss of each.
+
         Args:
             returned: What the step returns besides its state; a loss among it is the one that
                 people look at.
@@ -127,7 +145,10 @@ class Harvest:
         last = list(self._losses.values())[-1:]
         kin = [value for value in scalars if last and self._unscaled(value, last[0])]
         late = [value for value in scalars if value.stage >= Stage.BACKWARD]
-        return shown[:1] or kin[:1] or last or late[:1]
+        made = [value for value in scalars if id(value) in self._reported]
+        each = [v for v in returned if _is_float(v) and np.ndim(v.lead) == 1]
+        looped = [value for value in each if value.stage >= Stage.BACKWARD]
+        return shown[:1] or kin[:1] or last or late[:1] or made[:1] or looped[:1]
 
     def _unscaled(self, value: Value, loss: Value) -> bool:
         """Whether a scalar is the loss before a scale was put on, or after it was taken off."""
@@ -152,11 +173,9 @@ class Harvest:
         for value in outputs:
             if value.stage == Stage.BACKWARD and _is_float(value):
                 self._left.setdefault(id(value), value)
-        named: dict[int, str] = {}
-        for position, path in updates.items():
-            found = self._nearest(outputs[position], parameters.get(path), set(named))
-            if found is not None:
-                named[id(found)] = path
+        named = self._named(outputs, updates, parameters)
+        if not named:  # Each example has been differentiated by itself.
+            named = self._named(outputs, updates, parameters, batched=True)
         free = [path for path in parameters if path not in named.values()]
         for key, value in self._left.items():
             fitting = [p for p in free if parameters[p] == np.shape(value.lead)]
@@ -165,11 +184,38 @@ class Harvest:
                 free.remove(fitting[0])
         return [Gradient(named[key], v) for key, v in self._left.items() if key in named]
 
-    def _nearest(self, output: Value, shape: Any, taken: set[int]) -> Value | None:
-        """The gradient of a shape from which an output was made in the fewest operations."""
+    def _named(
+        self,
+        outputs: Sequence[Value],
+        updates: Mapping[int, str],
+        parameters: Mapping[str, Any],
+        *,
+        batched: bool = False,
+    ) -> dict[int, str]:
+        """Path of the variable that each gradient moves, by the identity of the gradient."""
+        named: dict[int, str] = {}
+        for position, path in updates.items():
+            shape = parameters.get(path)
+            found = self._nearest(outputs[position], shape, set(named), batched=batched)
+            if found is not None:
+                named[id(found)] = path
+        return named
+
+    def _nearest(
+        self, output: Value, shape: Any, taken: set[int], *, batched: bool
+    ) -> Value | None:
+        """The gradient of a shape from which an output was made in the fewest operations.
+
+        Args:
+            output: What the step returns.
+            shape: That of the variable; None if it can have no gradient.
+            taken: Gradients of other variables.
+            batched: Whether gradients have one dimension more in front, that of the examples.
+        """
         waiting, seen = [output], {id(output)}
         for value in waiting:  # Grows while it is read: breadth first.
-            if id(value) in self._left and np.shape(value.lead) == shape and id(value) not in taken:
+            found = np.shape(value.lead)[1:] if batched else np.shape(value.lead)
+            if id(value) in self._left and found == shape and id(value) not in taken:
                 return value
             _, inputs = self._made.get(id(value), (value, ()))
             fresh = [v for v in inputs if id(v) not in seen]

@@ -62,7 +62,8 @@ class Leaves:
         given = {id(path) for path, _ in chosen}
         fixed = tuple(_DYNAMIC if id(path) in given else leaf for path, leaf in paths)
         arrays = [jax.numpy.asarray(leaf) for _, leaf in chosen]
-        called = _without_holders([_name(path, names) for path, _ in chosen])
+        places = [path for path, _ in chosen]
+        called = _without_holders([_name(path, names) for path in places], places)
         key = (structure, tuple(map(hashable, fixed)), tuple(map(aval, arrays)))
         return cls(arrays, called, key, fixed, structure)
 
@@ -270,7 +271,14 @@ def _name(path: Any, names: Sequence[str]) -> str:
     return "/".join(filter(None, (names[position], below)))
 
 
-def _without_holders(names: Sequence[str]) -> tuple[str, ...]:
-    """Names without the attribute in which an object of a library's holds its only array."""
-    short = tuple(name.removesuffix("/value") for name in names)
+def _without_holders(names: Sequence[str], paths: Sequence[Any]) -> tuple[str, ...]:
+    """Names without the attribute in which an object of a library's holds its only array.
+
+    What a dictionary has under that name is called so by the user.
+    """
+    entries = [bool(path) and isinstance(path[-1], jax.tree_util.DictKey) for path in paths]
+    short = tuple(
+        name if entry else name.removesuffix("/value")
+        for name, entry in zip(names, entries, strict=True)
+    )
     return short if len(set(short)) == len(set(names)) else tuple(names)

@@ -18,7 +18,7 @@ import keras
 from jax.ad_checkpoint import checkpoint_name
 
 from floatline.backends.jax.fresh import traced_anew
-from floatline.backends.jax.harvest import GRADIENT_MARK, LOSS_MARK
+from floatline.backends.jax.harvest import GRADIENT_MARK, LOSS_MARK, SCALE_MARK
 from floatline.backends.jax.jaxprs import LAYER_SCOPE, UPDATE_SCOPE
 from floatline.backends.jax.literals import unrounded_literals
 from floatline.patches import definers, replaced
@@ -91,8 +91,11 @@ class _Optimizers:
 
     def stateless_apply(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def call(optimizer: Any, optimizer_variables: Any, grads: Any, variables: Any) -> Any:
+            given = optimizer_variables
+            if not self._depth:
+                given = _scale_marked(optimizer, given)
             with self._applying(optimizer, grads, optimizer._trainable_variables) as marked:  # noqa: SLF001 (Keras keeps no public list)
-                return original(optimizer, optimizer_variables, marked, variables)
+                return original(optimizer, given, marked, variables)
 
         return call
 
@@ -124,3 +127,16 @@ class _Optimizers:
             None if gradient is None else checkpoint_name(gradient, GRADIENT_MARK + path)
             for gradient, path in zip(grads, paths, strict=False)
         ]
+
+
+def _scale_marked(optimizer: Any, values: Any) -> Any:
+    """What a loop hands to an optimizer for its variables, the loss scale among it marked.
+
+    A loop that carries those values as arrays has names of its own for them.
+    """
+    if not isinstance(optimizer, keras.optimizers.LossScaleOptimizer) or not optimizer.built:
+        return values
+    return [
+        checkpoint_name(value, SCALE_MARK) if variable is optimizer.dynamic_scale else value
+        for variable, value in zip(optimizer.variables, values, strict=True)
+    ]

@@ -16,14 +16,14 @@ from floatline.backends.interface import Batch, LayerSource, Outcome, State
 from floatline.backends.jax.builder import Builder, PureStep, StepJaxpr
 from floatline.backends.jax.checks import checks_note, no_checks
 from floatline.backends.jax.lanes import COMPUTED, SHADOW, Array
-from floatline.backends.jax.programs import PlainProgram, Ran, TracedProgram, raised_state
+from floatline.backends.jax.outcomes import outcome_of
+from floatline.backends.jax.programs import PlainProgram, TracedProgram, raised_state
 from floatline.backends.jax.variables import (
     ModelVariables,
     NoVariables,
     kept,
     recalled,
     scale_paths,
-    scale_position,
     values_of,
 )
 from floatline.backends.shelf import Shelf
@@ -108,7 +108,7 @@ class JaxStep:
         for variable, value in zip(variables, after, strict=True):
             variable.assign(value)
         returned = jax.tree.unflatten(step.structure, outputs[: step.returned])
-        return returned, _outcome(step, program, [*before, *arrays], ran)
+        return returned, outcome_of(step, program, [*before, *arrays], ran)
 
     def _run_as_python(
         self, variables: Sequence[Any], before: Sequence[Array], batch: Batch
@@ -183,7 +183,7 @@ class JaxStep:
     def _shows(self, trace: Trace, step: StepJaxpr, inputs: Sequence[Array]) -> bool:
         """Whether a trace shows what the step shows by itself."""
         program = self._plain_program(step)
-        outcome = _outcome(step, program, inputs, program.run(inputs))
+        outcome = outcome_of(step, program, inputs, program.run(inputs))
         return compare(trace, StepRecord(0, outcome.loss, all(outcome.finite))) is None
 
     def _plain_program(self, step: StepJaxpr) -> PlainProgram:
@@ -375,26 +375,3 @@ def _rounded_through(
         else array
         for array, path in zip(inputs, step.paths, strict=True)
     ]
-
-
-def _outcome(step: StepJaxpr, program: PlainProgram, inputs: Sequence[Array], ran: Ran) -> Outcome:
-    finite = tuple(map(bool, np.asarray(ran.finite)))
-    scale = scale_position(step.observed.optimizers, step.paths)
-    scale = program.scale if scale is None else scale
-    return Outcome(
-        loss=float(ran.losses[0]) if ran.losses else None,
-        finite=finite,
-        variables=program.paths,
-        loss_scale=None if scale is None else float(inputs[scale]),
-        applied=all(finite) or _moved(step, inputs, ran.outputs, program.paths),
-    )
-
-
-def _moved(
-    step: StepJaxpr, inputs: Sequence[Array], outputs: Sequence[Array], weights: Collection[str]
-) -> bool:
-    """Whether the step changed a weight; a step whose weights are out of sight is believed to."""
-    pairs = [(n, after) for n, after in step.continued.items() if step.paths[n] in weights]
-    if not pairs:
-        return True
-    return any(not bool(jnp.array_equal(inputs[n], outputs[after])) for n, after in pairs)

@@ -46,9 +46,12 @@ class ActivationRangeOverflow(OriginRule):
     id = "FL101"
     cause = "activation-range-overflow"
     remedies = (
-        'Build this layer, and the addition or normalisation it feeds, with dtype="float32".',
+        (
+            "Compute it in float32, and the addition or normalisation that it feeds; in Keras build"
+            ' those layers with dtype="float32".'
+        ),
         "Make the values smaller before it: normalise its input or initialise smaller.",
-        'Use "mixed_bfloat16", which has the range of float32.',
+        'Use bfloat16 (Keras\' "mixed_bfloat16"), which has the range of float32.',
     )
 
     def sentence(self, origin: Origin) -> str:

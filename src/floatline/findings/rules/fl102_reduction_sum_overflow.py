@@ -6,6 +6,7 @@ from typing import final
 
 from floatline.findings.origin_rule import OriginRule, overflow
 from floatline.findings.origins import Origin
+from floatline.findings.rule import OfKeras
 
 
 @final
@@ -40,7 +41,7 @@ class ReductionSumOverflow(OriginRule):
     remedies = (
         "Cast to float32 before the reduction and back after it.",
         "Divide the terms before adding them up, or use a mean instead of a sum.",
-        'Build the layer with dtype="float32".',
+        OfKeras('Build the layer with dtype="float32".'),
     )
 
     def sentence(self, origin: Origin) -> str:

@@ -6,6 +6,7 @@ from typing import final
 
 from floatline.findings.origin_rule import OriginRule, overflow
 from floatline.findings.origins import Origin
+from floatline.findings.rule import OfKeras
 from floatline.findings.words import number, where
 
 
@@ -43,8 +44,11 @@ class InputOrTargetOutOfRange(OriginRule):
     cause = "input-or-target-out-of-range"
     remedies = (
         "Normalise the data before it enters the model.",
-        'Build the layer that receives it (or the output layer, for targets) with dtype="float32".',
-        "Give a custom layer autocast=False and cast inside it.",
+        OfKeras(
+            "Build the layer that receives it (or the output layer, for targets) with"
+            ' dtype="float32".'
+        ),
+        OfKeras("Give a custom layer autocast=False and cast inside it."),
     )
 
     def sentence(self, origin: Origin) -> str:

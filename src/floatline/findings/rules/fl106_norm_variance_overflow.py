@@ -6,6 +6,7 @@ from typing import final
 
 from floatline.findings.origin_rule import OriginRule, overflow
 from floatline.findings.origins import Origin
+from floatline.findings.rule import OfKeras
 
 
 @final
@@ -41,7 +42,9 @@ class NormVarianceOverflow(OriginRule):
     remedies = (
         'Build the normalising layer with dtype="float32", or cast its input to float32 inside it.',
         "Scale the values down before squaring: they must stay below 256.",
-        "Use keras.layers.LayerNormalization or GroupNormalization, which compute in float32.",
+        OfKeras(
+            "Use keras.layers.LayerNormalization or GroupNormalization, which compute in float32."
+        ),
     )
 
     def sentence(self, origin: Origin) -> str:

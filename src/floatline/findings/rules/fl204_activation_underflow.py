@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import final
 
-from floatline.findings.causes import format_of
-from floatline.findings.graph import literal
+from floatline.findings.causes import NEAR_HOPS, format_of
+from floatline.findings.graph import graph, literal
 from floatline.findings.origin_rule import OriginRule
 from floatline.findings.origins import Origin
 from floatline.findings.words import number, share, where
@@ -61,10 +61,21 @@ class ActivationUnderflow(OriginRule):
             return f"{subject}: {where(origin.spot.place)} divides by it and gives 0"
         if origin.reach != "none":
             return (
-                f"{where(origin.spot.place)} breaks on a value that underflowed to 0:"
-                f" {statistics.nonfinite} of {statistics.count} elements are not finite"
+                f"{where(origin.spot.place)} breaks on a value that underflowed to 0"
+                f"{_underflow(origin)}: {statistics.nonfinite} of {statistics.count} elements are"
+                " not finite"
             )
         return (
             f"{where(origin.spot.place)} flushes {share(statistics.flushed_share)} of its nonzero"
             " values to 0"
         )
+
+
+def _underflow(origin: Origin) -> str:
+    """Where values were flushed to 0, if that is another line than the one that breaks on them."""
+    near = graph(origin.trace).ancestors(origin.site, NEAR_HOPS)
+    forward = (s for s in near if s.place.phase == "forward" and s.statistics.local_flushed)
+    found = next(forward, None)
+    if found is None or found.place.source in (None, origin.spot.place.source):
+        return ""
+    return f" in {where(found.place)}"

@@ -6,6 +6,7 @@ from typing import final
 
 from floatline.findings.origin_rule import OriginRule
 from floatline.findings.origins import Origin
+from floatline.findings.rule import OfKeras
 from floatline.findings.words import where
 
 
@@ -39,7 +40,7 @@ class SoftmaxOrLossInHalf(OriginRule):
     id = "FL205"
     cause = "softmax-or-loss-in-half"
     remedies = (
-        'Build the output layer with dtype="float32".',
+        OfKeras('Build the output layer with dtype="float32".'),
         "Return logits and use from_logits=True in the loss.",
     )
 

@@ -7,6 +7,7 @@ from typing import final
 from floatline.findings.graph import graph, low
 from floatline.findings.origin_rule import OriginRule
 from floatline.findings.origins import Origin, blurs_exponent
+from floatline.findings.rule import OfKeras
 from floatline.findings.words import number, where
 
 
@@ -47,7 +48,7 @@ class PositionPrecision(OriginRule):
     cause = "position-precision"
     remedies = (
         "Compute the difference or the angle, and what leads to it, in float32; cast the result.",
-        'Build the layer with dtype="float32"; a custom layer also needs autocast=False.',
+        OfKeras('Build the layer with dtype="float32"; a custom layer also needs autocast=False.'),
         "Subtract a common offset from the data before the model.",
     )
 

@@ -7,6 +7,7 @@ from typing import ClassVar, final
 
 from floatline.findings.origin_rule import OriginRule
 from floatline.findings.origins import Origin
+from floatline.findings.rule import OfKeras
 from floatline.findings.words import where
 
 
@@ -42,7 +43,7 @@ class IntegerInHalf(OriginRule):
     shows_in_loss: ClassVar[bool] = False  # It falls, towards the rounded targets.
     remedies = (
         "Keep ids and labels in an integer dtype; do not cast them to the compute dtype.",
-        "Give the layer that receives them autocast=False, or the dtype float32.",
+        OfKeras("Give the layer that receives them autocast=False, or the dtype float32."),
     )
 
     def sentence(self, origin: Origin) -> str:

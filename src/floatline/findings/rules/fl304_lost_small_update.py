@@ -7,7 +7,7 @@ from typing import final
 from floatline.findings.averages import StillAverage, still_averages
 from floatline.findings.case import Case
 from floatline.findings.origin_rule import harm
-from floatline.findings.rule import REFERENCE, CannotTell, Clear, Result, Rule
+from floatline.findings.rule import REFERENCE, CannotTell, Clear, OfKeras, Result, Rule
 from floatline.findings.still import begins_still, lost_updates, stands_still
 from floatline.findings.words import number, share, where
 from floatline.records import Severity
@@ -27,8 +27,9 @@ class LostSmallUpdate(Rule):
         where most of all weights stand still so, a quarter of float32's progress is enough, and
         before the loss shows it, this is advice.
         Or a moving average in half precision that takes in less of each new value than half an
-        epsilon of the format, and at the end lags behind. The loss need not show it: that of a
-        target network that stands still is even lower.
+        epsilon of the format, and at the end lags behind; one of weights, too, that takes in more
+        but loses most of it to rounding. The loss need not show it: that of a target network that
+        stands still is even lower.
 
     Why it matters:
         Weights or averages never move, without any error.
@@ -48,8 +49,8 @@ class LostSmallUpdate(Rule):
     cause = "lost-small-update"
     phase = "update"
     remedies = (
-        'Use "mixed_float16" or "mixed_bfloat16": variables stay in float32.',
-        "Keep moving averages in float32.",
+        OfKeras('Use "mixed_float16" or "mixed_bfloat16": variables stay in float32.'),
+        "Keep weights and moving averages in float32; cast copies of them.",
     )
 
     def check(self, case: Case) -> Result:
@@ -78,7 +79,7 @@ class LostSmallUpdate(Rule):
         worst = max(still, key=lambda average: average.lag)
         summary = (
             f"'{worst.site.variable}' takes in {number(100 * worst.share)} % of each new value,"
-            f" less than the last digit of {worst.site.dtype}, and stands still in"
+            f" which the last digit of {worst.site.dtype} rounds away, and stands still in"
             f" {where(worst.site.place)}: it lags behind by {share(worst.lag)} of its size"
         )
         numbers = {"new_share": worst.share, "lag": worst.lag, "variables": len(still)}

@@ -48,7 +48,7 @@ class OneMinusEpsRounding(OriginRule):
     remedies = (
         "Compute the expression in float32: cast the prediction first.",
         "Use log_sigmoid, softplus or from_logits=True instead of the logarithm of 1 - p.",
-        "Clip with 1 - 1e-3 in float16.",
+        "Clip at 1 - 1e-3 in float16, at 1 - 1e-2 in bfloat16: closer to 1 they round to it.",
     )
 
     def advice(self, origin: Origin) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from typing import final
 
 from floatline.findings.case import Case
 from floatline.findings.origin_rule import FLOAT32_FIRST, harm
-from floatline.findings.rule import CannotTell, Clear, Result, Rule
+from floatline.findings.rule import CannotTell, Clear, OfKeras, Result, Rule
 from floatline.formats import LOW_FORMATS
 from floatline.records import Number, Severity
 
@@ -41,7 +41,7 @@ class PureFloat16Policy(Rule):
     cause = "pure-float16-policy"
     phase = "configuration"
     remedies = (
-        'Use the policy "mixed_float16" (or "mixed_bfloat16") instead.',
+        OfKeras('Use the policy "mixed_float16" (or "mixed_bfloat16") instead.'),
         "Without Keras, keep weights in float32: use torch.autocast, or cast copies in the loss.",
         "If memory forces half-precision weights, use an optimizer epsilon of 1e-4 or more.",
     )
