@@ -38,8 +38,17 @@ LOG_RULES = ("FL203", "FL204", "FL205", "FL305")
 NO_VALUES = ("dtype", "compute_dtype", "variable_dtype", "shape", "ndim", "self")
 """Names and attributes that are no numbers."""
 
-CAST_FUNCTIONS = ("cast", "astype", "convert_to_tensor", "constant", "asarray", "array", "to")
+CAST_FUNCTIONS = ("cast", "astype", "convert_to_tensor", "constant", "asarray", "array")
 """What takes a dtype as its last argument or by name."""
+
+TORCH_CASTS = ("to", "type", "tensor", "as_tensor")
+"""The same of PyTorch, which takes no dtype by a string."""
+
+TORCH_METHODS = ("half", "bfloat16")
+"""Methods of PyTorch's tensors that cast to a half format without being given one."""
+
+_FULL = ("float", "float32", "float64", "double", "int", "bool")
+"""Names of dtypes, as they are imported or built in, that no half format hides behind."""
 
 _CASTS = (
     ("ops", 'ops.cast({name}, "float32")'),
@@ -81,14 +90,16 @@ def layer(line: Statement, finding: Finding) -> list[Edit]:
 def casts(line: Statement, _finding: Finding) -> list[Edit]:
     """What is cast to a half format, or to that of something else, is cast to float32."""
     edits = []
+    torch = "torch" in line.imported
     for call in calls(line.node):
-        named = [keyword.value for keyword in call.keywords if keyword.arg == "dtype"]
-        if name_of(call.func) in CAST_FUNCTIONS:
+        of_torch = torch and name_of(call.func) in TORCH_CASTS
+        if of_torch or name_of(call.func) in CAST_FUNCTIONS:
             edits += [
-                line.replacing(given, _float32(given))
-                for given in (*call.args[-1:], *named)
-                if _is_half(given)
+                line.replacing(given, "torch.float32" if of_torch else _float32(given))
+                for given in _half_dtypes(call)
             ]
+        elif torch and not call.args and name_of(call.func) in TORCH_METHODS:
+            edits += _in_full(line, call.func)
     return edits
 
 
@@ -161,7 +172,7 @@ def _casts(line: Statement, node: ast.stmt, cast: str, seen: frozenset[ast.stmt]
             yield line.before(node, written)
 
 
-def _is_number(tree: ast.Module, name: str) -> bool:
+def _is_number(tree: ast.Module, name: str, seen: frozenset[str] = frozenset()) -> bool:
     """Whether a file gives a name nothing but a number, whose precision nothing can lower."""
     given = [
         node.value
@@ -169,9 +180,46 @@ def _is_number(tree: ast.Module, name: str) -> bool:
         if isinstance(node, ast.Assign | ast.AnnAssign)
         and any(ast.unparse(target) == name for target in targets(node))
     ]
-    return bool(given) and all(
-        isinstance(value, ast.Constant) and isinstance(value.value, int | float) for value in given
+    known = bool(given) and name not in seen
+    return known and all(
+        value is not None and _counts(tree, value, seen | {name}) for value in given
     )
+
+
+def _counts(tree: ast.Module, value: ast.expr, seen: frozenset[str]) -> bool:
+    """Whether an expression is made of numbers: `2 * math.pi * 25`."""
+    if isinstance(value, ast.Constant):
+        return isinstance(value.value, int | float)
+    if isinstance(value, ast.BinOp):
+        return _counts(tree, value.left, seen) and _counts(tree, value.right, seen)
+    if isinstance(value, ast.UnaryOp):
+        return _counts(tree, value.operand, seen)
+    if isinstance(value, ast.Call | ast.Attribute):
+        called = value.func if isinstance(value, ast.Call) else value
+        return root(called) == "math"
+    return isinstance(value, ast.Name) and _is_number(tree, value.id, seen)
+
+
+def _half_dtypes(call: ast.Call) -> Iterator[ast.expr]:
+    """What a cast is told that is, or may be, a half format."""
+    named = [keyword.value for keyword in call.keywords if keyword.arg == "dtype"]
+    yield from (
+        given for given in call.args[-1:] if _is_half(given) or _is_variable(given, "dtype")
+    )
+    yield from (given for given in named if _is_half(given) or _is_variable(given, ""))
+
+
+def _in_full(line: Statement, method: ast.expr) -> list[Edit]:
+    """`x.float()` for `x.half()`."""
+    if not isinstance(method, ast.Attribute):
+        return []
+    end = line.at(method)[1]
+    return [(end - len(method.attr), end, "float")]
+
+
+def _is_variable(given: ast.expr, says: str) -> bool:
+    """Whether an argument is a name whose dtype only running can tell, and says what it is."""
+    return isinstance(given, ast.Name) and says in given.id and given.id not in _FULL
 
 
 def _is_half(dtype: ast.expr) -> bool:
@@ -238,9 +286,11 @@ def _parts(node: ast.expr, imported: frozenset[str]) -> Iterator[ast.expr]:
     """What an expression computes with."""
     if isinstance(node, ast.Call):
         method = node.func.value if isinstance(node.func, ast.Attribute) else None
-        if method is not None and root(method) not in {"self", *imported}:
+        own = method is not None and root(method) not in {"self", *imported}
+        if method is not None and own:
             yield method
-        yield from node.args
+        if not (own and name_of(node.func) in TORCH_CASTS):  # A device or a dtype, no number.
+            yield from node.args
     elif isinstance(node, ast.Subscript):
         yield node.value
     elif isinstance(node, ast.BinOp | ast.UnaryOp | ast.Tuple | ast.List):
