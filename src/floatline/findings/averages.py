@@ -3,7 +3,7 @@
 `a * w + (1 - a) * x`, `w + (1 - a) * (x - w)` and `lerp` move `w` by the share `1 - a` of its
 distance from `x`. Rounding takes up to half an epsilon of `w`. Where the share is smaller than
 that, an element moves only when it is off by its own size, and the average stands still although
-nothing looks wrong.
+nothing looks wrong. Where it is some times as large, the average follows, and stops short.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from floatline.findings.graph import Graph, graph, low
 from floatline.findings.operations import kind
+from floatline.formats import Format
 from floatline.records import Site, Trace
 
 LEAST_SHARE = 1e-6
@@ -21,6 +22,9 @@ LEAST_SHARE = 1e-6
 LAG = 0.1
 """Share of its size by which an average must lag behind before it matters that it stands still."""
 
+HELD_BACK = 8.0
+"""Half epsilons of the format below which the share must be for rounding to take a decisive part
+of it: an element stops moving an eighth of its size, or more, before it arrives."""
 
 UPDATE_HOPS = 6
 """Operations between what an average held and what is written to it, casts and copies included."""
@@ -52,9 +56,26 @@ def still_averages(trace: Trace) -> tuple[StillAverage, ...]:
     What only serves the update of other variables, as the second moments of Adam do, shows in the
     loss. What a forward pass reads, or what waits for an evaluation, does not.
     """
-    view, trained = graph(trace), {gradient.variable for gradient in trace.gradients}
-    found = []
-    for site in trace.sites:
+    view = graph(trace)
+    return tuple(a for a, _, ends in _averages(view) if a.share < ends.epsilon / 2)
+
+
+def slow_averages(trace: Trace) -> tuple[StillAverage, ...]:
+    """Those that still move, but that rounding holds back, and that the loss is made of."""
+    view = graph(trace)
+    reaching = view.leading_to(view.ends)
+    return tuple(
+        average
+        for average, weight, ends in _averages(view)
+        if ends.epsilon / 2 <= average.share < HELD_BACK * ends.epsilon / 2
+        and weight.index in reaching
+    )
+
+
+def _averages(view: Graph) -> Iterator[tuple[StillAverage, Site, Format]]:
+    """Moving averages that lag behind, with what they held before and the format of it."""
+    trained = {gradient.variable for gradient in view.trace.gradients}
+    for site in view.trace.sites:
         name, ends = site.variable, low(site)
         if site.role != "value" or name is None or ends is None or name in trained:
             continue
@@ -62,12 +83,8 @@ def still_averages(trace: Trace) -> tuple[StillAverage, ...]:
         if weight is None or _serves(view, weight, name):
             continue
         share = _share(view, site, weight)
-        if not LEAST_SHARE < share < ends.epsilon / 2:
-            continue
-        lag = site.statistics.error / share
-        if lag >= LAG:
-            found.append(StillAverage(site, share, lag))
-    return tuple(found)
+        if share > LEAST_SHARE and (lag := site.statistics.error / share) >= LAG:
+            yield StillAverage(site, share, lag), weight, ends
 
 
 def _before(view: Graph, site: Site, name: str) -> Site | None:

@@ -11,11 +11,17 @@ from floatline.findings.gradients import all_lost
 from floatline.findings.graph import graph
 from floatline.findings.outcome import COMPARABLE_STEPS, SEARCH_STEPS
 from floatline.findings.rule import CannotTell, Found, Result, Rule
-from floatline.findings.rules.fl304_lost_small_update import averages_lost, updates_lost
+from floatline.findings.rules.fl304_lost_small_update import (
+    averages_lost,
+    averages_slow,
+    updates_lost,
+)
 from floatline.findings.rules.fl402_loss_scale_too_high import searched_from_above
 from floatline.findings.rules.fl502_pure_float16_policy import half_variables
+from floatline.findings.rules.fl603_dead_gradients import died
 from floatline.findings.table import RULES
 from floatline.findings.underflow import suspicious
+from floatline.findings.without_keras import in_own_words
 from floatline.findings.words import number
 from floatline.records import (
     Check,
@@ -83,6 +89,7 @@ def judge(evidence: Evidence, backend: str | None = None) -> Judgement:
     results = tuple((rule, rule.check(case)) for rule in RULES)
     findings = [f for _, result in results if isinstance(result, Found) for f in result.findings]
     findings = _without_duplicates(case, sorted(findings, key=lambda f: _order(case, f)))
+    findings = [in_own_words(case, finding) for finding in findings]
     missing = {rule: r.missing for rule, r in results if isinstance(r, CannotTell)}
     verdict = _verdict(case, findings, bool(missing))
     return Judgement(
@@ -126,6 +133,8 @@ def needs_reference(
         or suspicious(case)
         or updates_lost(case)
         or bool(averages_lost(case))
+        or bool(averages_slow(case))
+        or died(case)
     )
 
 

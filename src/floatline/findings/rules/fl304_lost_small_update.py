@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import final
 
-from floatline.findings.averages import StillAverage, still_averages
+from floatline.findings.averages import StillAverage, slow_averages, still_averages
 from floatline.findings.case import Case
 from floatline.findings.graph import graph, low
 from floatline.findings.origin_rule import harm
 from floatline.findings.rule import REFERENCE, CannotTell, Clear, Result, Rule
 from floatline.findings.words import number, share, where
+from floatline.formats import FORMATS
 from floatline.records import Place, Site, Trace
 
 LOST_SHARE = 0.5
@@ -30,7 +31,8 @@ class LostSmallUpdate(Rule):
         of most of their elements, in every traced step, and a loss that lags behind float32.
         Or a moving average in half precision that takes in less of each new value than half an
         epsilon of the format, and at the end lags behind. The loss need not show it: that of a
-        target network that stands still is even lower.
+        target network that stands still is even lower. Or one that takes in up to eight times
+        that, of which the loss is made, and a loss that lags behind float32.
 
     Why it matters:
         Weights or averages never move, without any error.
@@ -60,10 +62,14 @@ class LostSmallUpdate(Rule):
         still = averages_lost(case)
         if still and not state.ends_broken and not state.float32_fails:
             return self._average(case, still)
-        if not updates_lost(case) or state.ends_broken or state.worse is False:
+        slow = averages_slow(case)
+        looks_lost = updates_lost(case)
+        if not (looks_lost or slow) or state.ends_broken or state.worse is False:
             return Clear()
         if state.worse is None:
             return CannotTell(REFERENCE)
+        if not looks_lost:
+            return self._average(case, slow)
         lost = _lost_updates(case.evidence.traces[-1])
         site, part = max(lost, key=lambda pair: pair[1])
         summary = (
@@ -75,9 +81,13 @@ class LostSmallUpdate(Rule):
 
     def _average(self, case: Case, still: tuple[StillAverage, ...]) -> Result:
         worst = max(still, key=lambda average: average.lag)
+        ends = FORMATS[worst.site.dtype]
+        still_there = worst.share < ends.epsilon / 2
+        size = "less than" if still_there else "hardly more than"
+        fate = "stands still" if still_there else "stops short"
         summary = (
             f"'{worst.site.variable}' takes in {number(100 * worst.share)} % of each new value,"
-            f" less than the last digit of {worst.site.dtype}, and stands still in"
+            f" {size} the last digit of {worst.site.dtype}, and {fate} in"
             f" {where(worst.site.place)}: it lags behind by {share(worst.lag)} of its size"
         )
         numbers = {"new_share": worst.share, "lag": worst.lag, "variables": len(still)}
@@ -94,6 +104,12 @@ def averages_lost(case: Case) -> tuple[StillAverage, ...]:
     """The moving averages that stand still at the end; before, they may not lag behind yet."""
     agreed = [trace for trace in case.evidence.traces if trace.agrees is not False]
     return still_averages(agreed[-1]) if agreed else ()
+
+
+def averages_slow(case: Case) -> tuple[StillAverage, ...]:
+    """The moving averages that rounding holds back at the end, for the loss to decide on."""
+    agreed = [trace for trace in case.evidence.traces if trace.agrees is not False]
+    return slow_averages(agreed[-1]) if agreed else ()
 
 
 def _lost_updates(trace: Trace) -> list[tuple[Site, float]]:
