@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from floatline.findings.gradients import layer_gradients
-from floatline.records import Phase
+from floatline.findings.gradients import layer_gradients, most_flushed
+from floatline.records import Phase, Trace
 from tests.findings.evidence import COUNT, Numbers, Sketch
 
 
@@ -30,3 +30,53 @@ def test_what_the_update_flushes_is_no_underflow_of_the_backward_pass() -> None:
     (gradient,) = layer_gradients(sketch.trace())
     assert gradient.origin is None
     assert not gradient.decisive(0.9)
+
+
+def flushed(*shares: float, by: str = "local_flushed") -> Trace:
+    """A step with a layer for each share of a gradient that is 0, and float32 has nonzero."""
+    sketch = Sketch()
+    for number, share in enumerate(shares):
+        count = int(COUNT * share)
+        own: Numbers = {"flushed": count, "error": share, by: count}
+        lost = sketch.add("MatMul", phase="backward", **own)
+        sketch.gradient(f"layer{number}", lost, zero=count, flushed=count, error=share)
+    return sketch.trace()
+
+
+def test_the_step_with_the_largest_share_is_shown() -> None:
+    loud = flushed(0.5, 0.2)
+    shown = most_flushed((flushed(0.25, 0.0), loud, flushed(0.25, 0.25)))
+    assert shown is not None
+    assert shown[0] is loud
+    assert [round(layer.share, 2) for layer in shown[1]] == [0.5, 0.2]
+
+
+def test_nothing_flushed_is_nothing_to_show() -> None:
+    assert most_flushed((flushed(0.0), Trace(1, "last", ()))) is None
+
+
+def test_zeros_that_no_operation_flushed_are_no_loss_to_underflow() -> None:
+    """Ids that were rounded point to other rows of a table: those that float32 moves get 0."""
+    assert most_flushed((flushed(0.5, by="zero"),)) is None
+
+
+def test_a_gradient_of_which_another_path_keeps_a_rest_is_lost_by_its_magnitude() -> None:
+    """A boundary's small gradient is added to that of a residual that was flushed."""
+    sketch = Sketch()
+    gone: Numbers = {"zero": COUNT, "flushed": COUNT, "error": 1.0}
+    lost = sketch.add("mm", phase="backward", local_flushed=COUNT, **gone)
+    rest = sketch.add("mm", phase="backward", max_abs=1e-3, computed_max_abs=1e-3)
+    sketch.gradient("block", lost, rest, max_abs=1.0, computed_max_abs=1e-3, error=0.999)
+    (gradient,) = layer_gradients(sketch.trace())
+    assert gradient.share == 0.0
+    assert gradient.lost == pytest.approx(0.999)
+    assert gradient.decisive(0.9)
+
+
+def test_a_gradient_that_is_small_without_underflow_is_not_lost_to_it() -> None:
+    """Nothing flushes; the computed one is small because a factor is."""
+    sketch = Sketch()
+    factor = sketch.add("mm", phase="backward", max_abs=1.0, computed_max_abs=1e-3, error=0.999)
+    sketch.gradient("block", factor, max_abs=1.0, computed_max_abs=1e-3, error=0.999)
+    (gradient,) = layer_gradients(sketch.trace())
+    assert not gradient.decisive(0.1)

@@ -22,6 +22,7 @@ class LayerGradient:
         nonzero: Elements that are nonzero in float32.
         flushed: Elements of those that were computed as 0.
         error: Relative error, weighted by nonzero elements.
+        shrunk: Part of its largest magnitude that is gone: another path may keep elements from 0.
         origin: The backward operation at which it underflows, or None.
         site: The gradient handed to the optimizer of which most elements were flushed.
     """
@@ -31,6 +32,7 @@ class LayerGradient:
     nonzero: int
     flushed: int
     error: float
+    shrunk: float
     origin: Site | None
     site: Site
 
@@ -39,9 +41,14 @@ class LayerGradient:
         """Share of the nonzero elements that were flushed."""
         return self.flushed / self.nonzero if self.nonzero else 0.0
 
+    @property
+    def lost(self) -> float:
+        """Share of the elements or of the magnitude that is gone, whichever is more."""
+        return max(self.share, self.shrunk)
+
     def decisive(self, share: float) -> bool:
-        """Whether underflow took at least `share` of the elements and of the magnitude."""
-        return self.origin is not None and self.share >= share and self.error >= share
+        """Whether underflow took at least `share` of what the gradient should be."""
+        return self.origin is not None and self.lost >= share and self.error >= share
 
 
 def all_lost(traces: Iterable[Sequence[LayerGradient]]) -> bool:
@@ -64,17 +71,35 @@ def layer_gradients(trace: Trace) -> tuple[LayerGradient, ...]:
     return tuple(_gather(trace, origins, layer, sites) for layer, sites in layers.items())
 
 
+def most_flushed(traces: Iterable[Trace]) -> tuple[Trace, tuple[LayerGradient, ...]] | None:
+    """The trace in which the largest share of all gradients was flushed; None if none was.
+
+    Zeros that no operation flushed, as those of rows that other ids point to, are no such loss.
+    """
+    tables = [(trace, layer_gradients(trace)) for trace in traces]
+    flushed = [table for table in tables if any(layer.origin for layer in table[1])]
+    return max(flushed, key=lambda table: _share(table[1]), default=None)
+
+
+def _share(layers: Sequence[LayerGradient]) -> float:
+    nonzero = sum(layer.nonzero for layer in layers)
+    return sum(layer.flushed for layer in layers) / nonzero if nonzero else 0.0
+
+
 def _gather(trace: Trace, origins: dict[int, int], layer: str, sites: list[Site]) -> LayerGradient:
     nonzero = sum(s.statistics.shadow_nonzero for s in sites)
     weighted = sum(s.statistics.error * s.statistics.shadow_nonzero for s in sites)
     largest = max(sites, key=lambda s: s.statistics.flushed)
     origin = origins.get(largest.index)
+    full = max(s.statistics.max_abs for s in sites)
+    kept = max(s.statistics.computed_max_abs for s in sites)
     return LayerGradient(
         layer=layer,
         elements=sum(s.statistics.count for s in sites),
         nonzero=nonzero,
         flushed=sum(s.statistics.flushed for s in sites),
         error=weighted / nonzero if nonzero else 0.0,
+        shrunk=max(0.0, 1.0 - kept / full) if full else 0.0,
         origin=None if origin is None else trace.sites[origin],
         site=largest,
     )
