@@ -306,3 +306,17 @@ def test_a_watch_that_time_cut_short_says_that_it_needs_more() -> None:
     assert judge(cut).verdict == "undecided"
     assert judge(cut).explanation.endswith(LONGER)
     assert LONGER not in judge(few).explanation
+
+
+def test_an_infinite_ctc_loss_is_told_of_its_targets() -> None:
+    case = logarithm_of_zero()
+    trace = case.traces[0]
+    sites = tuple(
+        dataclasses.replace(s, place=dataclasses.replace(s.place, operation="_ctc_loss"))
+        if s.place.operation == "Log"
+        else s
+        for s in trace.sites
+    )
+    other = dataclasses.replace(case, traces=(dataclasses.replace(trace, sites=sites),))
+    assert "targets longer" in judge(other).findings[0].remedies[0]
+    assert "targets" not in judge(case).findings[0].remedies[0]

@@ -7,7 +7,13 @@ from collections.abc import Sequence
 from floatline.records import Configuration, Finding, Trace
 from floatline.remedies.dtypes import everywhere, float32_layer, float32_output
 from floatline.remedies.epsilons import larger_epsilons
-from floatline.remedies.layers import feeding_the_loss, followed_by, forward_order, layers_of
+from floatline.remedies.layers import (
+    feeding_the_loss,
+    followed_by,
+    forward_order,
+    layers_of,
+    sharing_line,
+)
 from floatline.remedies.scales import calibrated_scale, low_scale, no_scale
 from floatline.remedies.settings import clipped_gradients, learning_rate, optimizer_epsilon
 from floatline.repairs import Remedy
@@ -109,13 +115,16 @@ def _for_layers(failures: Sequence[Finding], traces: Sequence[Trace]) -> list[tu
     rules = {f.place.layer: f.rule for f in reversed(failures) if f.place and f.place.layer}
     layers = layers_of(failures)
     sets: list[tuple[Remedy, ...]] = [(float32_layer(layer, rules[layer]),) for layer in layers]
+    for finding in failures[:1]:
+        alike = sharing_line(finding, traces)
+        sets.append(tuple(float32_layer(layer, rules.get(layer)) for layer in alike))
     for layer in layers[:1]:
         # What leaves the layer must fit where it arrives, too.
         readers = followed_by([layer], traces)
         sets.append((float32_layer(layer, rules[layer]), *map(float32_layer, readers)))
     if len(layers) > 1:
         sets.append(tuple(float32_layer(layer, rules[layer]) for layer in layers))
-    return sets
+    return [group for group in sets if group]
 
 
 def _for_losses(failures: Sequence[Finding], traces: Sequence[Trace]) -> list[tuple[Remedy, ...]]:
