@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from floatline.findings.gradients import layer_gradients, most_flushed
-from floatline.records import Phase, Trace
-from tests.findings.evidence import COUNT, Numbers, Sketch
+from floatline.findings.gradients import added_to_old, layer_gradients, most_flushed
+from floatline.records import GradientSite, Phase, Trace
+from tests.findings.evidence import COUNT, Numbers, Sketch, conclude, curve, evidence, steps
 
 
 @pytest.mark.parametrize("phase", ["backward", "update"])
@@ -80,3 +80,36 @@ def test_a_gradient_that_is_small_without_underflow_is_not_lost_to_it() -> None:
     sketch.gradient("block", factor, max_abs=1.0, computed_max_abs=1e-3, error=0.999)
     (gradient,) = layer_gradients(sketch.trace())
     assert not gradient.decisive(0.1)
+
+
+def adds(step: int, *, old: float = 0.0, onto: bool = True, moves: bool = True) -> Trace:
+    """A step whose gradient is added to an old one of a certain size, which no operation made."""
+    sketch = Sketch()
+    gradient = sketch.add("mm", phase="backward", max_abs=1.0)
+    if onto:
+        gradient = sketch.add("add_", gradient, phase="backward", max_abs=1.0 + old)
+    sketch.gradients.append(GradientSite("block/kernel", "block", gradient))
+    if moves:
+        sketch.add("add_", gradient, phase="update", variable="block/kernel")
+    return sketch.trace(step)
+
+
+def test_gradients_that_nobody_clears_are_seen_to_add_up() -> None:
+    first, last = adds(0, onto=False), adds(39, old=5.0)
+    assert added_to_old([first, last])
+    assert not added_to_old([first, adds(39, onto=False)])
+    assert not added_to_old([last])
+
+
+def test_gradients_that_are_cleared_to_zero_or_accumulated_are_none() -> None:
+    assert not added_to_old([adds(0, onto=False), adds(39, old=0.0)])
+    assert not added_to_old([adds(0, onto=False, moves=False), adds(39, old=5.0)])
+
+
+def test_a_training_that_diverges_is_told_that_its_gradients_add_up() -> None:
+    lost = steps(curve(1.0, 1e3))
+    (kept,) = conclude(evidence([adds(0, onto=False), adds(39, old=5.0)], lost, lost)).findings
+    (cleared,) = conclude(evidence([adds(0, onto=False), adds(39)], lost, lost)).findings
+    assert kept.rule == cleared.rule == "FL602"
+    assert "zero_grad" in kept.remedies[0]
+    assert "learning rate" in cleared.remedies[0]

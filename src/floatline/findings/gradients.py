@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from floatline.findings.operations import kind
 from floatline.records import Site, Trace
 
 UNDERFLOW_SHARE = 0.1
@@ -79,6 +80,30 @@ def most_flushed(traces: Iterable[Trace]) -> tuple[Trace, tuple[LayerGradient, .
     tables = [(trace, layer_gradients(trace)) for trace in traces]
     flushed = [table for table in tables if any(layer.origin for layer in table[1])]
     return max(flushed, key=lambda table: _share(table[1]), default=None)
+
+
+def added_to_old(traces: Sequence[Trace]) -> bool:
+    """Whether a step adds its gradients to those that an earlier one has used: none cleared them.
+
+    The first step has none to add to. Where its weights move already, nothing is accumulated.
+    """
+    updating = [t for t in traces if any(s.place.phase == "update" and s.variable for s in t.sites)]
+    if len(updating) < 2 or updating[0].step != 0:
+        return False
+    now = _onto_old(updating[-1])
+    return bool(now) and all(now) and not any(_onto_old(updating[0]))
+
+
+def _onto_old(trace: Trace) -> list[bool]:
+    """For every gradient of a step, whether it is added to what no operation of the step made."""
+    sites = [trace.sites[gradient.site] for gradient in trace.gradients]
+    return [
+        kind(site.place.operation) == "add"
+        and len(site.inputs) == 1
+        and site.statistics.max_abs != trace.sites[site.inputs[0]].statistics.max_abs
+        for site in sites
+        if site.statistics.shadow_nonzero
+    ]
 
 
 def _share(layers: Sequence[LayerGradient]) -> float:

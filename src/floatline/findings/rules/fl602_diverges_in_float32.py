@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import final
 
 from floatline.findings.case import Case
+from floatline.findings.gradients import added_to_old
 from floatline.findings.graph import graph
 from floatline.findings.origin_rule import harm
 from floatline.findings.outcome import nonfinite
@@ -19,6 +20,12 @@ BEFORE_TRAINING = (
 )
 """What to do where no update is to blame yet."""
 
+CLEARING = (
+    "Call optimizer.zero_grad() in every step, unless gradients are meant to accumulate.",
+    "Make the training work in float32 first, then diagnose again.",
+)
+"""What to do where gradients are added to those of the steps before."""
+
 
 @final
 class DivergesInFloat32(Rule):
@@ -31,7 +38,8 @@ class DivergesInFloat32(Rule):
         the data or the loss.
 
     Evidence:
-        The float32 training fails by about the same step.
+        The float32 training fails by about the same step. What is told beside it: whether the
+        gradients of earlier steps are still in those of the last traced one.
 
     Why it matters:
         No change of precision helps.
@@ -73,7 +81,11 @@ class DivergesInFloat32(Rule):
         how = (
             "the loss ends non-finite" if state.ends_broken else "the loss ends far above its start"
         )
-        return self.found(f"Float32 fails in the same way: {how}", harm(case))
+        text = f"Float32 fails in the same way: {how}"
+        if not added_to_old(case.evidence.traces):
+            return self.found(text, harm(case))
+        text += "; every step adds its gradients to those of the steps before"
+        return self.found(text, harm(case), remedies=CLEARING)
 
 
 def _before_training(case: Case) -> bool:
