@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from floatline.findings.gradients import added_to_old, layer_gradients, most_flushed
@@ -71,6 +73,16 @@ def test_a_gradient_of_which_another_path_keeps_a_rest_is_lost_by_its_magnitude(
     assert gradient.share == 0.0
     assert gradient.lost == pytest.approx(0.999)
     assert gradient.decisive(0.9)
+
+
+def test_a_gradient_whose_largest_elements_overflow_has_not_shrunk() -> None:
+    """Only the finite ones have a largest magnitude."""
+    sketch = Sketch()
+    lost = sketch.add("mm", phase="backward", flushed=COUNT // 2, local_flushed=COUNT // 2)
+    over: Numbers = {"inf": 1, "saturated": 1, "max_abs": 1e6, "computed_max_abs": 1.0}
+    sketch.gradient("block", lost, error=math.inf, **over)
+    (gradient,) = layer_gradients(sketch.trace())
+    assert not gradient.decisive(0.1)
 
 
 def test_a_gradient_that_is_small_without_underflow_is_not_lost_to_it() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -117,7 +118,7 @@ def _gather(trace: Trace, origins: dict[int, int], layer: str, sites: list[Site]
     largest = max(sites, key=lambda s: s.statistics.flushed)
     origin = origins.get(largest.index)
     full = max(s.statistics.max_abs for s in sites)
-    kept = max(s.statistics.computed_max_abs for s in sites)
+    kept = max(_largest(s) for s in sites)
     return LayerGradient(
         layer=layer,
         elements=sum(s.statistics.count for s in sites),
@@ -128,6 +129,10 @@ def _gather(trace: Trace, origins: dict[int, int], layer: str, sites: list[Site]
         origin=None if origin is None else trace.sites[origin],
         site=largest,
     )
+
+
+def _largest(site: Site) -> float:
+    return math.inf if site.statistics.nonfinite else site.statistics.computed_max_abs
 
 
 def _underflows(trace: Trace) -> dict[int, int]:
