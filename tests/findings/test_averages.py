@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from floatline.findings.averages import still_averages
+from floatline.findings.averages import slow_averages, still_averages
 from floatline.findings.judge import needs_reference
 from floatline.formats import FORMATS
 from floatline.records import Trace
@@ -50,15 +50,20 @@ def as_blend(sketch: Sketch, old: int, new: int, share: float) -> int:
 
 
 def average(
-    share: float, *, lag: float = 0.5, dtype: str = "bfloat16", writes: Writes = as_sum
+    share: float,
+    *,
+    lag: float = 0.5,
+    dtype: str = "bfloat16",
+    writes: Writes = as_sum,
+    read: bool = True,
 ) -> Sketch:
-    """A step in which a target follows a weight that is trained; the loss reads it."""
+    """A step in which a target follows a weight that is trained; the loss may read it."""
     sketch = Sketch()
     old = sketch.add(
         "Parameter", role="parameter", variable="target", dtype=dtype, max_abs=OLD, layer=None
     )
     new = sketch.add("Parameter", role="parameter", variable="block/kernel", dtype="float32")
-    sketch.gradient("block", sketch.loss(sketch.add("dot_general", old, new)))
+    sketch.gradient("block", sketch.loss(sketch.add("dot_general", *[old] * read, new)))
     total = writes(sketch, old, new, share)
     numbers: Numbers = {"max_abs": OLD, "error": lag * share, "dtype": dtype}
     sketch.add("convert_element_type", total, phase="update", variable="target", **numbers)
@@ -134,3 +139,21 @@ def test_a_target_that_stands_still_is_found_although_the_loss_is_low() -> None:
     assert [f.rule for f in judgement.findings] == ["FL304"]
     assert "takes in 0.1 % of each new value" in judgement.findings[0].summary
     assert conclude(evidence([average(1e-1).trace()], low, learns())).verdict == "healthy"
+
+
+def test_one_that_rounding_holds_back_is_found_where_the_loss_lags_behind() -> None:
+    """A share of 1 % is 2.6 half epsilons of bfloat16: it follows, and stops short."""
+    trace, own = average(1e-2).trace(), steps(curve(1.0, 0.5))
+    case = evidence([trace], own, learns())
+    assert needs_reference(case.configuration, case.history, case.traces)
+    judgement = conclude(case)
+    assert [f.rule for f in judgement.findings] == ["FL304"]
+    assert "the last digit of bfloat16 rounds away, and stops short" in (
+        judgement.findings[0].summary
+    )
+    assert conclude(evidence([trace], learns(), learns())).verdict == "healthy"
+
+
+def test_one_that_waits_for_an_evaluation_does_not_harm_the_loss() -> None:
+    assert len(slow_averages(average(1e-2).trace())) == 1
+    assert slow_averages(average(1e-2, read=False).trace()) == ()

@@ -260,16 +260,18 @@ def test_steps_that_float32_loses_as_often_are_not_the_precisions(
 
 def dead_but_for_a_bias(losses: list[float]) -> Evidence:
     """All weights without gradient except the last bias: a network that starts at zero."""
-
-    def trace(step: int) -> Trace:
-        sketch = Sketch()
-        loss = sketch.loss(sketch.add("MatMul", zero=100, shadow_zero=100))
-        sketch.gradient("block", loss, zero=100, shadow_zero=100, max_abs=0.0)
-        sketch.gradient("head", loss, count=1)
-        return sketch.trace(step, "first" if step == 0 else "last")
-
     own = steps(losses)
-    return evidence([trace(0), trace(39)], own, own)
+    return evidence([dead_at(0), dead_at(39)], own, own)
+
+
+def dead_at(step: int, zeros: int = 100) -> Trace:
+    """A step in which so many of 100 elements of a gradient are 0, and that of a bias is not."""
+    sketch = Sketch()
+    loss = sketch.loss(sketch.add("MatMul", zero=zeros, shadow_zero=zeros))
+    largest = 0.0 if zeros == 100 else 1.0
+    sketch.gradient("block", loss, zero=zeros, shadow_zero=zeros, max_abs=largest)
+    sketch.gradient("head", loss, count=1)
+    return sketch.trace(step, "first" if step == 0 else "last")
 
 
 def test_one_bias_that_moves_does_not_make_a_dead_network_live() -> None:
@@ -277,6 +279,39 @@ def test_one_bias_that_moves_does_not_make_a_dead_network_live() -> None:
     assert judgement.verdict == "not-precision"
     assert judgement.findings[0].rule == "FL603"
     assert judgement.findings[0].evidence["weights"] == 101
+
+
+THROWN = [1.616, 1000.0, 90.0, *[1.63, 1.61, 1.62] * 12]
+"""The first update throws the loss off; it ends where it began."""
+
+
+@pytest.mark.parametrize(
+    ("reference", "verdict"),
+    [(THROWN, "not-precision"), (curve(1.6, 0.1), "undecided"), (None, "undecided")],
+)
+def test_a_network_that_died_on_the_way_is_dead_if_float32_does_no_better(
+    reference: list[float] | None, verdict: str
+) -> None:
+    other = None if reference is None else steps(reference)
+    case = evidence([dead_at(0, zeros=10), dead_at(38)], steps(THROWN), other)
+    assert needs_reference(case.configuration, case.history, case.traces)
+    judgement = judge(case)
+    assert judgement.verdict == verdict
+    if verdict == "not-precision":
+        assert [f.rule for f in judgement.findings] == ["FL603"]
+        assert "learning rate" in judgement.findings[0].remedies[0]
+
+
+@pytest.mark.parametrize(
+    "losses",
+    [
+        curve(1.6, 0.1),  # Learned, and the last batch has nothing to teach.
+        [1.6, *[0.0] * 38],  # Solved: a hinge loss.
+    ],
+)
+def test_a_network_that_learned_before_is_not_dead(losses: list[float]) -> None:
+    case = evidence([dead_at(0, zeros=10), dead_at(38)], steps(losses), steps(losses))
+    assert judge(case).verdict == "healthy"
 
 
 def test_a_loss_that_falls_is_not_dead_whatever_its_last_batch_says() -> None:
@@ -299,3 +334,17 @@ def test_a_watch_that_time_cut_short_says_that_it_needs_more() -> None:
     assert judge(cut).verdict == "undecided"
     assert judge(cut).explanation.endswith(LONGER)
     assert LONGER not in judge(few).explanation
+
+
+def test_an_infinite_ctc_loss_is_told_of_its_targets() -> None:
+    case = logarithm_of_zero()
+    trace = case.traces[0]
+    sites = tuple(
+        dataclasses.replace(s, place=dataclasses.replace(s.place, operation="_ctc_loss"))
+        if s.place.operation == "Log"
+        else s
+        for s in trace.sites
+    )
+    other = dataclasses.replace(case, traces=(dataclasses.replace(trace, sites=sites),))
+    assert "targets longer" in judge(other).findings[0].remedies[0]
+    assert "targets" not in judge(case).findings[0].remedies[0]

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import ml_dtypes
 import pytest
 
 from floatline.precision.plan import Plan
-from floatline.records import Configuration, Finding, LayerRecord, Place, Site, Statistics, Trace
+from floatline.records import (
+    Configuration,
+    Finding,
+    LayerRecord,
+    Place,
+    Site,
+    SourceLine,
+    Statistics,
+    Trace,
+)
 from floatline.remedies.combine import combined
 from floatline.remedies.dtypes import everywhere, float32_layer
 from floatline.remedies.epsilons import held_epsilon
@@ -58,6 +69,22 @@ def test_an_overflow_is_first_tried_in_its_own_layer_and_last_everywhere() -> No
     assert ["Use mixed_bfloat16 in the whole model."] in proposed
     assert [keep("b"), keep("c"), keep("d")] in proposed
     assert proposed[-1] == ["Use float32 in the whole model."]
+
+
+def test_what_a_line_does_in_one_layer_it_does_in_all_that_run_it() -> None:
+    """Three layers of one class; one more stands between them."""
+    line = SourceLine("model.py", 7)
+    steps = trace("norm1", "dense", "norm2", "norm3")
+    sites = tuple(
+        dataclasses.replace(s, place=dataclasses.replace(s.place, source=line))
+        if (s.place.layer or "").startswith("norm")
+        else s
+        for s in steps.sites
+    )
+    finding = dataclasses.replace(found("FL106"), place=sites[0].place)
+    proposed = names(propose([finding], (dataclasses.replace(steps, sites=sites),), training()))
+    keep = "Keep layer {!r} in float32.".format
+    assert proposed[:2] == [[keep("norm1")], [keep("norm1"), keep("norm2"), keep("norm3")]]
 
 
 def test_lost_digits_are_not_cured_by_fewer_digits() -> None:

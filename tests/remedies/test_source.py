@@ -299,6 +299,29 @@ def test_a_cast_to_a_half_format_is_one_to_float32(
 
 
 @pytest.mark.parametrize(
+    ("statement", "then"),
+    [
+        ("x = x.to(torch.half)", "x = x.to(torch.float32)"),
+        ("x = x.to(p.dtype)", "x = x.to(torch.float32)"),
+        ("x = x.to(dtype)", "x = x.to(torch.float32)"),
+        ("x = x.to(device=device, dtype=low)", "x = x.to(device=device, dtype=torch.float32)"),
+        ("x = x.type(torch.bfloat16)", "x = x.type(torch.float32)"),
+        ("x = torch.tensor(x, dtype=torch.half)", "x = torch.tensor(x, dtype=torch.float32)"),
+        ("x = torch.nonzero(x.bfloat16())", "x = torch.nonzero(x.float())"),
+        ("x = rows.half()[0]", "x = rows.float()[0]"),
+        ("x = x.to(device)", "x = x.float()\nx = x.to(device)"),
+        ("x = x.to(dtype=float)", "x = x.float()\nx = x.to(dtype=float)"),
+    ],
+)
+def test_a_cast_of_pytorch_gets_a_dtype_of_pytorch(
+    tmp_path: Path, statement: str, then: str
+) -> None:
+    after, made = loop(tmp_path, f"import torch\n{statement}\n", "FL303", "x = ")
+    assert made is not None
+    assert after == f"import torch\n{then}\n"
+
+
+@pytest.mark.parametrize(
     ("indent", "end"), [("\t", "\n"), ("    ", "  # été\n"), ("  \t", "\n\n\n")]
 )
 def test_tabs_comments_and_other_letters_stay(tmp_path: Path, indent: str, end: str) -> None:
@@ -306,6 +329,20 @@ def test_tabs_comments_and_other_letters_stay(tmp_path: Path, indent: str, end: 
     after, _ = loop(tmp_path, before, "FL101", "é = é")
     cast = f'{indent}é = ops.cast(é, "float32")\n'
     assert after == before.replace(f"{indent}é = é", f"{cast}{indent}é = é")
+
+
+@pytest.mark.parametrize("number", ["2 * math.pi * 8", "-math.sqrt(2)", "A / 3", "1e4"])
+def test_a_number_of_the_file_is_not_cast(tmp_path: Path, number: str) -> None:
+    head = f"import math\nimport torch\nA = 3.0\nK = {number}\n"
+    before = f"{head}def loss(u):\n    return K * u\n"
+    after, _ = loop(tmp_path, before, "FL101", "return")
+    assert after == f"{head}def loss(u):\n    u = u.float()\n    return K * u\n"
+
+
+def test_what_a_variable_is_kept_in_is_not_changed_where_it_is_written(tmp_path: Path) -> None:
+    before = "import torch\ndef update(slow, fast):\n    slow.lerp_(fast.to(slow.dtype), 0.01)\n"
+    assert loop(tmp_path, before, "FL304", "lerp_")[1] is None
+    assert loop(tmp_path, before, "FL301", "lerp_")[1] is not None
 
 
 def test_a_change_that_would_be_no_python_is_not_proposed(tmp_path: Path) -> None:

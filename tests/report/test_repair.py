@@ -71,6 +71,30 @@ def test_the_json_fits_the_schema() -> None:
     ]
 
 
+def test_of_a_long_change_a_person_sees_what_differs() -> None:
+    """A loss scale is made far above the lines that use it."""
+    now = [f"line {number}" for number in range(20)]
+    then = [*now[:4], "scaler = made", *now[4:15], "scaler.step()", *now[16:]]
+    change = SourceChange("/home/ada/train.py", 7, "\n".join(now), "\n".join(then), "Why.")
+    repair = dataclasses.replace(REPAIR, changes=(change,))
+    stream = StringIO()
+    shown = dataclasses.replace(DIAGNOSIS, repair=repair)
+    Console(file=stream, width=90).print(terminal.render(shown, BASE))
+    rows = [row.strip() for row in stream.getvalue().splitlines()]
+    begin = rows.index("train.py:7: Why.") + 1
+    assert rows[begin : begin + 9] == [
+        "...",
+        "line 3",
+        "+ scaler = made",
+        "line 4",
+        "...",
+        "line 14",
+        "- line 15",
+        "+ scaler.step()",
+        "line 16",
+    ]
+
+
 def test_a_person_sees_result_cost_trials_and_lines() -> None:
     stream = StringIO()
     Console(file=stream, width=90).print(terminal.render(DIAGNOSIS, BASE))

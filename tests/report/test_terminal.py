@@ -119,17 +119,27 @@ def test_float32_is_told_twice_where_the_step_built_anew_ends_elsewhere(base: Pa
     assert "anew" not in told(0.66)
 
 
+def flushing(**numbers: Any) -> records.Diagnosis:
+    """A diagnosis with a gradient of 100 elements, handed over by an operation that may flush."""
+    place = dataclasses.replace(samples.DIVISION, phase="backward")
+    statistics = records.Statistics(count=100, max_abs=1e-5, computed_max_abs=1e-5, **numbers)
+    gradient = records.GradientSite("kernel", "encoder/dense", 0)
+    trace = records.Trace(4, "symptom", (samples.value(0, statistics, place),), (gradient,))
+    evidence = dataclasses.replace(samples.precision().evidence, traces=(trace,))
+    return dataclasses.replace(samples.precision(), evidence=evidence)
+
+
 def test_flushed_gradients_are_listed_by_layer(base: Path) -> None:
-    text = text_of(samples.precision(), base)
+    text = text_of(flushing(zero=60, shadow_zero=20, flushed=40, local_flushed=40), base)
     assert "Gradients flushed to zero, by layer (step 4)\n" in text
     assert "   encoder/dense     50 %                          80 of 100\n" in text
 
 
-def test_a_trace_that_flushed_next_to_nothing_gets_no_table(base: Path) -> None:
-    site = samples.value(0, records.Statistics(count=1000, zero=5, flushed=5, max_abs=1.0))
-    trace = records.Trace(0, "first", (site,), (records.GradientSite("w", "dense", 0),))
-    evidence = dataclasses.replace(samples.precision().evidence, traces=(trace,))
-    text = text_of(dataclasses.replace(samples.precision(), evidence=evidence), base)
+@pytest.mark.parametrize("by", [{}, {"local_flushed": 20}])
+def test_zeros_of_another_cause_and_a_tail_that_flushed_get_no_table(
+    base: Path, by: dict[str, int]
+) -> None:
+    text = text_of(flushing(flushed=0 if by else 40, **by), base)
     assert "Gradients flushed" not in text
 
 

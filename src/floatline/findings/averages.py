@@ -24,6 +24,9 @@ LEAST_SHARE = 1e-6
 LAG = 0.1
 """Share of its size by which an average must lag behind before it matters that it stands still."""
 
+HELD_BACK = 8.0
+"""Half epsilons of the format below which the share must be for rounding to take a decisive part
+of it: an element stops moving an eighth of its size, or more, before it arrives."""
 
 STILL_SHARE = 0.5
 """Share of what an average should have taken in, in a step, that rounding took, where it stops."""
@@ -58,9 +61,23 @@ def still_averages(trace: Trace) -> tuple[StillAverage, ...]:
     What only serves the update of other variables, as the second moments of Adam do, shows in the
     loss. What a forward pass reads, or what waits for an evaluation, does not.
     """
-    view, trained = graph(trace), {gradient.variable for gradient in trace.gradients}
-    found = []
-    for site in trace.sites:
+    return tuple(found.average for found in _averages(graph(trace)) if found.stops)
+
+
+def slow_averages(trace: Trace) -> tuple[StillAverage, ...]:
+    """Those that still move, but that rounding holds back, and that the loss is made of."""
+    view = graph(trace)
+    reaching = view.leading_to(view.ends)
+    return tuple(
+        found.average
+        for found in _averages(view)
+        if found.held and not found.stops and found.weight.index in reaching
+    )
+
+
+def _averages(view: Graph) -> Iterator[_Lagging]:
+    trained = {gradient.variable for gradient in view.trace.gradients}
+    for site in view.trace.sites:
         name, ends = site.variable, low(site)
         if site.role != "value" or name is None or ends is None or name in trained:
             continue
@@ -71,10 +88,27 @@ def still_averages(trace: Trace) -> tuple[StillAverage, ...]:
         if intake.share <= LEAST_SHARE:
             continue
         lag = site.statistics.error / intake.share
-        stops = intake.share < ends.epsilon / 2 or _stops(site, intake, trained)
-        if stops and lag >= LAG:
-            found.append(StillAverage(site, intake.share, lag))
-    return tuple(found)
+        if lag >= LAG:
+            stops = intake.share < ends.epsilon / 2 or _stops(site, intake, trained)
+            held = intake.share < HELD_BACK * ends.epsilon / 2
+            yield _Lagging(StillAverage(site, intake.share, lag), weight, stops=stops, held=held)
+
+
+@dataclass(frozen=True, slots=True)
+class _Lagging:
+    """A moving average that lags behind.
+
+    Attributes:
+        average: The average.
+        weight: What it held before.
+        stops: Whether it moves no more.
+        held: Whether rounding takes a decisive part of what it takes in.
+    """
+
+    average: StillAverage
+    weight: Site
+    stops: bool
+    held: bool
 
 
 @dataclass(frozen=True, slots=True)

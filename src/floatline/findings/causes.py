@@ -65,7 +65,7 @@ def _cause_of(graph: Graph, site: Site) -> str:
         return "FL303"
     fragile = kind(site.place.operation) in _FRAGILE or site.statistics.local_nonfinite > 0
     behind = _lost_digit(graph, site) if fragile else None
-    if site.place.phase == "update" and (low(site) or behind):
+    if site.place.phase == "update" and (behind or _divides_by_nothing(site)):
         return "FL206"
     if site.place.phase == "backward" and divides_by_length(graph, site):
         return "FL111"
@@ -80,6 +80,12 @@ def _cause_of(graph: Graph, site: Site) -> str:
         vanished = any(s.statistics.local_flushed or infinite_divisor(graph, s) for s in near)
         return "FL204" if vanished else "FL301"
     return _forward_overflow(graph, site)
+
+
+def _divides_by_nothing(site: Site) -> bool:
+    """Whether an operation in half precision breaks on what it is given, without overflowing."""
+    numbers = site.statistics
+    return low(site) is not None and numbers.local_nonfinite > 0 == numbers.local_saturated
 
 
 def one_minus_epsilon(graph: Graph, site: Site) -> bool:

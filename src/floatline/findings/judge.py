@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+from floatline.findings.advice import in_own_words
 from floatline.findings.case import Case, study
 from floatline.findings.causes import BACKWARD
 from floatline.findings.elsewhere import only_here
@@ -11,11 +12,15 @@ from floatline.findings.fixed_scale import fixed_too_high
 from floatline.findings.gradients import all_lost
 from floatline.findings.graph import decisively_wrong, graph
 from floatline.findings.outcome import COMPARABLE_STEPS, SEARCH_STEPS
-from floatline.findings.rule import CannotTell, Found, OfKeras, Result, Rule
-from floatline.findings.rules.fl304_lost_small_update import averages_lost, updates_lost
+from floatline.findings.rule import CannotTell, Found, Result, Rule
+from floatline.findings.rules.fl304_lost_small_update import (
+    averages_lost,
+    averages_slow,
+    updates_lost,
+)
 from floatline.findings.rules.fl402_loss_scale_too_high import searched_from_above
 from floatline.findings.rules.fl502_pure_float16_policy import half_variables
-from floatline.findings.rules.fl603_dead_gradients import dead_share
+from floatline.findings.rules.fl603_dead_gradients import dead_share, died
 from floatline.findings.table import RULES
 from floatline.findings.underflow import suspicious
 from floatline.findings.words import number
@@ -87,7 +92,7 @@ def judge(evidence: Evidence, backend: str | None = None) -> Judgement:
     results = tuple((rule, rule.check(case)) for rule in RULES)
     findings = [f for _, result in results if isinstance(result, Found) for f in result.findings]
     findings = _without_duplicates(case, sorted(findings, key=lambda f: _order(case, f)))
-    findings = findings if _knows_keras(case) else list(map(_without_keras, findings))
+    findings = [in_own_words(case, finding) for finding in findings]
     missing = {rule: r.missing for rule, r in results if isinstance(r, CannotTell)}
     verdict = _verdict(case, findings, bool(missing))
     return Judgement(
@@ -133,6 +138,8 @@ def needs_reference(
         or bool(averages_lost(case))
         or (case.computes_low and dead_share(case) > 0)
         or _loss_strays(case)
+        or bool(averages_slow(case))
+        or died(case)
     )
 
 
@@ -174,19 +181,6 @@ def _without_duplicates(case: Case, findings: list[Finding]) -> list[Finding]:
     if any(f.rule == "FL402" for f in findings) and too_high:
         return [f for f in findings if f.phase == "forward" or f.rule not in BACKWARD]
     return findings
-
-
-def _knows_keras(case: Case) -> bool:
-    """Whether anything of Keras' takes part: layers that are called as functions do, too."""
-    known = case.evidence.configuration
-    classes = (site.place.layer_class for t in case.evidence.traces for site in t.sites)
-    own = known.entry != "step function" or known.optimizer is not None
-    return own or bool(known.layers) or any(classes)
-
-
-def _without_keras(finding: Finding) -> Finding:
-    possible = tuple(r for r in finding.remedies if not isinstance(r, OfKeras))
-    return replace(finding, remedies=possible)
 
 
 def _verdict(case: Case, findings: list[Finding], missing: bool) -> Verdict:

@@ -40,12 +40,6 @@ REFERENCE = "a float32 reference of at least 10 steps to compare the loss with"
 TRACES = "a traced step"
 
 
-class OfKeras(str):
-    """Advice that needs a layer, a policy or an optimizer of Keras'."""
-
-    __slots__ = ()
-
-
 class Rule(ABC):
     """One root cause. The docstring of a rule is its page: see `floatline.findings.page`.
 

@@ -52,10 +52,11 @@ def gradient_underflow(rule: Rule, case: Case, remark: str, advice: Advice) -> R
         return CannotTell(REFERENCE)
     trace, gradients = suspects[0]
     hit = [g for g in gradients if g.decisive(DECISIVE_SHARE)]
-    worst = max(hit, key=lambda g: (g.share, g.nonzero))
+    worst = max(hit, key=lambda g: (g.lost, g.nonzero))
+    what = "nonzero gradient" if worst.share >= worst.shrunk else "magnitude of the gradient"
     names = f"layer '{worst.layer}'" if len(hit) == 1 else f"{len(hit)} layers"
     summary = (
-        f"{share(worst.share)} of the nonzero gradient of layer '{worst.layer}' is flushed to 0"
+        f"{share(worst.lost)} of the {what} of layer '{worst.layer}' is flushed to 0"
         f" in half precision; {names} of {len(gradients)} lose more than half of it: {remark}"
     )
     # The loss has no line of the user's when the framework computes it; then the layer's own.
@@ -110,6 +111,6 @@ def _numbers(trace: Trace, gradients: tuple[LayerGradient, ...]) -> dict[str, Nu
     if trace.loss_scale is not None:
         result["loss_scale"] = trace.loss_scale
     listed = [g for g in gradients if g.nonzero]
-    for gradient in sorted(listed, key=lambda g: -g.share)[:SHOWN_LAYERS]:
-        result[f"flushed_share[{gradient.layer}]"] = gradient.share
+    for gradient in sorted(listed, key=lambda g: -g.lost)[:SHOWN_LAYERS]:
+        result[f"flushed_share[{gradient.layer}]"] = gradient.lost
     return result

@@ -14,6 +14,23 @@ def layers_of(findings: Iterable[Finding]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(layer for layer in named if layer))
 
 
+def sharing_line(finding: Finding, traces: Iterable[Trace]) -> tuple[str, ...]:
+    """The layers in which the line that a finding names runs: what is wrong in one may be in all.
+
+    None where it runs in one only.
+    """
+    place = finding.place
+    if place is None or place.source is None or not place.layer:
+        return ()
+    found = dict.fromkeys(
+        site.place.layer
+        for trace in traces
+        for site in trace.sites
+        if site.place.source == place.source and site.place.layer
+    )
+    return tuple(found) if len(found) > 1 else ()
+
+
 def forward_order(traces: Iterable[Trace]) -> tuple[str, ...]:
     """Every layer that computes in the forward pass, in the order in which they first do."""
     return tuple(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-from floatline.remedies.statement import calls, targets
+from floatline.remedies.statement import calls, root, targets
 
 HALF_NAMES = ("float16", "bfloat16", "half")
 
@@ -13,12 +13,17 @@ _OF_ARRAYS = "T at dtype dtypes flat itemsize nbytes ndim real imag shape size d
 """Attributes of arrays that are no functions; any other belongs to an object of another kind."""
 
 
-def is_number(tree: ast.Module, name: str) -> bool:
-    """Whether a file gives a name nothing but a number, whose precision nothing can lower."""
+def is_number(tree: ast.Module, name: str, seen: frozenset[str] = frozenset()) -> bool:
+    """Whether a file gives a name nothing but a number, whose precision nothing can lower.
+
+    Args:
+        tree: The file.
+        name: The name.
+        seen: Names that are made of this one, and so cannot explain it.
+    """
     given = list(_given(tree, name))
-    return bool(given) and all(
-        isinstance(value, ast.Constant) and isinstance(value.value, int | float) for value in given
-    )
+    known = bool(given) and name not in seen
+    return known and all(_counts(tree, value, seen | {name}) for value in given)
 
 
 def half_format(tree: ast.Module, name: str) -> ast.expr | None:
@@ -60,6 +65,20 @@ def is_entry(node: ast.expr) -> bool:
     """Whether an expression is what a dictionary has under a name."""
     key = node.slice if isinstance(node, ast.Subscript) else None
     return isinstance(key, ast.Constant) and isinstance(key.value, str)
+
+
+def _counts(tree: ast.Module, value: ast.expr, seen: frozenset[str]) -> bool:
+    """Whether an expression is made of numbers: `2 * math.pi * 25`."""
+    if isinstance(value, ast.Constant):
+        return isinstance(value.value, int | float)
+    if isinstance(value, ast.BinOp):
+        return _counts(tree, value.left, seen) and _counts(tree, value.right, seen)
+    if isinstance(value, ast.UnaryOp):
+        return _counts(tree, value.operand, seen)
+    if isinstance(value, ast.Call | ast.Attribute):
+        called = value.func if isinstance(value, ast.Call) else value
+        return root(called) == "math"
+    return isinstance(value, ast.Name) and is_number(tree, value.id, seen)
 
 
 def _is_own_attribute(node: ast.expr, *, called: bool) -> bool:

@@ -46,8 +46,17 @@ LOG_RULES = ("FL108", "FL203", "FL204", "FL205", "FL305")
 NO_VALUES = ("dtype", "compute_dtype", "variable_dtype", "shape", "ndim", "self")
 """Names and attributes that are no numbers."""
 
-CAST_FUNCTIONS = ("cast", "astype", "convert_to_tensor", "constant", "asarray", "array", "to")
+CAST_FUNCTIONS = ("cast", "astype", "convert_to_tensor", "constant", "asarray", "array")
 """What takes a dtype as its last argument or by name."""
+
+TORCH_CASTS = ("to", "type", "tensor", "as_tensor")
+"""The same of PyTorch, which takes no dtype by a string."""
+
+TORCH_METHODS = ("half", "bfloat16")
+"""Methods of PyTorch's tensors that cast to a half format without being given one."""
+
+_FULL = ("float", "float32", "float64", "double", "int", "bool")
+"""Names of dtypes, as they are imported or built in, that no half format hides behind."""
 
 _CASTS = (
     ("ops", 'ops.cast({name}, "float32")'),
@@ -89,14 +98,16 @@ def layer(line: Statement, finding: Finding) -> list[Edit]:
 def casts(line: Statement, _finding: Finding) -> list[Edit]:
     """What is cast to a half format, or to that of something else, is cast to float32."""
     edits = []
+    torch = "torch" in line.imported
     for call in calls(line.node):
-        named = [keyword.value for keyword in call.keywords if keyword.arg == "dtype"]
-        if name_of(call.func) in CAST_FUNCTIONS:
+        of_torch = torch and name_of(call.func) in TORCH_CASTS
+        if of_torch or name_of(call.func) in CAST_FUNCTIONS:
             edits += [
-                line.replacing(given, _float32(line, given))
-                for given in (*call.args[-1:], *named)
-                if _is_half(line, given)
+                line.replacing(given, "torch.float32" if of_torch else _float32(line, given))
+                for given in _half_dtypes(line, call)
             ]
+        elif torch and not call.args and name_of(call.func) in TORCH_METHODS:
+            edits += _in_full(line, call.func)
     return edits
 
 
@@ -181,6 +192,27 @@ def _unpacks(node: ast.stmt) -> bool:
     return any(isinstance(target, ast.Tuple | ast.List) for target in given)
 
 
+def _half_dtypes(line: Statement, call: ast.Call) -> Iterator[ast.expr]:
+    """What a cast is told that is, or may be, a half format."""
+    named = [keyword.value for keyword in call.keywords if keyword.arg == "dtype"]
+    for given, says in (*((a, "dtype") for a in call.args[-1:]), *((n, "") for n in named)):
+        if _is_half(line, given) or _is_variable(given, says):
+            yield given
+
+
+def _in_full(line: Statement, method: ast.expr) -> list[Edit]:
+    """`x.float()` for `x.half()`."""
+    if not isinstance(method, ast.Attribute):
+        return []
+    end = line.at(method)[1]
+    return [(end - len(method.attr), end, "float")]
+
+
+def _is_variable(given: ast.expr, says: str) -> bool:
+    """Whether an argument is a name whose dtype only running can tell, and says what it is."""
+    return isinstance(given, ast.Name) and says in given.id and given.id not in _FULL
+
+
 def _is_half(line: Statement, dtype: ast.expr) -> bool:
     """Whether an argument is a half format, or a dtype that only running can tell."""
     if is_half_format(dtype) or half_format(line.tree, ast.unparse(dtype)):
@@ -254,10 +286,12 @@ def _parts(node: ast.expr, imported: frozenset[str]) -> Iterator[ast.expr]:
     """What an expression computes with."""
     if isinstance(node, ast.Call):
         method = node.func.value if isinstance(node.func, ast.Attribute) else None
-        if method is not None and root(method) not in {"self", *imported}:
+        own = method is not None and root(method) not in {"self", *imported}
+        if method is not None and own:
             yield method
-        # The last argument of a cast is no value.
-        yield from node.args[: -1 if _takes_dtype(node) else None]
+        # The last argument of a cast is no value, and neither is a device.
+        if not (own and name_of(node.func) in TORCH_CASTS):
+            yield from node.args[: -1 if _takes_dtype(node) else None]
     elif isinstance(node, ast.Subscript):
         yield node.value
     elif isinstance(node, ast.GeneratorExp | ast.ListComp):

@@ -13,6 +13,7 @@ from floatline.remedies.layers import (
     followed_by,
     forward_order,
     layers_of,
+    sharing_line,
 )
 from floatline.remedies.scales import calibrated_scale, low_scale, no_scale
 from floatline.remedies.settings import clipped_gradients, learning_rate, optimizer_epsilon
@@ -130,13 +131,16 @@ def _for_layers(failures: Sequence[Finding], traces: Sequence[Trace]) -> list[tu
     rules = {f.place.layer: f.rule for f in reversed(failures) if f.place and f.place.layer}
     layers = layers_of(failures)
     sets: list[tuple[Remedy, ...]] = [(float32_layer(layer, rules[layer]),) for layer in layers]
+    for finding in failures[:1]:
+        alike = sharing_line(finding, traces)
+        sets.append(tuple(float32_layer(layer, rules.get(layer)) for layer in alike))
     for layer in layers[:1]:
         # What leaves the layer must fit where it arrives, too.
         readers = followed_by([layer], traces)
         sets.append((float32_layer(layer, rules[layer]), *map(float32_layer, readers)))
     if len(layers) > 1:
         sets.append(tuple(float32_layer(layer, rules[layer]) for layer in layers))
-    return sets
+    return [group for group in sets if group]
 
 
 def _for_losses(failures: Sequence[Finding], traces: Sequence[Trace]) -> list[tuple[Remedy, ...]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from floatline.records import Finding, SourceLine
+from floatline.remedies.autocast_source import without_autocast
 from floatline.remedies.epsilon_source import optimizer_epsilon
 from floatline.remedies.fixed_scale_source import fitting_number
 from floatline.remedies.jax_scale_source import carried_scaler
@@ -28,6 +29,10 @@ _OF_NUMBERS: Sequence[tuple[Rewrite, str]] = (
     (literals, "float16 cannot hold the number."),
     (optimizer_epsilon, "float16 cannot hold the epsilon that the optimizer has otherwise."),
     (layer, "The layer computes in float32."),
+    (
+        without_autocast,
+        "The line computes in float32, which torch.autocast would undo, and hands float32 on.",
+    ),
     (casts, "Nothing is rounded to half precision there; cast what it meets later, too."),
     (
         operands,
@@ -53,8 +58,8 @@ _HALVES = (("BFloat16", "bfloat16"), ("Half", "half"))
 SCALES = ("FL201", "FL402", "FL404")
 """Rules whose fault is in the steps around the loss scale."""
 
-NO_CHANGE = ("FL4", "FL5", "FL6")
-"""Families of rules whose fault is not in the numbers of one line."""
+NO_CHANGE = ("FL304", "FL4", "FL5", "FL6")
+"""Rules, and families of them, whose fault is not in the numbers of one line."""
 
 
 def changes(findings: Iterable[Finding]) -> tuple[SourceChange, ...]:

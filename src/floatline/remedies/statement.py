@@ -82,6 +82,10 @@ class Statement:
         begin = self._starts[node.lineno - 1]
         return begin, begin, f"{self._indent(node)}{text}\n"
 
+    def at_row(self, row: int, text: str) -> Edit:
+        """An edit that puts a text at the beginning of a line, counted from 0."""
+        return self._starts[row], self._starts[row], text
+
     def after(self, node: ast.stmt, *lines: str) -> Edit:
         """An edit that puts lines behind a statement."""
         end = self.text.find("\n", self.at(node)[1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,9 @@ from floatline.records import SourceLine
 from floatline.repairs import Repair, Rewrite, SourceChange, Trial
 from floatline.report import layout, numbers
 from floatline.report.places import line_of
+
+_SHORT = 6
+"""Lines of the user's up to which a change is shown whole."""
 
 _HEADER = ("trial", "result", "steps", "skipped", "loss", "in float32")
 
@@ -37,8 +41,19 @@ def _edit(change: SourceChange, base: Path) -> Iterator[RenderableType]:
     """The lines as they stand, and as they could read."""
     place = line_of(SourceLine(change.file, change.line), base)
     yield Text(f"{place}: {change.reason}")
-    for mark, text in (("-", change.now), ("+", change.then)):
-        yield Text("\n".join(f"   {mark} {line}" for line in text.splitlines()))
+    now, then = change.now.splitlines(), change.then.splitlines()
+    if len(now) > _SHORT:
+        yield Text("\n".join(_apart(now, then)))
+        return
+    for mark, lines in (("-", now), ("+", then)):
+        yield Text("\n".join(f"   {mark} {line}" for line in lines))
+
+
+def _apart(now: list[str], then: list[str]) -> Iterator[str]:
+    """What differs between long texts, each time with the line around it."""
+    _, _, *differences = difflib.unified_diff(now, then, n=1, lineterm="")
+    for line in differences:
+        yield "   ..." if line.startswith("@@") else f"   {line[0]} {line[1:]}"
 
 
 def source_title(repair: Repair) -> str:

@@ -10,9 +10,9 @@ from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
+from floatline.findings.gradients import LayerGradient, most_flushed
 from floatline.records import Check, Diagnosis, Environment, Finding, Verdict
 from floatline.report import layout, numbers, repair, training
-from floatline.report.gradients import LayerGradients, most_flushed
 from floatline.report.places import layer_of, library_line, line_of, quoted
 
 HEADLINES: Mapping[Verdict, str] = {
@@ -161,17 +161,17 @@ def _flushed(diagnosis: Diagnosis) -> Iterator[RenderableType]:
     if table is None:
         return
     trace, layers = table
-    if max(layer.flushed_share for layer in layers) < _SHOWN_SHARE:
+    if max(layer.lost for layer in layers) < _SHOWN_SHARE:
         return
     title = f"Gradients flushed to zero, by layer (step {trace.step})"
     header = ("layer", "flushed", "elements that float32 has nonzero")
     yield layout.section(title, [layout.columns(header, [_row(layer) for layer in layers])])
 
 
-def _row(layer: LayerGradients) -> tuple[str, str, str]:
+def _row(layer: LayerGradient) -> tuple[str, str, str]:
     return (
-        layer.layer or "(no layer)",
-        numbers.share(layer.flushed_share) if layer.nonzero else "-",
+        layer.layer,
+        numbers.share(layer.lost) if layer.nonzero else "-",
         f"{layer.nonzero:,} of {layer.elements:,}",
     )
 

@@ -87,6 +87,30 @@ def diagnosed(model: nn.Module, forward: Callable[[Any], Any], *, scaled: bool =
     return diagnose(step, batches, budget=BUDGET)
 
 
+def test_what_overflows_within_a_closure_is_a_fault_of_the_forward_pass() -> None:
+    """An optimizer that asks for the loss computes it within its step, as no part of its update."""
+    model = nn.Linear(8, 1)
+    optimizer = torch.optim.LBFGS(model.parameters(), lr=0.1, max_iter=2)
+
+    def step(inputs: Any, targets: Any) -> None:
+        def closure() -> Any:
+            optimizer.zero_grad()
+            with torch.autocast("cpu", torch.float16):
+                outputs = (model(inputs) + 1) * 3e2 * 3e2
+            loss = (outputs.float() / 9e4 - targets).square().mean()
+            loss.backward()
+            return loss
+
+        optimizer.step(closure)
+
+    inputs = torch.randn(32, 8, generator=torch.Generator().manual_seed(1))
+    found = diagnose(step, [(inputs, inputs.sum(1, keepdim=True))] * 30, budget=BUDGET)
+    assert found.verdict == "precision"
+    assert found.findings[0].phase == "forward"
+    assert found.findings[0].place is not None
+    assert found.findings[0].place.operation == "mul"
+
+
 def network() -> nn.Module:
     torch.manual_seed(0)
     return nn.Sequential(nn.Linear(8, 16), nn.Tanh(), nn.Linear(16, 1))

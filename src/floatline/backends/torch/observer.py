@@ -30,7 +30,10 @@ class Observed:
     """What an `Observer` saw of one step.
 
     Attributes:
-        losses: Notes of what was differentiated.
+        losses: Notes of what `backward` was called on.
+        asked: Notes of what `torch.autograd.grad` differentiated by weights.
+        inner: The same where its gradients are differentiated again: of a penalty on gradients, of
+            a network that solves a differential equation, of a step within a step.
         unscaled: Notes of losses before they were multiplied by a loss scale.
         gradients: `(variable, note)` of what was handed to optimizers, still scaled.
         taken: `(variable, note)` of gradients that were computed, for steps without optimizer.
@@ -41,6 +44,8 @@ class Observed:
     """
 
     losses: list[Any] = field(default_factory=list)
+    asked: list[Any] = field(default_factory=list)
+    inner: list[Any] = field(default_factory=list)
     unscaled: list[Any] = field(default_factory=list)
     gradients: list[tuple[Any, Any]] = field(default_factory=list)
     taken: list[tuple[Any, Any]] = field(default_factory=list)
@@ -57,7 +62,7 @@ class Observed:
     @property
     def loss_notes(self) -> list[Any]:
         """Notes of the loss before loss scaling, where it is known."""
-        return self.unscaled or self.losses
+        return self.unscaled or self.losses or self.asked or self.inner
 
 
 class Observer:
@@ -128,7 +133,7 @@ class Observer:
             fills = kwargs.get("accumulate_grad", True)
             targets = [] if fills else list(args[3])
             if fills or any(map(_is_weight, targets)):
-                self._observed.losses += [self._note_loss(root) for root in roots]
+                self._losses(fills=fills, again=args[2]).extend(map(self._note_loss, roots))
             if fills and not self._has_optimizer:
                 targets = _leaves_of(roots)
             result = original(tensors, *args, **kwargs)
@@ -137,6 +142,12 @@ class Observer:
             return result
 
         return run
+
+    def _losses(self, *, fills: bool, again: bool) -> list[Any]:
+        """Where to note a root. A batch that gradients are asked of is a leaf as a weight is."""
+        if fills:
+            return self._observed.losses
+        return self._observed.inner if again else self._observed.asked
 
     def _take(self, weights: Sequence[Any], gradients: Sequence[Any]) -> None:
         for weight, gradient in zip(weights, gradients, strict=False):
@@ -208,14 +219,29 @@ class Observer:
 
         return use
 
-    def _stepping(self, optimizer: Any, args: Any, kwargs: Any) -> None:
-        del args, kwargs
-        self._note_groups(optimizer)
+    def _stepping(self, optimizer: Any, args: Any, kwargs: Any) -> Any:
+        """Returns other arguments where a closure computes the loss within the optimizer's step."""
         self._updating += 1
+        closure = _closure(args, kwargs)
+        if closure is None:
+            self._note_groups(optimizer)
+            return None
+
+        def differentiate() -> Any:
+            self._updating -= 1
+            try:
+                return closure()
+            finally:
+                self._updating += 1
+
+        if "closure" in kwargs:
+            return args, {**kwargs, "closure": differentiate}
+        return (args[0], differentiate, *args[2:]), kwargs
 
     def _stepped(self, optimizer: Any, args: Any, kwargs: Any) -> None:
-        del optimizer, args, kwargs
         self._updating -= 1
+        if _closure(args, kwargs) is not None:  # Before it ran, gradients were those of before.
+            self._note_groups(optimizer)
 
     def _note_groups(self, optimizer: Any) -> None:
         if optimizer in self._observed.optimizers:
@@ -243,6 +269,12 @@ class Observer:
 
 def _kept(scale: Any) -> Any:
     return scale.value.detach().clone() if isinstance(scale, keras.Variable) else scale
+
+
+def _closure(args: Sequence[Any], kwargs: dict[str, Any]) -> Callable[[], Any] | None:
+    """What an optimizer's step is given to compute the loss with."""
+    closure: Callable[[], Any] | None = kwargs.get("closure", args[1] if len(args) > 1 else None)
+    return closure
 
 
 def _is_weight(tensor: Any) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import final
 
+from floatline.findings.advice import OfKeras
 from floatline.findings.causes import format_of, infinite_reciprocal
 from floatline.findings.graph import graph
 from floatline.findings.origin_rule import OriginRule, number_of_end, overflow
@@ -46,12 +47,15 @@ class ActivationRangeOverflow(OriginRule):
     id = "FL101"
     cause = "activation-range-overflow"
     remedies = (
-        (
-            "Compute it in float32, and the addition or normalisation that it feeds; in Keras build"
-            ' those layers with dtype="float32".'
+        OfKeras(
+            'Build this layer, and the addition or normalisation it feeds, with dtype="float32".',
+            instead="Compute this, and the sum or normalisation it feeds, in float32: {float32}.",
         ),
         "Make the values smaller before it: normalise its input or initialise smaller.",
-        'Use bfloat16 (Keras\' "mixed_bfloat16"), which has the range of float32.',
+        OfKeras(
+            'Use "mixed_bfloat16", which has the range of float32.',
+            instead="Use bfloat16 instead of float16: it has the range of float32.",
+        ),
     )
 
     def sentence(self, origin: Origin) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import final
 
+from floatline.findings.advice import OfKeras
 from floatline.findings.origin_rule import OriginRule, overflow
 from floatline.findings.origins import Origin
-from floatline.findings.rule import OfKeras
 
 
 @final
@@ -41,7 +41,10 @@ class ReductionSumOverflow(OriginRule):
     remedies = (
         "Cast to float32 before the reduction and back after it.",
         "Divide the terms before adding them up, or use a mean instead of a sum.",
-        OfKeras('Build the layer with dtype="float32".'),
+        OfKeras(
+            'Build the layer with dtype="float32".',
+            instead="Compute the layer in float32: {float32}.",
+        ),
     )
 
     def sentence(self, origin: Origin) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import final
 
+from floatline.findings.advice import OfKeras
 from floatline.findings.origin_rule import OriginRule, overflow
 from floatline.findings.origins import Origin
-from floatline.findings.rule import OfKeras
 from floatline.findings.words import number, where
 
 
@@ -46,7 +46,8 @@ class InputOrTargetOutOfRange(OriginRule):
         "Normalise the data before it enters the model.",
         OfKeras(
             "Build the layer that receives it (or the output layer, for targets) with"
-            ' dtype="float32".'
+            ' dtype="float32".',
+            instead="In the layer that receives it (the last one, for targets): {float32}.",
         ),
         OfKeras("Give a custom layer autocast=False and cast inside it."),
     )

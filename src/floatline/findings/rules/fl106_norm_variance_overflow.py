@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import final
 
+from floatline.findings.advice import OfKeras
 from floatline.findings.origin_rule import OriginRule, overflow
 from floatline.findings.origins import Origin
-from floatline.findings.rule import OfKeras
 
 
 @final
@@ -40,10 +40,15 @@ class NormVarianceOverflow(OriginRule):
     id = "FL106"
     cause = "norm-variance-overflow"
     remedies = (
-        'Build the normalising layer with dtype="float32", or cast its input to float32 inside it.',
+        OfKeras(
+            'Build the normalising layer with dtype="float32", or cast its input to float32'
+            " inside it.",
+            instead="Normalise in float32: {float32}.",
+        ),
         "Scale the values down before squaring: they must stay below 256.",
         OfKeras(
-            "Use keras.layers.LayerNormalization or GroupNormalization, which compute in float32."
+            "Use keras.layers.LayerNormalization or GroupNormalization: they compute in float32.",
+            torch="Use torch.nn.LayerNorm, RMSNorm or GroupNorm, which add up in float32.",
         ),
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import final
 
+from floatline.findings.advice import OfKeras
 from floatline.findings.origin_rule import OriginRule, overflow
 from floatline.findings.origins import Origin
 from floatline.findings.words import share, where
@@ -42,7 +43,7 @@ class SpecialOpInHalf(OriginRule):
     cause = "special-op-in-half"
     remedies = (
         "Compute transform, power and logarithm in float32, and cast the features afterwards.",
-        'Give the layer of the front end dtype="float32".',
+        OfKeras('Give the layer of the front end dtype="float32".'),
         "Divide the signal, or its window, by the window's length first.",
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, final
 
+from floatline.findings.advice import OfKeras
 from floatline.findings.origin_rule import OriginRule, overflow
 from floatline.findings.origins import Origin
 from floatline.findings.words import number, where
@@ -43,7 +44,11 @@ class BackwardOnlyOverflow(OriginRule):
     cause = "backward-only-overflow"
     phase: ClassVar[Phase] = "backward"
     remedies = (
-        'Compute this operation in float32: cast its inputs, or give the layer dtype="float32".',
+        OfKeras(
+            "Compute this operation in float32: cast its inputs, or give the layer"
+            ' dtype="float32".',
+            instead="Compute this operation in float32: {float32}.",
+        ),
         "Keep denominators away from 0: add an epsilon that the format can hold.",
         (
             "Start from a lower loss scale: initial_scale of Keras' LossScaleOptimizer, init_scale"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, final
 
+from floatline.findings.advice import OfKeras
 from floatline.findings.flushed import flushed_ancestor
 from floatline.findings.origin_rule import OriginRule, overflow
 from floatline.findings.origins import Origin
@@ -45,7 +46,10 @@ class L2NormalizeGradient(OriginRule):
     cause = "l2-normalize-gradient"
     phase: ClassVar[Phase] = "backward"
     remedies = (
-        'Normalise in float32: cast the vectors first, or give the layer dtype="float32".',
+        OfKeras(
+            'Normalise in float32: cast the vectors first, or give the layer dtype="float32".',
+            instead="Normalise in float32: {float32}.",
+        ),
         "Put an epsilon that the format holds inside of the root: sqrt(sum(x * x) + 1e-4).",
         "Leave out, or mask, vectors that are 0.",
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import final
 
+from floatline.findings.advice import OfKeras
 from floatline.findings.origin_rule import OriginRule, overflow
 from floatline.findings.origins import Origin
 from floatline.findings.words import share, where
@@ -41,7 +42,11 @@ class SecondOrderGradient(OriginRule):
     id = "FL112"
     cause = "second-order-gradient"
     remedies = (
-        'Compute the inner gradient in float32: give the layers that it passes dtype="float32".',
+        OfKeras(
+            "Compute the inner gradient in float32: give the layers that it passes"
+            ' dtype="float32".',
+            instead="Compute what is differentiated twice in float32: {float32}.",
+        ),
         "Cast the gradient to float32 before it is squared or summed.",
         "Take the mean of squares, or divide by the size of the input first.",
     )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import final
 
+from floatline.findings.advice import OfKeras
 from floatline.findings.origin_rule import OriginRule
 from floatline.findings.origins import Origin
-from floatline.findings.rule import OfKeras
 from floatline.findings.words import where
 
 
@@ -40,8 +40,15 @@ class SoftmaxOrLossInHalf(OriginRule):
     id = "FL205"
     cause = "softmax-or-loss-in-half"
     remedies = (
-        OfKeras('Build the output layer with dtype="float32".'),
-        "Return logits and use from_logits=True in the loss.",
+        OfKeras(
+            'Build the output layer with dtype="float32".',
+            instead="Compute the last layer in float32: {float32}.",
+        ),
+        OfKeras(
+            "Return logits and use from_logits=True in the loss.",
+            instead="Return logits, and use a loss that takes logits.",
+            torch="Return logits, and use cross_entropy or binary_cross_entropy_with_logits.",
+        ),
     )
 
     def sentence(self, origin: Origin) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, final
 
+from floatline.findings.advice import OfKeras
 from floatline.findings.flushed import flushed_ancestor
 from floatline.findings.origin_rule import OriginRule, overflow
 from floatline.findings.origins import Origin
@@ -43,7 +44,11 @@ class OptimizerEpsHalfState(OriginRule):
     cause = "optimizer-eps-half-state"
     phase: ClassVar[Phase] = "update"
     remedies = (
-        "Keep the weights in float32: a mixed policy, or autocast, computes in half precision.",
+        OfKeras(
+            "Keep weights in float32: a mixed policy, or autocast, computes in half precision.",
+            instead="Keep the weights in float32, and compute with copies in half precision.",
+            torch="Keep the weights in float32, and let torch.autocast compute in half precision.",
+        ),
         "Give the optimizer an epsilon that the format holds: 1e-4 or more in float16.",
     )
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import final
 
+from floatline.findings.advice import OfKeras
 from floatline.findings.graph import graph, low
 from floatline.findings.origin_rule import OriginRule
 from floatline.findings.origins import Origin, blurs_exponent
-from floatline.findings.rule import OfKeras
 from floatline.findings.words import number, where
 
 
@@ -48,7 +48,10 @@ class PositionPrecision(OriginRule):
     cause = "position-precision"
     remedies = (
         "Compute the difference or the angle, and what leads to it, in float32; cast the result.",
-        OfKeras('Build the layer with dtype="float32"; a custom layer also needs autocast=False.'),
+        OfKeras(
+            'Build the layer with dtype="float32"; a custom layer also needs autocast=False.',
+            instead="Compute the layer in float32: {float32}.",
+        ),
         "Subtract a common offset from the data before the model.",
     )
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import PurePath
 from typing import ClassVar, final
 
+from floatline.findings.advice import OfKeras
 from floatline.findings.origin_rule import OriginRule
 from floatline.findings.origins import Origin
-from floatline.findings.rule import OfKeras
 from floatline.findings.words import where
 
 
@@ -43,7 +43,10 @@ class IntegerInHalf(OriginRule):
     shows_in_loss: ClassVar[bool] = False  # It falls, towards the rounded targets.
     remedies = (
         "Keep ids and labels in an integer dtype; do not cast them to the compute dtype.",
-        OfKeras("Give the layer that receives them autocast=False, or the dtype float32."),
+        OfKeras(
+            "Give the layer that receives them autocast=False, or the dtype float32.",
+            instead="Take them from the batch before it is cast.",
+        ),
     )
 
     def sentence(self, origin: Origin) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import final
 
-from floatline.findings.averages import StillAverage, still_averages
+from floatline.findings.advice import OfKeras
+from floatline.findings.averages import StillAverage, slow_averages, still_averages
 from floatline.findings.case import Case
 from floatline.findings.origin_rule import harm
-from floatline.findings.rule import REFERENCE, CannotTell, Clear, OfKeras, Result, Rule
+from floatline.findings.rule import REFERENCE, CannotTell, Clear, Result, Rule
 from floatline.findings.still import begins_still, lost_updates, stands_still
 from floatline.findings.words import number, share, where
+from floatline.formats import FORMATS
 from floatline.records import Severity
 
 
@@ -29,7 +31,8 @@ class LostSmallUpdate(Rule):
         Or a moving average in half precision that takes in less of each new value than half an
         epsilon of the format, and at the end lags behind; one of weights, too, that takes in more
         but loses most of it to rounding. The loss need not show it: that of a target network that
-        stands still is even lower.
+        stands still is even lower. Or one that takes in up to eight times that, of which the loss
+        is made, and a loss that lags behind float32.
 
     Why it matters:
         Weights or averages never move, without any error.
@@ -49,7 +52,11 @@ class LostSmallUpdate(Rule):
     cause = "lost-small-update"
     phase = "update"
     remedies = (
-        OfKeras('Use "mixed_float16" or "mixed_bfloat16": variables stay in float32.'),
+        OfKeras(
+            'Use "mixed_float16" or "mixed_bfloat16": variables stay in float32.',
+            instead="Keep weights in float32, and compute with copies in half precision.",
+            torch=("Keep weights in float32, and let torch.autocast compute in half precision."),
+        ),
         "Keep weights and moving averages in float32; cast copies of them.",
     )
 
@@ -59,12 +66,15 @@ class LostSmallUpdate(Rule):
         still = averages_lost(case)
         if still and not state.ends_broken and not state.float32_fails:
             return self._average(case, still)
-        if not updates_lost(case) or state.ends_broken or _vanish_before(case):
+        slow, looks_lost = averages_slow(case), updates_lost(case) and not _vanish_before(case)
+        if not (looks_lost or slow) or state.ends_broken:
             return Clear()
         if state.worse is None:
             return CannotTell(REFERENCE)
-        if not state.worse and not begins_still(case.evidence.traces):
+        if not state.worse and not (looks_lost and begins_still(case.evidence.traces)):
             return Clear()
+        if not looks_lost:
+            return self._average(case, slow)
         severity: Severity = "failure" if state.worse else "advice"
         lost = lost_updates(case.evidence.traces[-1])
         site, part = max(lost, key=lambda pair: pair[1])
@@ -77,9 +87,11 @@ class LostSmallUpdate(Rule):
 
     def _average(self, case: Case, still: tuple[StillAverage, ...]) -> Result:
         worst = max(still, key=lambda average: average.lag)
+        ends = FORMATS[worst.site.dtype]
+        fate = "stands still" if worst.share < ends.epsilon / 2 else "stops short"
         summary = (
             f"'{worst.site.variable}' takes in {number(100 * worst.share)} % of each new value,"
-            f" which the last digit of {worst.site.dtype} rounds away, and stands still in"
+            f" which the last digit of {worst.site.dtype} rounds away, and {fate} in"
             f" {where(worst.site.place)}: it lags behind by {share(worst.lag)} of its size"
         )
         numbers = {"new_share": worst.share, "lag": worst.lag, "variables": len(still)}
@@ -101,3 +113,9 @@ def averages_lost(case: Case) -> tuple[StillAverage, ...]:
     """The moving averages that stand still at the end; before, they may not lag behind yet."""
     agreed = [trace for trace in case.evidence.traces if trace.agrees is not False]
     return still_averages(agreed[-1]) if agreed else ()
+
+
+def averages_slow(case: Case) -> tuple[StillAverage, ...]:
+    """The moving averages that rounding holds back at the end, for the loss to decide on."""
+    agreed = [trace for trace in case.evidence.traces if trace.agrees is not False]
+    return slow_averages(agreed[-1]) if agreed else ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import final
 
+from floatline.findings.advice import OfKeras
 from floatline.findings.origin_rule import OriginRule
 from floatline.findings.origins import Origin
 from floatline.findings.words import number, where
@@ -47,7 +48,10 @@ class OneMinusEpsRounding(OriginRule):
     cause = "one-minus-eps-rounding"
     remedies = (
         "Compute the expression in float32: cast the prediction first.",
-        "Use log_sigmoid, softplus or from_logits=True instead of the logarithm of 1 - p.",
+        OfKeras(
+            "Use log_sigmoid, softplus or from_logits=True instead of the logarithm of 1 - p.",
+            instead="Use log_sigmoid, softplus or a loss that takes logits, not log(1 - p).",
+        ),
         "Clip at 1 - 1e-3 in float16, at 1 - 1e-2 in bfloat16: closer to 1 they round to it.",
     )
 

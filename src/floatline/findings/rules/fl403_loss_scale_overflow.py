@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import final
 
+from floatline.findings.advice import OfKeras
 from floatline.findings.case import Case
 from floatline.findings.origin_rule import harm
 from floatline.findings.outcome import ABSURD_SCALE
@@ -49,7 +50,11 @@ class LossScaleOverflow(Rule):
     phase = "update"
     remedies = (
         "Find out why the gradients are all zero: empty batches, masked losses, dead layers.",
-        "Use the usual dynamic_growth_steps=2000, or a fixed loss scale.",
+        OfKeras(
+            "Use the usual dynamic_growth_steps=2000, or a fixed loss scale.",
+            instead="Let the scale grow after 2000 finite steps, as usual, or use a fixed one.",
+            torch="Use the usual growth_interval=2000 of GradScaler, or a fixed loss scale.",
+        ),
         (
             "Keep the loss scale in float32, where it is made, too: what is float16 stays float16"
             " when it is doubled."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import final
 
+from floatline.findings.advice import OfKeras
 from floatline.findings.case import Case
 from floatline.findings.origin_rule import harm
 from floatline.findings.rule import TRACES, CannotTell, Clear, Result, Rule
@@ -53,10 +54,15 @@ class ScaledGradientMisuse(Rule):
     cause = "scaled-gradient-misuse"
     phase = "backward"
     remedies = (
-        "Differentiate the scaled loss: optimizer.scale_loss(loss), or scaler.scale(loss).",
-        (
+        OfKeras(
+            "Differentiate the scaled loss: optimizer.scale_loss(loss), or scaler.scale(loss).",
+            instead="Differentiate the scaled loss: scaler.scale(loss).",
+        ),
+        OfKeras(
             "Clip by clipnorm or global_clipnorm of the inner optimizer, which acts after"
-            " unscaling; with PyTorch's GradScaler, after scaler.unscale_(optimizer)."
+            " unscaling; with PyTorch's GradScaler, after scaler.unscale_(optimizer).",
+            instead="Clip the gradients after they are divided by the loss scale.",
+            torch="Clip after scaler.unscale_(optimizer), which divides by the loss scale.",
         ),
     )
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import final
 
+from floatline.findings.advice import OfKeras
 from floatline.findings.case import Case
 from floatline.findings.origin_rule import FLOAT32_FIRST, harm
-from floatline.findings.rule import CannotTell, Clear, OfKeras, Result, Rule
+from floatline.findings.rule import CannotTell, Clear, Result, Rule
 from floatline.formats import LOW_FORMATS
 from floatline.records import Number, Severity
 

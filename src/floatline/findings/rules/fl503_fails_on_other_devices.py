@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import final
 
+from floatline.findings.advice import OfKeras
 from floatline.findings.case import Case
 from floatline.findings.elsewhere import Loss, lost_elsewhere
 from floatline.findings.rule import Clear, Found, Result, Rule
@@ -48,7 +49,10 @@ class FailsOnOtherDevices(Rule):
     cause = "fails-on-other-devices"
     phase = "configuration"
     remedies = (
-        'Give the layer dtype="float32" before the training moves to a GPU.',
+        OfKeras(
+            'Give the layer dtype="float32" before the training moves to a GPU.',
+            instead="Compute it in float32 before the training moves to a GPU: {float32}.",
+        ),
         "Rescale what the operation reads, so that its intermediate values fit.",
         "Diagnose again on the device that will train.",
     )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import final
 
+from floatline.findings.advice import OfKeras
 from floatline.findings.case import Case
+from floatline.findings.gradients import added_to_old
 from floatline.findings.graph import graph
 from floatline.findings.origin_rule import harm
 from floatline.findings.outcome import nonfinite
@@ -19,6 +21,12 @@ BEFORE_TRAINING = (
 )
 """What to do where no update is to blame yet."""
 
+CLEARING = (
+    "Call optimizer.zero_grad() in every step, unless gradients are meant to accumulate.",
+    "Make the training work in float32 first, then diagnose again.",
+)
+"""What to do where gradients are added to those of the steps before."""
+
 
 @final
 class DivergesInFloat32(Rule):
@@ -31,7 +39,8 @@ class DivergesInFloat32(Rule):
         the data or the loss.
 
     Evidence:
-        The float32 training fails by about the same step.
+        The float32 training fails by about the same step. What is told beside it: whether the
+        gradients of earlier steps are still in those of the last traced one.
 
     Why it matters:
         No change of precision helps.
@@ -51,7 +60,11 @@ class DivergesInFloat32(Rule):
     phase = "update"
     remedies = (
         "Lower the learning rate, or warm it up.",
-        "Clip the gradients: clipnorm or global_clipnorm of the optimizer.",
+        OfKeras(
+            "Clip the gradients: clipnorm or global_clipnorm of the optimizer.",
+            instead="Clip the gradients by their norm.",
+            torch="Clip the gradients: torch.nn.utils.clip_grad_norm_.",
+        ),
         "Make the training work in float32 first, then diagnose again.",
     )
 
@@ -70,7 +83,11 @@ class DivergesInFloat32(Rule):
                 text += f"; the first that is not is {where(first.place)}"
             place = first.place if first else None
             return self.found(text, harm(case), place=place, remedies=BEFORE_TRAINING)
-        return self.found(f"Float32 fails in the same way: {_how(case)}", harm(case))
+        text = f"Float32 fails in the same way: {_how(case)}"
+        if not added_to_old(case.evidence.traces):
+            return self.found(text, harm(case))
+        text += "; every step adds its gradients to those of the steps before"
+        return self.found(text, harm(case), remedies=CLEARING)
 
 
 def _again(case: Case) -> tuple[StepRecord, ...]:

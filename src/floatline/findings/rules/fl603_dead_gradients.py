@@ -9,9 +9,9 @@ from typing import final
 
 from floatline.findings.case import Case
 from floatline.findings.origin_rule import harm
-from floatline.findings.rule import Clear, Result, Rule
+from floatline.findings.rule import REFERENCE, CannotTell, Clear, Result, Rule
 from floatline.findings.words import share, where
-from floatline.records import Number, Site, StepRecord, Trace
+from floatline.records import Number, Site, Trace
 
 DEAD_SHARE = 0.9
 """Share of the weights in variables without any gradient: training stands still. Weights count,
@@ -43,15 +43,17 @@ class DeadGradients(Rule):
 
     Evidence:
         Nine in ten weights belong to variables whose gradient is exactly zero in float32, in the
-        first and in the last traced step, while the loss is neither near zero nor falling, and
-        a step that is built anew for float32 does no better; and the first operation that turns
-        values into nothing but zeros.
+        first and in the last traced step, while the loss is neither near zero nor falling; or in
+        the last one only, where the loss is back at that of the first step, in a float32 training
+        of the same steps as well; and a step that is built anew for float32 does no better. And the
+        first operation that turns values into nothing but zeros.
 
     Why it matters:
         The model does not learn.
 
     Remedy:
-        Look for dead activations, a wrong initialisation and a loss cut off from the weights.
+        Look for dead activations, a wrong initialisation and a loss cut off from the weights. A
+        network that dies on the way was thrown off by its first updates: lower the learning rate.
 
     When it is harmless:
         When there is nothing left to learn: a hinge loss at zero.
@@ -67,30 +69,47 @@ class DeadGradients(Rule):
         "Look for dead activations and a wrong initialisation: inspect the layers' outputs.",
         "Check that the loss depends on the weights: no stop_gradient, argmax or rounding between.",
     )
+    remedy_on_the_way = "Lower the learning rate, or warm it up: an update killed the network."
 
     def check(self, case: Case) -> Result:
         """Looks at the float32 gradients of the first and the last traced step."""
-        dead = dead_share(case)
-        if not dead or case.outcome.worse:
+        dead, on_the_way = dead_share(case), died(case)
+        if not (dead or on_the_way) or case.outcome.worse:
             return Clear()  # Float32 may choose other constants, and learn.
-        traces = [trace for trace in case.evidence.traces if trace.gradients]
+        if on_the_way and case.outcome.worse is None:
+            return CannotTell(REFERENCE)
+        traces = _differentiated(case)
+        dead = dead or _dead_share(traces[-1])
+        advice = (self.remedy_on_the_way, *self.remedies) if on_the_way else self.remedies
         count = sum(_weights(traces[-1]))
         summary = f"{share(dead)} of {count} weights have a gradient of zero in float32 too"
         numbers: dict[str, Number] = {"dead_share": dead, "weights": count, **harm(case)}
         silenced = _silenced(traces[-1])
         if silenced is None:
-            return self.found(summary, numbers)
+            return self.found(summary, numbers, remedies=advice)
         summary += f"; all {silenced.statistics.count} outputs of {where(silenced.place)} are 0"
-        return self.found(summary, numbers, place=silenced.place)
+        return self.found(summary, numbers, place=silenced.place, remedies=advice)
+
+
+def died(case: Case) -> bool:
+    """Whether a network had gradients, has none at the end, and learned nothing in between."""
+    traces, losses = _differentiated(case), _losses(case)
+    if not traces or not losses or case.outcome.broken:
+        return False
+    return _dead_share(traces[0]) < DEAD_SHARE <= _dead_share(traces[-1]) and _is_back(losses)
+
+
+def _differentiated(case: Case) -> list[Trace]:
+    return [trace for trace in case.evidence.traces if trace.gradients]
 
 
 def dead_share(case: Case) -> float:
     """Share of the weights without a gradient, in a training that stands still for that; else 0."""
-    traces = [trace for trace in case.evidence.traces if trace.gradients]
+    traces = _differentiated(case)
     if not traces or traces[0].step == traces[-1].step:
         return 0.0
     dead = min(_dead_share(traces[0]), _dead_share(traces[-1]))
-    return dead if dead >= DEAD_SHARE and _stalls(case.evidence.history.steps) else 0.0
+    return dead if dead >= DEAD_SHARE and _stalls(_losses(case)) else 0.0
 
 
 def _dead_share(trace: Trace) -> float:
@@ -115,12 +134,25 @@ def _silenced(trace: Trace) -> Site | None:
     return None
 
 
-def _stalls(steps: tuple[StepRecord, ...]) -> bool:
-    losses = [s.loss for s in steps if s.loss is not None and math.isfinite(s.loss)]
+def _losses(case: Case) -> list[float]:
+    steps = case.evidence.history.steps
+    return [s.loss for s in steps if s.loss is not None and math.isfinite(s.loss)]
+
+
+def _stalls(losses: list[float]) -> bool:
     if not losses:
         return False
     steps_each = max(END_STEPS, len(losses) // END_SHARE)
-    first, last = median(losses[:steps_each]), median(losses[-steps_each:])
+    return _no_lower(median(losses[:steps_each]), losses, steps_each)
+
+
+def _is_back(losses: list[float]) -> bool:
+    """Whether the loss ends where it was before the first update."""
+    return _no_lower(losses[0], losses, END_STEPS)
+
+
+def _no_lower(first: float, losses: list[float], steps_each: int) -> bool:
+    last = median(losses[-steps_each:])
     noise = NOISE_BANDS * batch_noise(losses) * math.sqrt(2 / steps_each)
     return abs(last) > SOLVED_LOSS and last >= first - max(PROGRESS * abs(first), noise)
 

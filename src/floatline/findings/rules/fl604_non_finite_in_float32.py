@@ -16,6 +16,12 @@ from floatline.findings.outcome import (
 from floatline.findings.rule import Clear, Result, Rule
 from floatline.findings.words import number, where
 
+ALIGNMENT = (
+    "Look for targets longer than their inputs: they have no alignment, and an infinite loss.",
+    "Leave such samples out; PyTorch's CTCLoss does so with zero_infinity=True.",
+)
+"""What to do where the loss is CTC, and no guard of its expression helps."""
+
 
 @final
 class NonFiniteInFloat32(Rule):
@@ -70,7 +76,8 @@ class NonFiniteInFloat32(Rule):
         counts = {"shadow_nan": numbers.shadow_nan, "shadow_inf": numbers.shadow_inf}
         found = {**evidence, **counts, **harm(case)}
         place, passed = origin.site.place, origin.propagation
-        return self.found(summary, found, place=place, propagation=passed)
+        advice = ALIGNMENT if "ctc" in place.operation.lower() else ()
+        return self.found(summary, found, place=place, propagation=passed, remedies=advice)
 
     def _unseen(self, case: Case) -> Result:
         """Asks float32's gradients: the step raised before a trace of it came to its own."""
