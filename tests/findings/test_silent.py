@@ -102,6 +102,8 @@ def test_float32_that_cancels_what_was_rounded_before_is_named() -> None:
     (finding,) = conclude(case).findings
     assert finding.place is not None
     assert (finding.rule, finding.place.operation, finding.place.layer) == ("FL301", "Sub", None)
+    assert "cancels, in float32, what was rounded" in finding.summary
+    assert "too: the layers that it comes from" in finding.remedies[0]
 
 
 @pytest.mark.parametrize(

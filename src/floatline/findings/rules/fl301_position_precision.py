@@ -10,6 +10,12 @@ from floatline.findings.origin_rule import OriginRule
 from floatline.findings.origins import Origin, blurs_exponent
 from floatline.findings.words import number, where
 
+BEHIND_FLOAT32 = (
+    "Compute in float32 what is subtracted, too: the layers that it comes from, and their inputs.",
+    "Ask for less: a wider step of a finite difference, or a derivative by the framework.",
+)
+"""What to do where the difference itself is in float32 already."""
+
 
 @final
 class PositionPrecision(OriginRule):
@@ -55,6 +61,11 @@ class PositionPrecision(OriginRule):
         "Subtract a common offset from the data before the model.",
     )
 
+    def advice(self, origin: Origin) -> tuple[str, ...]:
+        """Where float32 subtracts, it is what it subtracts that needs more digits."""
+        behind = origin.reach == "none" and low(origin.site) is None
+        return BEHIND_FLOAT32 if behind else self.remedies
+
     def sentence(self, origin: Origin) -> str:
         """What happens at the origin."""
         if origin.reach != "none" and origin.spot is not origin.site and low(origin.site) is None:
@@ -65,6 +76,11 @@ class PositionPrecision(OriginRule):
         if origin.reach != "none":
             return f"{where(origin.spot.place)} cancels to a value that breaks what follows"
         error = number(origin.site.statistics.error)
+        if low(origin.site) is None:
+            return (
+                f"{where(origin.spot.place)} cancels, in {origin.site.dtype}, what was rounded to"
+                f" half precision before: a relative error of {error}"
+            )
         if blurs_exponent(graph(origin.trace), origin.site):
             return (
                 f"{where(origin.spot.place)} is an exponent of which half precision keeps too few"
