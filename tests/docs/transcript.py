@@ -84,6 +84,8 @@ def _environment() -> dict[str, str]:
         "NO_COLOR": "1",
         "PYTHONPATH": str(laws.SOURCE),
         "TF_CPP_MIN_LOG_LEVEL": "3",
+        # Some processors choose it, and then TensorFlow says so whatever the level.
+        "TF_ENABLE_ONEDNN_OPTS": "0",
     }
 
 
