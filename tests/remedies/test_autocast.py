@@ -66,6 +66,14 @@ def test_what_is_written_computes_in_float32(tmp_path: Path) -> None:
         assert names["scores"](big.half(), big.half()).tolist() == [[180000.0] * 2] * 2  # type: ignore[operator]
 
 
+def test_a_factor_that_autocast_makes_overflow_is_no_cast_of_the_users(tmp_path: Path) -> None:
+    after = changed(tmp_path, "    return torch.log(q @ k)\n", "_to_copy")
+    assert "        return torch.log(q.float() @ k.float())\n" in after
+    own = changed(tmp_path, "    return q.to(k.dtype) @ k\n", "_to_copy")
+    assert own == f"{HEAD}    return q.to(torch.float32) @ k\n"
+    assert "autocast" not in changed(tmp_path, "    return q + k\n", "_to_copy")
+
+
 @pytest.mark.parametrize("operation", ["mul", "exp"])
 def test_what_autocast_leaves_alone_is_only_cast(tmp_path: Path, operation: str) -> None:
     after = changed(tmp_path, "    return q * k\n", operation)

@@ -6,10 +6,14 @@ import ast
 from collections.abc import Iterator
 
 from floatline.records import Finding
+from floatline.remedies.numbers_source import casts
 from floatline.remedies.statement import Edit, Statement, calls, name_of, root
 
 AUTOCAST = ("mm", "bmm", "addmm", "baddbmm", "matmul", "linear", "convolution", "einsum")
 """Operations that autocast hands half precision, whatever their inputs are."""
+
+CAST = "_to_copy"
+"""What autocast hands it by, which overflows where a factor does not fit."""
 
 _FUNCTIONS = ("matmul", "mm", "bmm", "linear", "conv1d", "conv2d", "conv3d", "einsum")
 """Functions of PyTorch's, and methods of its tensors, that are such products."""
@@ -25,7 +29,8 @@ def without_autocast(line: Statement, finding: Finding) -> list[Edit]:
     """The factors of a product are cast to float32, where autocast leaves them so."""
     if "torch" not in line.imported or "keras" in line.imported or finding.place is None:
         return []
-    if finding.place.operation not in AUTOCAST or not _stands_alone(line):
+    own_cast = finding.place.operation == CAST and not casts(line, finding)
+    if not (own_cast or finding.place.operation in AUTOCAST) or not _stands_alone(line):
         return []
     factors = _innermost(list(dict.fromkeys(_factors(line))))
     if not factors:
