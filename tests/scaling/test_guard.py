@@ -10,7 +10,7 @@ import pytest
 from keras import ops
 
 import floatline
-from tests.scaling.samples import array, data, not_jax, small_model
+from tests.scaling.samples import array, data, not_jax, only_torch, small_model
 
 # Keras converts its variables and logs in a way that NumPy 2 calls deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore:__array:DeprecationWarning")
@@ -83,3 +83,29 @@ def test_frozen_weights_to_which_steps_write_are_put_back() -> None:
     before = array(model.teacher.kernel)
     logs_of(compiled(model), 3, 4)
     np.testing.assert_allclose(array(model.teacher.kernel), before + 6.0, rtol=1e-6)
+
+
+@only_torch  # Elsewhere a copy is a part of the compiled step, if it is made at all.
+def test_frozen_weights_to_which_no_step_writes_are_not_copied() -> None:
+    import torch
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    copied: set[torch.Size] = set()
+
+    class Copies(TorchDispatchMode):  # type: ignore[misc]  # (PyTorch carries no types here)
+        """Notes the shapes of what is copied."""
+
+        def __torch_dispatch__(
+            self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            if func.overloadpacket in (torch.ops.aten.clone, torch.ops.aten.copy_):
+                copied.add(args[0].shape)
+            return func(*args, **(kwargs or {}))
+
+    frozen = keras.layers.Dense(7, trainable=False)
+    normal = keras.layers.BatchNormalization()
+    model = compiled(keras.Sequential([keras.Input((8,)), frozen, normal, keras.layers.Dense(1)]))
+    with Copies():
+        model.train_on_batch(*data(5))
+    assert (7,) in copied  # Moving averages, which steps write to.
+    assert (8, 7) not in copied

@@ -7,7 +7,7 @@ from typing import Any
 
 from keras import ops
 
-from floatline.backends.scaling_interface import Function, Tensor, Transition
+from floatline.backends.scaling_interface import Assign, Function, Tensor, Transition
 
 
 def scaled(loss: Tensor, scale: Tensor) -> Tensor:
@@ -16,13 +16,13 @@ def scaled(loss: Tensor, scale: Tensor) -> Tensor:
     return ops.multiply(loss, ops.where(ops.isnan(known), known, scale))
 
 
-def assigning(function: Function) -> Transition:
+def assigning(function: Function, assign: Assign) -> Transition:
     """A transition that computes `function`, and assigns its results."""
 
     def transition(variables: Sequence[Any], *arguments: Tensor) -> Tensor:
         said, *values = function(*arguments, *(variable.value for variable in variables))
         for variable, value in zip(variables, values, strict=True):
-            variable.assign(value)
+            assign(variable, value)
         return said
 
     return transition

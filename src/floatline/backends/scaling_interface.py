@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 Tensor = Any
 Function = Callable[..., Sequence[Any]]
+Assign = Callable[[Any, Tensor], None]
 Gradient = Any
 """A dense or a sparse gradient, in the form in which the framework hands it out."""
 
@@ -73,11 +74,12 @@ class ScalingKernels(Protocol):
         """The loss times the scale; NaN in every gradient if the loss is NaN."""
         ...
 
-    def transition(self, function: Function) -> Transition:
+    def transition(self, function: Function, assign: Assign) -> Transition:
         """A transition by `function`, as cheap as the framework can where every step makes it.
 
         Args:
             function: A pure function `(*arguments, *values) -> (said, *new values)`.
+            assign: Gives a variable a value, unless the framework writes where it lies.
         """
         ...
 

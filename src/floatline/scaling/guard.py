@@ -18,8 +18,10 @@ def guard(model: keras.Model) -> Callable[[], None]:
 
     Without it a step that the optimizer skips has still run its forward pass: BatchNormalization
     keeps non-finite statistics, and the epoch's mean loss is NaN. With it, variables that are not
-    trained and metrics are put back on the device. `fit` and `train_on_batch` call this for a model
-    with a `floatline.LossScaleOptimizer`; a model that is already guarded stays as it is.
+    trained and metrics are put back on the device; on PyTorch, which would have to copy them,
+    frozen weights only after a step has been seen to write to them. `fit` and `train_on_batch` call
+    this for a model with a `floatline.LossScaleOptimizer`; a model that is already guarded stays as
+    it is.
 
     Args:
         model: A compiled model.

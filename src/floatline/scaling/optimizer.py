@@ -87,7 +87,9 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):  # type: ignore[m
         self._kernels = load_kernels()
         self._update_where = self._kernels.updater()
         self._judge = functools.lru_cache(maxsize=4)(
-            lambda scaled, indices: self._kernels.transition(Judge(law, scaled, indices))
+            lambda scaled, indices: self._kernels.transition(
+                Judge(law, scaled, indices), inner_optimizer.assign
+            )
         )
         self._scaled_a_loss = False
         guard_training()

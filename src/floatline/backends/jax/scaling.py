@@ -15,6 +15,7 @@ from keras import StatelessScope, ops
 from floatline.backends.scaling_defaults import assigning, scaled
 from floatline.backends.scaling_interface import (
     SKIPPED,
+    Assign,
     Function,
     Gradient,
     Tensor,
@@ -41,9 +42,9 @@ class JaxKernels:
         """The loss times the scale; NaN in every gradient if the loss is NaN."""
         return scaled(loss, scale)
 
-    def transition(self, function: Function) -> Transition:
+    def transition(self, function: Function, assign: Assign) -> Transition:
         """Computed and assigned: it is compiled with the step that makes it."""
-        return assigning(function)
+        return assigning(function, assign)
 
     def unscale(self, gradients: Sequence[Gradient], scale: Tensor) -> list[Gradient]:
         """New gradients, divided by `scale`."""

@@ -9,7 +9,14 @@ import torch
 from keras import ops
 from keras.src.backend.common.stateless_scope import in_stateless_scope
 
-from floatline.backends.scaling_interface import Function, Gradient, Tensor, Transition, Updater
+from floatline.backends.scaling_interface import (
+    Assign,
+    Function,
+    Gradient,
+    Tensor,
+    Transition,
+    Updater,
+)
 from floatline.backends.torch.guarding import Guard
 from floatline.backends.torch.recording import Recording
 from floatline.backends.torch.undo import Backup
@@ -34,8 +41,9 @@ class TorchKernels:
         known = wide.detach()
         return wide * torch.where(known.isnan(), known, scale)
 
-    def transition(self, function: Function) -> Transition:
+    def transition(self, function: Function, assign: Assign) -> Transition:
         """Recorded on a GPU as a CUDA graph: one launch instead of some eighty."""
+        del assign  # It is written in place, or by Keras' own `assign` in a `StatelessScope`.
         return Recording(function)
 
     def unscale(self, gradients: Sequence[Gradient], scale: Tensor) -> list[Gradient]:
