@@ -9,6 +9,7 @@ import pytest
 
 from floatline.findings.advice import OfKeras, in_own_words
 from floatline.findings.case import study
+from floatline.findings.judge import judge
 from floatline.findings.rule import Rule
 from floatline.findings.table import RULES
 from floatline.records import Configuration, Evidence, Finding
@@ -41,14 +42,17 @@ def test_a_program_without_keras_is_not_told_to_build_a_layer(build: Build) -> N
     assert not any(of_keras(without_keras(case)))
 
 
-def test_layers_that_are_called_as_functions_are_keras_layers() -> None:
+@pytest.mark.parametrize(("backend", "keras"), [("jax", True), ("torch", False)])
+def test_layers_that_are_called_as_functions_are_keras_layers(backend: str, keras: bool) -> None:
+    """On PyTorch they may be modules."""
     case = without_keras(reduction())
     (trace,) = case.traces
     first = trace.sites[0]
     place = dataclasses.replace(first.place, layer_class="Dense")
     sites = (dataclasses.replace(first, place=place), *trace.sites[1:])
     known = dataclasses.replace(case, traces=(dataclasses.replace(trace, sites=sites),))
-    assert any(of_keras(known))
+    remedies = judge(known, backend).findings[0].remedies
+    assert any(isinstance(remedy, OfKeras) for remedy in remedies) is keras
 
 
 @pytest.mark.parametrize("backend", ["torch", "jax", "tensorflow", None])

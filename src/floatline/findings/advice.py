@@ -65,8 +65,12 @@ def in_own_words(case: Case, finding: Finding) -> Finding:
 
 
 def _knows_keras(case: Case) -> bool:
-    """Whether anything of Keras' takes part: layers that are called as functions do, too."""
+    """Whether anything of Keras' takes part: layers that are called as functions do, too.
+
+    On PyTorch a step function may have modules and an optimizer of PyTorch's own.
+    """
     known = case.evidence.configuration
+    if known.entry != "step function" or known.layers:
+        return True
     classes = (site.place.layer_class for t in case.evidence.traces for site in t.sites)
-    own = known.entry != "step function" or known.optimizer is not None
-    return own or bool(known.layers) or any(classes)
+    return case.backend != "torch" and (known.optimizer is not None or any(classes))

@@ -13,16 +13,8 @@ from floatline.findings.gradients import all_lost
 from floatline.findings.graph import decisively_wrong, graph
 from floatline.findings.outcome import COMPARABLE_STEPS, SEARCH_STEPS
 from floatline.findings.rule import CannotTell, Found, Result, Rule
-from floatline.findings.rules.fl304_lost_small_update import (
-    averages_lost,
-    averages_slow,
-    updates_lost,
-)
 from floatline.findings.rules.fl402_loss_scale_too_high import searched_from_above
-from floatline.findings.rules.fl502_pure_float16_policy import half_variables
-from floatline.findings.rules.fl603_dead_gradients import dead_share, died
 from floatline.findings.table import RULES
-from floatline.findings.underflow import suspicious
 from floatline.findings.words import number
 from floatline.records import (
     Check,
@@ -132,14 +124,8 @@ def needs_reference(
         or bool(case.silent)
         or (state.searching and bool(case.loud))
         or any(origin.forward for origin in case.loud)
-        or bool(half_variables(case))
-        or suspicious(case)
-        or updates_lost(case)
-        or bool(averages_lost(case))
-        or (case.computes_low and dead_share(case) > 0)
         or _loss_strays(case)
-        or bool(averages_slow(case))
-        or died(case)
+        or any(rule.asks_float32(case) for rule in RULES)
     )
 
 

@@ -59,6 +59,14 @@ class Rule(ABC):
     def check(self, case: Case) -> Result:
         """Says whether the root cause is there; reads nothing but the case."""
 
+    def asks_float32(self, case: Case) -> bool:
+        """Whether float32 must be trained beside before this rule can conclude.
+
+        That of a training that looks broken is asked for anyway, and that of silent faults.
+        """
+        del case
+        return False
+
     def found(
         self,
         summary: str,

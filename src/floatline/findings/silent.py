@@ -47,15 +47,7 @@ def silent_origins(trace: Trace, *, first: bool, bounds_differ: bool = False) ->
     hidden = _hidden_by_bounds(view) if bounds_differ else frozenset()
     best: dict[str, Origin] = {}
     for site in trace.sites:
-        rule = _rule_of(view, site, first) if site.place.phase == "forward" else None
-        if site.index in hidden and _flushes(site):
-            rule = "FL204"
-        if rule is None and site.place.phase != "update" and blurs_exponent(view, site):
-            rule = "FL301"
-        if first and _rounds_to_one(view, site):
-            rule = "FL305"
-        if rule is None and site.index in view.second and _vanishes(site):
-            rule = "FL112"
+        rule = _rule_of(view, site, first, hidden)
         if rule is None:
             continue
         if rule in best:
@@ -66,7 +58,21 @@ def silent_origins(trace: Trace, *, first: bool, bounds_differ: bool = False) ->
     return tuple(best.values())
 
 
-def _rule_of(view: Graph, site: Site, first: bool) -> str | None:
+def _rule_of(view: Graph, site: Site, first: bool, hidden: frozenset[int]) -> str | None:
+    """The rule that a site belongs to by what it computes, whether it matters or not."""
+    if first and _rounds_to_one(view, site):
+        return "FL305"
+    if site.index in hidden and _flushes(site):
+        return "FL204"
+    rule = _forward_rule(view, site, first) if site.place.phase == "forward" else None
+    if rule is None and site.place.phase != "update" and blurs_exponent(view, site):
+        return "FL301"
+    if rule is None and site.index in view.second and _vanishes(site):
+        return "FL112"
+    return rule
+
+
+def _forward_rule(view: Graph, site: Site, first: bool) -> str | None:
     if rounded_integers(view, site):
         return "FL303"
     if site.index in view.inherited and inherits(view.trace, site):

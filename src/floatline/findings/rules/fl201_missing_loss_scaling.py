@@ -7,7 +7,7 @@ from typing import final
 from floatline.findings.case import Case
 from floatline.findings.rule import Clear, Result, Rule
 from floatline.findings.scale_advice import MISSING
-from floatline.findings.underflow import gradient_underflow, scales
+from floatline.findings.underflow import gradient_underflow, scales, suspicious
 
 
 @final
@@ -56,3 +56,7 @@ class MissingLossScaling(Rule):
         if scales(case):
             return Clear()
         return gradient_underflow(self, case, "there is no loss scaling", MISSING)
+
+    def asks_float32(self, case: Case) -> bool:
+        """Where gradients are flushed, the loss has to say whether that matters."""
+        return suspicious(case)

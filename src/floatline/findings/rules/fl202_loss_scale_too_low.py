@@ -7,7 +7,7 @@ from typing import final
 from floatline.findings.case import Case
 from floatline.findings.rule import Clear, Result, Rule
 from floatline.findings.scale_advice import TOO_LOW
-from floatline.findings.underflow import gradient_underflow, scales
+from floatline.findings.underflow import gradient_underflow, scales, suspicious
 
 
 @final
@@ -53,3 +53,7 @@ class LossScaleTooLow(Rule):
         if not scales(case):
             return Clear()
         return gradient_underflow(self, case, "the loss scale is too low for it", TOO_LOW)
+
+    def asks_float32(self, case: Case) -> bool:
+        """Where gradients are flushed, the loss has to say whether that matters."""
+        return suspicious(case)

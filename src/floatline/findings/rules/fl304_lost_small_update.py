@@ -85,6 +85,10 @@ class LostSmallUpdate(Rule):
         numbers = {"lost_share": part, "variables": len(lost), **harm(case)}
         return self.found(summary, numbers, place=site.place, severity=severity)
 
+    def asks_float32(self, case: Case) -> bool:
+        """Where weights or averages do not move, the loss has to say whether that matters."""
+        return updates_lost(case) or bool(averages_lost(case) or averages_slow(case))
+
     def _average(self, case: Case, still: tuple[StillAverage, ...]) -> Result:
         worst = max(still, key=lambda average: average.lag)
         ends = FORMATS[worst.site.dtype]

@@ -65,6 +65,10 @@ class PureFloat16Policy(Rule):
         numbers: dict[str, Number] = {what: len(kept), "variable_dtype": dtype, **harm(case)}
         return self.found(summary, numbers, severity=severity)
 
+    def asks_float32(self, case: Case) -> bool:
+        """Where weights are kept in half precision, the loss has to say whether that matters."""
+        return bool(half_variables(case))
+
 
 def half_variables(case: Case) -> dict[str, str]:
     """What keeps weights in half precision, and in which: layers; without Keras' layers, variables.

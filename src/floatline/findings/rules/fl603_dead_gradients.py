@@ -90,6 +90,10 @@ class DeadGradients(Rule):
         summary += f"; all {silenced.statistics.count} outputs of {where(silenced.place)} are 0"
         return self.found(summary, numbers, place=silenced.place, remedies=advice)
 
+    def asks_float32(self, case: Case) -> bool:
+        """Where gradients are zero, float32 may choose other constants, and learn."""
+        return died(case) or (case.computes_low and dead_share(case) > 0)
+
 
 def died(case: Case) -> bool:
     """Whether a network had gradients, has none at the end, and learned nothing in between."""
