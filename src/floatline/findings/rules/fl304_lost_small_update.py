@@ -55,7 +55,7 @@ class LostSmallUpdate(Rule):
         OfKeras(
             'Use "mixed_float16" or "mixed_bfloat16": variables stay in float32.',
             instead="Keep weights in float32, and compute with copies in half precision.",
-            torch=("Keep weights in float32, and let torch.autocast compute in half precision."),
+            torch="Keep weights in float32, and let torch.autocast compute in half precision.",
         ),
         "Keep weights and moving averages in float32; cast copies of them.",
     )
