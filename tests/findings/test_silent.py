@@ -130,12 +130,14 @@ def test_a_loss_that_strays_in_the_first_step_asks_float32(error: float, asked: 
     assert needs_reference(case.configuration, case.history, case.traces) is asked
 
 
-def likelihood(flushed: int, step: int = 0, bound: str = "Maximum") -> Trace:
+def likelihood(
+    flushed: int, step: int = 0, bound: str = "Maximum", operation: str = "Exp"
+) -> Trace:
     """A likelihood that float16 flushes, under a bound that its dtype chose: `finfo.tiny`."""
     sketch = Sketch()
     exponent = sketch.add("Mul")
     lost: Numbers = {"zero": flushed, "flushed": flushed}
-    power = sketch.add("Exp", exponent, local_flushed=flushed, **lost)
+    power = sketch.add(operation, exponent, local_flushed=flushed, **lost)
     density = sketch.add("RealDiv", power, exponent, **lost)
     floor = sketch.literal(6.1e-5)
     loss = sketch.loss(sketch.add("Log", sketch.add(bound, density, floor)))
@@ -159,6 +161,13 @@ def test_what_a_bound_of_the_dtype_hides_is_found_where_float32_chooses_another(
     (finding,) = judgement.findings
     assert finding.place is not None
     assert (finding.rule, finding.place.operation) == ("FL204", "Exp")
+
+
+def test_probabilities_under_a_bound_are_told_as_those_of_a_softmax() -> None:
+    traces = [likelihood(98, step, operation="Softmax") for step in (0, 39)]
+    rebuilt = steps(curve(9.7, 2.3))
+    case = evidence(traces, flat(9.7), flat(9.7), flat(9.7), rebuilt=rebuilt)
+    assert conclude(case).findings[0].rule == "FL205"
 
 
 @pytest.mark.parametrize("rebuilt", [(), flat(9.7)], ids=["not known", "stalls"])

@@ -62,9 +62,9 @@ def _rule_of(view: Graph, site: Site, first: bool, hidden: frozenset[int]) -> st
     """The rule that a site belongs to by what it computes, whether it matters or not."""
     if first and _rounds_to_one(view, site):
         return "FL305"
-    if site.index in hidden and _flushes(site):
-        return "FL204"
     rule = _forward_rule(view, site, first) if site.place.phase == "forward" else None
+    if rule is None and site.index in hidden and _flushes(site):
+        return "FL204"
     if rule is None and site.place.phase != "update" and blurs_exponent(view, site):
         return "FL301"
     if rule is None and site.index in view.second and _vanishes(site):
