@@ -11,7 +11,7 @@ from floatline.findings.gradients import all_lost
 from floatline.findings.graph import inherits, low
 from floatline.findings.origins import Origin
 from floatline.findings.rule import REFERENCE, TRACES, CannotTell, Clear, Result, Rule
-from floatline.findings.words import number, where
+from floatline.findings.words import number, share, where
 from floatline.records import Number, Phase
 
 MORE_STEPS = "more steps: the search for a loss scale had not ended"
@@ -174,6 +174,22 @@ only 120 there: a value on the way passes float16's end at 65504"
         f"{subject}: float32 reaches {number(statistics.max_abs)}, {ends.name} ends at"
         f" {number_of_end(ends.max_finite)}"
     )
+
+
+def fault(origin: Origin, what: str) -> str:
+    """The sentence for what overflows, breaks or vanishes.
+
+    Args:
+        origin: Where.
+        what: What its values are.
+    """
+    statistics, place = origin.site.statistics, where(origin.spot.place)
+    if statistics.local_saturated:
+        return f"{overflow(origin)} ({what})"
+    if origin.reach != "none":
+        broken = f"{statistics.nonfinite} of {statistics.count} elements are not finite"
+        return f"{place} breaks on {what}: {broken}"
+    return f"{place} flushes {share(statistics.flushed_share)} of the nonzero values of {what} to 0"
 
 
 def number_of_end(value: float) -> str:

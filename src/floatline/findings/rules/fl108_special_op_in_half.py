@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import final
 
 from floatline.findings.advice import OfKeras
-from floatline.findings.origin_rule import OriginRule, overflow
+from floatline.findings.origin_rule import OriginRule, fault
 from floatline.findings.origins import Origin
-from floatline.findings.words import share, where
 
 
 @final
@@ -49,15 +48,4 @@ class SpecialOpInHalf(OriginRule):
 
     def sentence(self, origin: Origin) -> str:
         """What happens at the origin."""
-        statistics = origin.site.statistics
-        if statistics.local_saturated:
-            return f"{overflow(origin)} (the power of a spectrum)"
-        if origin.reach != "none":
-            return (
-                f"{where(origin.spot.place)} breaks on the power of a spectrum:"
-                f" {statistics.nonfinite} of {statistics.count} elements are not finite"
-            )
-        return (
-            f"{where(origin.spot.place)} flushes {share(statistics.flushed_share)} of the nonzero"
-            " values of a spectrum to 0"
-        )
+        return fault(origin, "the power of a spectrum")
