@@ -260,8 +260,8 @@ _SPECIAL = (
         elsewhere=(
             Elsewhere(
                 ("tensorflow",),
-                "TensorFlow's own gradient of a root that is 0 is finite there after the scale has "
-                "come down: it trains to float32's loss after 5 skipped steps.",
+                "It trains there, without Floatline as well: its loss ends at 0.2712, float32's at "
+                "0.2716, and 5 of 240 steps are skipped.",
                 verdict="healthy",
             ),
         ),

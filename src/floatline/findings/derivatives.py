@@ -36,7 +36,7 @@ def _length_of_what_it_divides(graph: Graph, root: Site) -> bool:
     what = kind(root.place.operation)
     if root.place.phase != "forward" or what not in ("root", "norm"):
         return False
-    squared = {_uncast(graph, s).index for s in _squared(graph, root, norm=what == "norm")}
+    squared = {graph.uncast(s).index for s in _squared(graph, root, norm=what == "norm")}
     return not squared.isdisjoint(_divided(graph, root))
 
 
@@ -63,10 +63,4 @@ def _divided(graph: Graph, root: Site) -> Iterator[int]:
         if kind(site.place.operation) in ("divide", "multiply"):
             for other in graph.inputs(site):
                 if other.index not in reached and other.role == "value":
-                    yield _uncast(graph, other).index
-
-
-def _uncast(graph: Graph, site: Site) -> Site:
-    while kind(site.place.operation) == "cast" and site.inputs and site.role == "value":
-        site = graph.inputs(site)[0]
-    return site
+                    yield graph.uncast(other).index

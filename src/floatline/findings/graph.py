@@ -64,6 +64,12 @@ class Graph:
         """The sites that `site` reads."""
         return tuple(self.trace.sites[index] for index in site.inputs)
 
+    def uncast(self, site: Site) -> Site:
+        """The value before it was cast."""
+        while kind(site.place.operation) == "cast" and site.inputs and site.role == "value":
+            site = self.inputs(site)[0]
+        return site
+
     @property
     def ends(self) -> frozenset[int]:
         """Sites that training acts on: what was differentiated, and the gradients.

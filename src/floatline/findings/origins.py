@@ -127,10 +127,8 @@ def loses_digits(view: Graph, site: Site) -> bool:
     It computes in half precision itself, or it is a sum or difference, in whatever precision, of
     what was rounded to half precision before: a float32 output layer does not bring digits back.
     """
-    ends, inputs = (
-        low(site) or _rounded_before(view, site),
-        [s.statistics for s in view.inputs(site)],
-    )
+    ends, inputs = low(site), [s.statistics for s in view.inputs(site)]
+    ends = ends or _rounded_before(view, site)
     if ends is None or not inputs:
         return False
     if site.statistics.error < max(AMPLIFIED_ERROR, AMPLIFIED_EPSILONS * ends.epsilon):

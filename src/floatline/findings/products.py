@@ -66,8 +66,7 @@ def _product(view: Graph, site: Site) -> Product | None:
 
 def _weight(view: Graph, site: Site) -> tuple[int, int] | None:
     """The shape of a matrix that is a variable, or the cast of one."""
-    while site.role == "value" and kind(site.place.operation) == "cast" and site.inputs:
-        site = view.inputs(site)[0]
+    site = view.uncast(site)
     match site.shape:
         case (int() as first, int() as second) if site.role == "parameter":
             return first, second

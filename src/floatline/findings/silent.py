@@ -144,14 +144,8 @@ def _offset_input(view: Graph, site: Site) -> bool:
         return False
     if any(site.statistics.count < s.statistics.count for s in view.inputs(site)):
         return False  # Parts of one tensor are subtracted from each other.
-    roots = [_root(view, s).role for s in view.inputs(site)]
+    roots = [view.uncast(s).role for s in view.inputs(site)]
     return roots.count("input") == 1 and all(r in ("input", "parameter", "constant") for r in roots)
-
-
-def _root(view: Graph, site: Site) -> Site:
-    while kind(site.place.operation) == "cast" and site.inputs and site.role == "value":
-        site = view.inputs(site)[0]
-    return site
 
 
 def _feeds_log(view: Graph, site: Site) -> bool:
