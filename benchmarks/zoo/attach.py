@@ -24,7 +24,12 @@ from typing import Any
 Peer = Callable[[], "contextlib.AbstractContextManager[Callable[[], str]]"]
 """Attaches a peer; what it hands out tells, after the script, what the peer reported."""
 
-OWN_WORDS = ("Detected Infinity or NaN", "returned nan values", "invalid value (")
+OWN_WORDS = (
+    "Detected Infinity or NaN",
+    "returned nan values",
+    "invalid value (",
+    "DebugUnderflowOverflow: inf/nan detected",
+)
 """What an error says that a peer raised; others are failures of the script or of the peer."""
 
 
@@ -129,9 +134,66 @@ def debug_nans() -> Iterator[Callable[[], str]]:
     yield nothing_more
 
 
+@contextlib.contextmanager
+def debug_underflow_overflow() -> Iterator[Callable[[], str]]:
+    """Looks at what each module of the first model takes and gives, and raises at NaN or infinity.
+
+    It lives on PyTorch's forward hooks, which Keras' layers never call: they are called here. It
+    is attached before the model's second step, when the layers have their weights, or else it
+    would be looking at a model without modules.
+    """
+    import keras
+    import torch
+    from transformers.debug_utils import DebugUnderflowOverflow
+
+    plain_layer, plain_module = keras.Layer.__call__, torch.nn.Module.__call__
+    depth, debugger = 0, None
+
+    def attach(module: Any) -> None:
+        nonlocal debugger
+        debugger = DebugUnderflowOverflow(module)
+        inner = getattr(module, "_flatten_layers", lambda **_: ())(include_self=False)
+        for layer in inner:  # Keras keeps its layers in lists, which PyTorch does not look into.
+            if layer not in debugger.module_names:
+                debugger.module_names[layer] = layer.path
+                layer.register_forward_hook(debugger.forward_hook)
+
+    def outermost(call: Callable[..., Any], module: Any, args: Any, kwargs: Any) -> Any:
+        nonlocal depth
+        depth += 1
+        try:
+            result = call(module, *args, **kwargs)
+        finally:
+            depth -= 1
+        learns = torch.is_grad_enabled() and torch.is_tensor(result) and result.requires_grad
+        if depth == 0 and debugger is None and learns:
+            attach(module)
+        return result
+
+    def layer_call(layer: Any, *args: Any, **kwargs: Any) -> Any:
+        result = outermost(plain_layer, layer, args, kwargs)
+        if torch.is_tensor(result) and result.device.type != "meta":
+            for hook in tuple(layer._forward_hooks.values()):
+                hook(layer, args, result)
+        return result
+
+    def module_call(module: Any, *args: Any, **kwargs: Any) -> Any:
+        return outermost(plain_module, module, args, kwargs)
+
+    keras.Layer.__call__, torch.nn.Module.__call__ = layer_call, module_call
+    yield nothing_more
+
+
 PEERS: dict[str, Peer] = {
     peer.__name__: peer
-    for peer in (terminate_on_nan, check_numerics, debugger_v2, detect_anomaly, debug_nans)
+    for peer in (
+        terminate_on_nan,
+        check_numerics,
+        debugger_v2,
+        detect_anomaly,
+        debug_nans,
+        debug_underflow_overflow,
+    )
 }
 
 

@@ -58,6 +58,7 @@ TOOLS = (
     Tool("check_numerics", "`tf.debugging.enable_check_numerics`", ("tensorflow",), 120.0),
     Tool("debugger_v2", "TensorFlow Debugger V2, `InfNanMonitor`", ("tensorflow",), 180.0),
     Tool("detect_anomaly", "`torch.autograd.set_detect_anomaly`", ("torch",), 180.0),
+    Tool("debug_underflow_overflow", "Transformers `DebugUnderflowOverflow`", ("torch",), 180.0),
     Tool("debug_nans", "JAX `jax_debug_nans`", ("jax",), 180.0),
 )
 """Every tool; those that do not run on the chosen backend are left out."""

@@ -27,7 +27,7 @@ def variable(values: Any) -> keras.Variable:
 
 def array(value: Any) -> np.ndarray[Any, Any]:
     value = value.value if isinstance(value, keras.Variable) else value
-    return np.array(np.asarray(value.detach() if hasattr(value, "detach") else value))
+    return np.array(ops.convert_to_numpy(value))
 
 
 def apply(optimizer: Any, gradients: Any, variables: Any) -> None:
