@@ -173,7 +173,8 @@ def debug_underflow_overflow() -> Iterator[Callable[[], str]]:
     def layer_call(layer: Any, *args: Any, **kwargs: Any) -> Any:
         result = outermost(plain_layer, layer, args, kwargs)
         if torch.is_tensor(result) and result.device.type != "meta":
-            for hook in tuple(layer._forward_hooks.values()):
+            hooks = layer._forward_hooks  # noqa: SLF001 (what PyTorch itself calls them from)
+            for hook in tuple(hooks.values()):
                 hook(layer, args, result)
         return result
 
