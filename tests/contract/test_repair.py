@@ -12,10 +12,14 @@ import numpy as np
 import pytest
 
 import floatline
+from floatline.capture.capture import Budget
+from floatline.capture.model import capture_fit
+from floatline.pipeline import load_backend
 from floatline.precision.plan import Plan
 from floatline.progress import silent
 from floatline.records import Verdict
 from floatline.repairs import TrialBudget
+from floatline.trials.bench import Bench
 from floatline.trials.repair import repair
 from tests.scaling.samples import only_jax, only_tensorflow, only_torch
 
@@ -258,6 +262,23 @@ def test_an_interrupted_repair_goes_on(
     assert repair.verdict == "fixed"
     assert "Trials kept from a run that was interrupted: 1." in repair.explanation
     assert not file.exists()
+
+
+def test_a_plan_that_gives_weights_another_dtype_trains_them_in_it() -> None:
+    """Steps of 1e-5 move weights near 1 in float32, and none in float16."""
+    keras.utils.set_random_seed(0)
+    dense = keras.layers.Dense(1, kernel_initializer="ones", dtype="float16")
+    model = keras.Sequential([keras.Input((4,), dtype="float16"), dense])
+    model.compile(keras.optimizers.SGD(1e-5, momentum=0.5), "mse")
+    x = np.random.default_rng(0).normal(size=(16 * STEPS, 4)).astype("float32")
+    data = {"x": x, "y": x[:, :1], "batch_size": 16, "shuffle": False}
+    capture = capture_fit(load_backend(), model, data, Budget())
+    assert capture.trainee is not None
+    bench = Bench(capture, capture.trainee)
+    float32 = [step.loss or np.nan for step in bench.train_in_float32(STEPS, 60.0).steps]
+    planned = [step.loss or np.nan for step in bench.train(Plan.of("float32"), STEPS, 60.0).steps]
+    np.testing.assert_allclose(planned, float32, rtol=1e-6)
+    assert str(dense.kernel.dtype) == "float16"
 
 
 @only_tensorflow

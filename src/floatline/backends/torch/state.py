@@ -28,13 +28,30 @@ from floatline.patches import definer, replaced
 
 @dataclass(frozen=True, slots=True)
 class KeptTensor:
-    """A tensor as it was: its values, its gradient, and whether it takes part in gradients."""
+    """A tensor as it was.
+
+    Attributes:
+        tensor: The tensor.
+        value: Its values.
+        grad: Its gradient.
+        grad_value: The gradient's values.
+        requires_grad: Whether it takes part in gradients.
+        variable: The Keras variable that holds it, and the dtype that this one said it has.
+    """
 
     tensor: Tensor
     value: Tensor | OnShelf
     grad: Tensor | None
     grad_value: Tensor | OnShelf | None
     requires_grad: bool
+    variable: tuple[Any, str] | None = None
+
+    def recalled(self) -> Tensor:
+        """Its values; in another dtype if its variable has been given one since, as plans do."""
+        value: Tensor = recalled(self.value)
+        if self.variable is None or self.variable[0].dtype == self.variable[1]:
+            return value
+        return value.to(getattr(torch, self.variable[0].dtype))
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +116,7 @@ class Keeper:
                 original(variable, value)
                 tensor = variable._value  # noqa: SLF001 (`value` is cast under autocast)
                 if tensor is not None and tensor.device.type != "meta":
-                    self._born[id(tensor)] = self._kept(tensor)
+                    self._born[id(tensor)] = self._kept(tensor, variable)
 
             return initialize
 
@@ -140,8 +157,12 @@ class Keeper:
         reached = self.reached()
         tensors = {id(tensor): tensor for tensor in _tensors(reached)}
         data = set(map(id, reached.data))
+        variables = {id(_raw(variable)): variable for variable in _keras_variables(reached.keras)}
         return State(
-            {key: self._kept(tensor, data=key in data) for key, tensor in tensors.items()},
+            {
+                key: self._kept(tensor, variables.get(key), data=key in data)
+                for key, tensor in tensors.items()
+            },
             tuple(_structure(reached)),
             tuple((generator, generator.get_state()) for generator in reached.generators),
             random_state(),
@@ -157,7 +178,7 @@ class Keeper:
             generator.set_state(generator_state)
         put_random_state(state.random)
 
-    def _kept(self, tensor: Tensor, *, data: bool = False) -> KeptTensor:
+    def _kept(self, tensor: Tensor, variable: Any = None, *, data: bool = False) -> KeptTensor:
         grad = tensor.grad if tensor.is_leaf else None
         return KeptTensor(
             tensor,
@@ -165,6 +186,7 @@ class Keeper:
             grad,
             None if grad is None else copy_of(grad, self._shelf),
             tensor.requires_grad,
+            None if variable is None else (variable, variable.dtype),
         )
 
     def _copied(self, tensor: Tensor) -> Tensor | OnShelf:
@@ -178,7 +200,7 @@ class Keeper:
 
 def put_tensor(kept: KeptTensor) -> None:
     """Gives a tensor its values, its gradient and its part in gradients back."""
-    tensor, value = kept.tensor, recalled(kept.value)
+    tensor, value = kept.tensor, kept.recalled()
     with torch.no_grad():
         if tensor.shape == value.shape and tensor.dtype == value.dtype:
             tensor.copy_(value)
@@ -186,7 +208,8 @@ def put_tensor(kept: KeptTensor) -> None:
             tensor.grad = None  # A gradient of another dtype would not be accepted beside it.
             tensor.data = value.clone()
         if tensor.is_leaf:
-            tensor.grad = kept.grad
+            fits = kept.grad is not None and kept.grad.dtype == tensor.dtype
+            tensor.grad = kept.grad if fits else None
             if kept.grad is not None:
                 kept.grad.copy_(recalled(kept.grad_value))
             if tensor.requires_grad != kept.requires_grad:
