@@ -18,12 +18,13 @@ from floatline.capture.unscaled import unscaled
 from floatline.errors import BackendError, InputError, TraceError
 from floatline.findings.fixed_scale import shown_scale
 from floatline.findings.judge import explained, judge, needs_reference
+from floatline.findings.learning import learns_little
 from floatline.installed import version
 from floatline.progress import Progress, silent
 from floatline.records import Diagnosis, Environment, Evidence, Trace
 from floatline.repairs import TrialBudget
 from floatline.tracing.moments import trace_moments
-from floatline.tracing.reference import train_reference
+from floatline.tracing.reference import train_on_others, train_reference
 from floatline.trials.rerun import Rerun
 from floatline.trials.rewriting import with_rewrites
 
@@ -216,6 +217,9 @@ def examine(
         if needs_reference(capture.configuration, capture.history, traces):
             seconds = max(_LEAST_REFERENCE_SECONDS, capture.history.seconds)
             reference = train_reference(capture, seconds, progress)
+            if learns_little(capture.history):
+                others = train_on_others(capture, seconds, progress)
+                reference = replace(reference, dealt_out=others)
     evidence = Evidence(capture.configuration, capture.history, traces, reference)
     judgement = judge(evidence, backend.name)
     if capture.error is not None and not explained(judgement, evidence):

@@ -79,12 +79,15 @@ class Reference:
             random draws. Empty when it was not run or cannot be built.
         repeated: `steps` once more, where that gave something else: the training is not
             deterministic, and the distance is noise, too. Empty for a deterministic one.
+        dealt_out: `steps` once more, with inputs that belong to other targets: what is learned
+            without the pairs. Empty when nobody asked, or where there are none.
     """
 
     steps: tuple[StepRecord, ...]
     perturbed: tuple[StepRecord, ...] = ()
     rebuilt: tuple[StepRecord, ...] = ()
     repeated: tuple[StepRecord, ...] = ()
+    dealt_out: tuple[StepRecord, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

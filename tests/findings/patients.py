@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 
-from floatline.records import Evidence, GradientSite, Trace
+from floatline.records import Configuration, Evidence, GradientSite, History, Reference, Trace
 from tests.findings.crossed import crossed_rows
 from tests.findings.evidence import (
     INF,
@@ -352,6 +353,26 @@ def logarithm_of_zero() -> Evidence:
     return evidence([sketch.trace()], lost, lost)
 
 
+def trace_of_a_loss() -> Trace:
+    sketch = Sketch()
+    sketch.gradient("block", sketch.loss(sketch.add("MatMul")))
+    return sketch.trace()
+
+
+def several_epochs() -> Configuration:
+    return dataclasses.replace(configuration(), epochs=5)
+
+
+def shuffled_targets() -> Evidence:
+    levels = steps([1.2] * 10 + [1.0 + 0.1 * math.sin(step) for step in range(90)])
+    without = steps([1.2] * 10 + [1.0 + 0.1 * math.sin(step + 0.05) for step in range(90)])
+    told = evidence([trace_of_a_loss()], levels, levels, config=several_epochs())
+    history = History(levels, "end of training")
+    return dataclasses.replace(
+        told, history=history, reference=Reference(levels, dealt_out=without)
+    )
+
+
 PATIENTS: dict[str, tuple[Callable[[], Evidence], ...]] = {
     "FL101": (activation,),
     "FL102": (reduction,),
@@ -387,6 +408,7 @@ PATIENTS: dict[str, tuple[Callable[[], Evidence], ...]] = {
     "FL603": (dead,),
     "FL604": (logarithm_of_zero,),
     "FL605": (crossed_rows,),
+    "FL606": (shuffled_targets,),
     "FL701": (odd_vocabulary,),
 }
 """For every rule, the patients whose first finding it must be."""

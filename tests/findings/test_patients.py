@@ -14,7 +14,7 @@ every_patient = pytest.mark.parametrize(
     ("rule", "build"), CASES, ids=[f"{rule}-{build.__name__}" for rule, build in CASES]
 )
 ADVICE = ("FL501", "FL503", "FL701")
-NOT_PRECISION = ("FL601", "FL602", "FL603", "FL604", "FL605")
+NOT_PRECISION = ("FL601", "FL602", "FL603", "FL604", "FL605", "FL606")
 
 
 @every_patient

@@ -249,6 +249,7 @@ _THIRD_ZOO = (
 _FOURTH_ZOO = (
     Truth("precision/slow_centre", ("lost-small-update",), (), ("centre",)),
     Truth("float32/flat_targets", ("loss-across-rows",), FORWARD, ("",)),
+    Truth("float32/shuffled_labels", ("learns-nothing",)),
 )
 
 _SPECIAL = (

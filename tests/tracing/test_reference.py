@@ -6,15 +6,16 @@ import dataclasses
 import math
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 
 from floatline.backends.interface import Outcome
-from floatline.capture.capture import Capture, KeptMoment
+from floatline.capture.capture import Capture, KeptMoment, Trainee
 from floatline.errors import TraceError, TrainingError
 from floatline.headlines import headline
 from floatline.progress import silent
 from floatline.records import Reference, StepRecord
-from floatline.tracing.reference import record, train_reference
+from floatline.tracing.reference import record, train_on_others, train_reference
 from tests.tracing.fakes import ToldReplay, ToldStep, capture
 
 FIRST = (KeptMoment(0, "first", "state", "batch"), KeptMoment(9, "last", "late", "batch"))
@@ -131,3 +132,15 @@ def test_the_record_of_an_outcome() -> None:
         loss_scale=8.0,
     )
     assert record(0, Outcome(None)) == StepRecord(0, None)
+
+
+def test_a_training_on_others_is_one_of_pairs_of_a_keras_model() -> None:
+    pairs = tuple(([float(i)], [float(i)]) for i in range(2))
+    step = ToldStep(start=lambda _: losses(1.0, 0.5))
+    watched = capture(step, moments=FIRST, batches=pairs)
+    assert train_on_others(watched, 10, silent) == ()
+    one_model = dataclasses.replace(watched, trainee=Trainee(None, lambda: step))
+    assert train_on_others(one_model, 10, silent) == ()  # Lists are no tensors.
+    tensors = tuple((np.full((2, 1), i), np.full(2, i)) for i in range(2))
+    with_tensors = dataclasses.replace(one_model, batches=tensors)
+    assert [s.loss for s in train_on_others(with_tensors, 10, silent)] == [1.0, 0.5]

@@ -27,10 +27,10 @@ from floatline.records import (
     Verdict,
 )
 
-NOT_PRECISION: tuple[str, ...] = ("FL601", "FL604", "FL602", "FL603", "FL605")
+NOT_PRECISION: tuple[str, ...] = ("FL601", "FL604", "FL602", "FL603", "FL605", "FL606")
 """Rules whose root cause fails in every precision, most telling first."""
 
-BESIDE: tuple[str, ...] = ("FL603", "FL605")
+BESIDE: tuple[str, ...] = ("FL603", "FL605", "FL606")
 """Those of them that a fault of precision comes before, unless float32 is known to fail as well."""
 
 SYMPTOMS: tuple[str, ...] = ("FL401", "FL403", "FL402")

@@ -223,19 +223,32 @@ def _nonfinite_losses(steps: Sequence[StepRecord], reference: Reference | None) 
     return sum(nonfinite(step.loss) and step.step not in elsewhere for step in steps)
 
 
-def _losses(steps: Sequence[StepRecord]) -> list[float]:
+def finite_losses(steps: Sequence[StepRecord]) -> list[float]:
+    """The losses that are known and finite."""
     return [step.loss for step in steps if step.loss is not None and math.isfinite(step.loss)]
 
 
-def _start(steps: Sequence[StepRecord]) -> float | None:
-    losses = _losses(steps)
+def tail_steps(steps: int) -> int:
+    """How many steps at the end of a training are compared.
+
+    Example:
+
+    >>> tail_steps(10), tail_steps(100)
+    (5, 20)
+    """
+    return max(TAIL_STEPS, steps // TAIL_SHARE)
+
+
+def starting_loss(steps: Sequence[StepRecord]) -> float | None:
+    """The median loss of the first steps; None where no loss is finite."""
+    losses = finite_losses(steps)
     if not losses:
         return None
     return max(median(losses[:TAIL_STEPS]), median(losses[: max(1, len(losses) // TAIL_SHARE)]))
 
 
 def _diverged(steps: Sequence[StepRecord]) -> bool:
-    losses, start = _losses(steps), _start(steps)
+    losses, start = finite_losses(steps), starting_loss(steps)
     if start is None or start <= 0 or len(losses) < COMPARABLE_STEPS:
         return False
     end = median(losses[-TAIL_STEPS:])
@@ -291,18 +304,18 @@ def _compare_with(
 ) -> Comparison | None:
     length = min(len(history.steps), len(other))
     own = history.steps[:length]
-    tail = max(TAIL_STEPS, length // TAIL_SHARE)
+    tail = tail_steps(length)
     updates = length - sum(step.skipped for step in own)
-    own_losses = _losses(own[-tail:])
-    start = _start(other[:length])
+    own_losses = finite_losses(own[-tail:])
+    start = starting_loss(other[:length])
     if updates < max(COMPARABLE_STEPS, tail) or start is None or 2 * len(own_losses) < tail:
         return None
     windows = (other[length - tail : length], other[updates - tail : updates])
-    references = [median(losses) for losses in map(_losses, windows) if losses]
-    paired = _losses(windows[0])
+    references = [median(losses) for losses in map(finite_losses, windows) if losses]
+    paired = finite_losses(windows[0])
     # float32's own noise: what rounded initial weights change in the same operations, and chance.
     runs = (reference.steps, reference.perturbed, reference.repeated)
-    spread = (_losses(run[length - tail : length]) for run in runs)
+    spread = (finite_losses(run[length - tail : length]) for run in runs)
     noise = [median(losses) for losses in spread if losses]
     if not paired:
         return None

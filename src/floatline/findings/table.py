@@ -38,6 +38,7 @@ from floatline.findings.rules.fl602_diverges_in_float32 import DivergesInFloat32
 from floatline.findings.rules.fl603_dead_gradients import DeadGradients
 from floatline.findings.rules.fl604_non_finite_in_float32 import NonFiniteInFloat32
 from floatline.findings.rules.fl605_loss_across_rows import LossAcrossRows
+from floatline.findings.rules.fl606_learns_nothing import LearnsNothing
 from floatline.findings.rules.fl701_no_speedup_small_or_shape import NoSpeedupSmallOrShape
 
 RULES: tuple[Rule, ...] = (
@@ -75,6 +76,7 @@ RULES: tuple[Rule, ...] = (
     DeadGradients(),
     NonFiniteInFloat32(),
     LossAcrossRows(),
+    LearnsNothing(),
     NoSpeedupSmallOrShape(),
 )
 

@@ -13,6 +13,7 @@ from floatline.errors import FloatlineError
 from floatline.headlines import headline, same_kind
 from floatline.progress import Progress
 from floatline.records import Reference, StepRecord
+from floatline.tracing.control import dealt_out
 
 STEPS_AFTER_ERROR = 20
 """How far float32 goes on after the step that raised: enough to compare its losses with others."""
@@ -48,6 +49,26 @@ def train_reference(
     return Reference(plain, rounded, rebuilt)
 
 
+def train_on_others(
+    capture: Capture,
+    seconds: float,
+    progress: Progress,
+    clock: Callable[[], float] = time.monotonic,
+) -> tuple[StepRecord, ...]:
+    """Trains in float32 as above, but on inputs that belong to other targets.
+
+    A training whose loss ends no lower than this one's learns nothing from its inputs.
+
+    Returns:
+        The steps; none where the batches are not those of `fit` with inputs and targets, or where
+        the training cannot do with others.
+    """
+    if capture.trainee is None:
+        return ()
+    steps = _train(capture, seconds, progress, clock, batches=dealt_out(_batches(capture)))
+    return () if any(step.raised for step in steps) else steps
+
+
 def _train(
     capture: Capture,
     seconds: float,
@@ -56,13 +77,14 @@ def _train(
     *,
     rounded: bool = False,
     rebuilt: bool = False,
+    batches: Sequence[Batch] | None = None,
 ) -> tuple[StepRecord, ...]:
     if not capture.moments:
         return ()
     replay = capture.step.float32(capture.moments[0].state, rounded=rounded, rebuilt=rebuilt)
     records: list[StepRecord] = []
     deadline = None
-    batches = _batches(capture)
+    batches = _batches(capture) if batches is None else batches
     for index, batch in enumerate(batches):
         try:
             records.append(record(index, replay.advance(batch)))
