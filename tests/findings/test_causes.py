@@ -165,6 +165,35 @@ def test_a_softmax_that_vanished_before_a_logarithm() -> None:
     assert cause(sketch, sketch.breaks("Log", vanished)) == "FL205"
 
 
+def test_a_division_by_exponentials_that_vanished_takes_no_logarithm() -> None:
+    for operation, breaks, expected in (
+        ("RealDiv", True, "FL204"),
+        ("Rsqrt", True, "FL204"),
+        ("Log", True, "FL205"),
+        ("RealDiv", False, "FL101"),
+    ):
+        sketch = Sketch()
+        vanished = sketch.add("Exp", zero=9, flushed=9, local_flushed=9)
+        total = sketch.add("Sum", vanished)
+        origin = (sketch.breaks if breaks else sketch.overflow)(
+            operation, sketch.add("Relu"), total
+        )
+        assert cause(sketch, origin) == expected
+
+
+@pytest.mark.parametrize(("largest", "expected"), [(5e4, "FL103"), (1e3, "FL102")])
+def test_a_sum_of_exponentials_is_its_largest_or_its_many_terms(
+    largest: float, expected: str
+) -> None:
+    masked = Sketch()
+    terms = masked.add("Mul", masked.add("Exp", max_abs=largest), masked.add("Sub"))
+    assert cause(masked, masked.overflow("Sum", terms)) == expected
+    wide = Sketch()
+    terms = wide.add("Cast", wide.add("Exp", max_abs=largest), dtype="float32")
+    total = wide.add("Sum", terms, dtype="float32")
+    assert cause(wide, wide.overflow("Cast", total)) == expected
+
+
 def test_a_literal_that_rounds_to_one() -> None:
     sketch = Sketch()
     top = sketch.add("Const", role="constant", constant=1 - 1e-7, count=1)
