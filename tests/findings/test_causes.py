@@ -6,7 +6,7 @@ import pytest
 
 from floatline.findings.operations import kind
 from floatline.findings.origins import overflows
-from tests.findings.evidence import Sketch
+from tests.findings.evidence import Sketch, collapses, conclude, evidence, learns
 
 
 def cause(sketch: Sketch, origin: int) -> str:
@@ -69,6 +69,20 @@ def test_a_power_is_a_square_if_it_is_one(largest: float, expected: str) -> None
     sketch = Sketch()
     power = sketch.overflow("Pow", sketch.add("Sub", max_abs=largest), max_abs=316.0**2)
     assert cause(sketch, sketch.passes("Mean", power)) == expected
+
+
+def test_single_squares_that_overflow_are_cast_before_they_are_squared() -> None:
+    for operation, before in (("Square", True), ("Sum", False)):
+        sketch = Sketch()
+        square = sketch.overflow(operation, sketch.add("Relu"))
+        sketch.loss(sketch.passes("Mean", square), nan=1, poisoned=1)
+        steps = collapses(1.0)
+        (finding,) = (
+            f
+            for f in conclude(evidence([sketch.trace()], steps, learns())).findings
+            if f.rule == "FL102"
+        )
+        assert ("before the square" in finding.remedies[0]) is before
 
 
 def test_a_product_with_itself_is_a_square() -> None:

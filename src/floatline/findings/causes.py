@@ -235,6 +235,8 @@ def _cast(graph: Graph, site: Site, ends: Format) -> str:
     source = _read(graph, site)
     while source is not None and kind(source.place.operation) == "cast" and source.inputs:
         source = graph.inputs(source)[0]
+    if source is None and _mask_like(site, ends):
+        return "FL104"  # A literal that is exact in float32 is no site; this is one, cast.
     if source is None or source.role == "input":
         return "FL105"  # Integers are not measured; those of the data are cast here.
     if source.role == "constant":
