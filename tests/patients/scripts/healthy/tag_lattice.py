@@ -1,4 +1,4 @@
-"""Tags a sequence with a linear-chain CRF; forbidden transitions cost 30,000, which float16 holds."""
+"""Tags a sequence with a linear-chain CRF; forbidden transitions cost 30,000, which half holds."""
 
 import keras
 import numpy as np
