@@ -6,7 +6,7 @@ import pytest
 
 from floatline.findings.operations import kind
 from floatline.findings.origins import overflows
-from tests.findings.evidence import Sketch
+from tests.findings.evidence import Sketch, collapses, conclude, evidence, learns
 
 
 def cause(sketch: Sketch, origin: int) -> str:
@@ -69,6 +69,20 @@ def test_a_power_is_a_square_if_it_is_one(largest: float, expected: str) -> None
     sketch = Sketch()
     power = sketch.overflow("Pow", sketch.add("Sub", max_abs=largest), max_abs=316.0**2)
     assert cause(sketch, sketch.passes("Mean", power)) == expected
+
+
+def test_single_squares_that_overflow_are_cast_before_they_are_squared() -> None:
+    for operation, before in (("Square", True), ("Sum", False)):
+        sketch = Sketch()
+        square = sketch.overflow(operation, sketch.add("Relu"))
+        sketch.loss(sketch.passes("Mean", square), nan=1, poisoned=1)
+        steps = collapses(1.0)
+        (finding,) = (
+            f
+            for f in conclude(evidence([sketch.trace()], steps, learns())).findings
+            if f.rule == "FL102"
+        )
+        assert ("before the square" in finding.remedies[0]) is before
 
 
 def test_a_product_with_itself_is_a_square() -> None:
@@ -163,6 +177,35 @@ def test_a_softmax_that_vanished_before_a_logarithm() -> None:
     sketch = Sketch()
     vanished = sketch.add("Softmax", zero=9, flushed=9, local_flushed=9)
     assert cause(sketch, sketch.breaks("Log", vanished)) == "FL205"
+
+
+def test_a_division_by_exponentials_that_vanished_takes_no_logarithm() -> None:
+    for operation, breaks, expected in (
+        ("RealDiv", True, "FL204"),
+        ("Rsqrt", True, "FL204"),
+        ("Log", True, "FL205"),
+        ("RealDiv", False, "FL101"),
+    ):
+        sketch = Sketch()
+        vanished = sketch.add("Exp", zero=9, flushed=9, local_flushed=9)
+        total = sketch.add("Sum", vanished)
+        origin = (sketch.breaks if breaks else sketch.overflow)(
+            operation, sketch.add("Relu"), total
+        )
+        assert cause(sketch, origin) == expected
+
+
+@pytest.mark.parametrize(("largest", "expected"), [(5e4, "FL103"), (1e3, "FL102")])
+def test_a_sum_of_exponentials_is_its_largest_or_its_many_terms(
+    largest: float, expected: str
+) -> None:
+    masked = Sketch()
+    terms = masked.add("Mul", masked.add("Exp", max_abs=largest), masked.add("Sub"))
+    assert cause(masked, masked.overflow("Sum", terms)) == expected
+    wide = Sketch()
+    terms = wide.add("Cast", wide.add("Exp", max_abs=largest), dtype="float32")
+    total = wide.add("Sum", terms, dtype="float32")
+    assert cause(wide, wide.overflow("Cast", total)) == expected
 
 
 def test_a_literal_that_rounds_to_one() -> None:

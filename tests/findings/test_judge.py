@@ -121,6 +121,9 @@ def test_a_finite_loss_is_not_said_to_end_non_finite() -> None:
     (found,) = judge(evidence(case.traces, skipped, skipped)).findings
     assert found.rule == "FL602"
     assert "gradients stay non-finite" in found.summary
+    assert not any("Lower the learning rate" in remedy for remedy in found.remedies)
+    once = steps([1.0] * 40, range(1, 40), 2.0**15)
+    assert any("Lower" in r for r in judge(evidence(case.traces, once, once)).findings[0].remedies)
     later = steps([1.0] * 5 + [NAN] * 35, range(5, 40), 2.0**15)
     assert "loss ends non-finite" in judge(evidence(case.traces, later, later)).findings[0].summary
 

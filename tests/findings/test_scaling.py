@@ -132,3 +132,41 @@ def test_what_was_unscaled_before_may_be_clipped() -> None:
 def test_an_optimizer_without_a_name_that_divides_by_its_second_moment_hides_the_scale() -> None:
     (finding,) = conclude(clipped_beside_a_scaler("clip first", divides="exp_avg_sq")).findings
     assert (finding.rule, finding.severity) == ("FL404", "advice")
+
+
+def clipped_before_division(bound: float, *, divides_first: bool = False) -> Trace:
+    """A loop that multiplies its loss by 4096, clips by a norm and divides, in either order."""
+    sketch = Sketch()
+    small = sketch.loss(sketch.add("mm"), max_abs=2.0)
+    sketch.losses = [sketch.add("mul", small, layer=None, count=1, shape=(), max_abs=8192.0)]
+    back = sketch.add("mm", sketch.losses[0], phase="backward", max_abs=8192.0)
+    handed: Numbers = {"phase": "update", "layer": None, "dtype": "float32"}
+    if divides_first:
+        back = sketch.add("div", back, **handed, max_abs=2.0)
+    size = 2.0 if divides_first else 8192.0
+    one: Numbers = {**handed, "count": 1, "shape": ()}
+    norm = sketch.add("Sqrt", sketch.add("AddN", back, **one), **one, max_abs=size)
+    factor = sketch.add("RealDiv", norm, **one, max_abs=bound / size)
+    last = sketch.add("Mul", back, factor, **handed, max_abs=bound)
+    if not divides_first:
+        last = sketch.add("div", last, **handed, max_abs=bound / 4096)
+    sketch.gradients.append(GradientSite("block/kernel", "block", last))
+    return sketch.trace(scale=None)
+
+
+def test_a_loop_clips_before_it_divides_its_own_scale_out() -> None:
+    clip = clips(clipped_before_division(1.0))
+    assert clip is not None
+    assert clip.bound == pytest.approx(1.0)
+    assert clip.true_bound == pytest.approx(1 / 4096)
+    judgement = conclude(with_optimizer(evidence([clipped_before_division(1.0)], stalls()), "SGD"))
+    (finding,) = judgement.findings
+    assert (finding.rule, finding.severity) == ("FL404", "failure")
+    assert finding.remedies == ("Clip the gradients after they are divided by the loss scale.",)
+
+
+@pytest.mark.parametrize(("bound", "divides_first"), [(1.0, True), (0.5 * 4096, False)])
+def test_a_loop_that_clips_true_gradients_misuses_nothing(
+    bound: float, divides_first: bool
+) -> None:
+    assert clips(clipped_before_division(bound, divides_first=divides_first)) is None

@@ -248,6 +248,8 @@ _THIRD_ZOO = (
 
 _FOURTH_ZOO = (
     Truth("precision/slow_centre", ("lost-small-update",), (), ("centre",)),
+    Truth("precision/tag_lattice", ("mask-constant-overflow",), FORWARD, ("lattice",)),
+    Truth("precision/clip_before_division", ("scaled-gradient-misuse",), (), ("",)),
     Truth("float32/flat_targets", ("loss-across-rows",), FORWARD, ("",)),
     Truth("float32/shuffled_labels", ("learns-nothing",)),
 )

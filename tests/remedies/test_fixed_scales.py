@@ -93,3 +93,45 @@ def test_a_bare_number_that_stands_elsewhere_too_is_left_alone(other: str, tmp_p
 def test_a_scale_of_the_optimizer_is_no_number_of_the_code(tmp_path: Path) -> None:
     """A search from above has no number that fits."""
     assert proposed(tmp_path, LOOP, "FL402", "forward") == []
+
+
+CLIPPED = """
+import keras
+import tensorflow as tf
+
+LOSS_SCALE = 2.0**12
+model = keras.Sequential([keras.layers.Dense(1)])
+optimizer = keras.optimizers.SGD(0.1)
+
+
+@tf.function
+def step(x, y):
+    with tf.GradientTape() as tape:
+        loss = mse(y, model(x)) * LOSS_SCALE
+    gradients = tape.gradient(loss, model.trainable_variables)
+    gradients, _ = tf.clip_by_global_norm(gradients, 1.0)  # HERE
+    optimizer.apply([g / LOSS_SCALE for g in gradients], model.trainable_variables)
+"""
+
+
+@pytest.mark.parametrize(
+    ("clip", "then"),
+    [
+        ("tf.clip_by_global_norm(gradients, 1.0)", "1.0 * LOSS_SCALE)"),
+        ("tf.clip_by_global_norm(gradients, clip_norm=BOUND)", "clip_norm=BOUND * LOSS_SCALE)"),
+        ("one(tf.clip_by_value(g, -1, 1))", "-1 * LOSS_SCALE, 1 * LOSS_SCALE))"),
+        ("clip_grad_norm_(weights, a - b, 2.0)", "(a - b) * LOSS_SCALE, 2.0)"),
+    ],
+)
+def test_a_bound_grows_with_the_number_that_gradients_carry(
+    clip: str, then: str, tmp_path: Path
+) -> None:
+    script = CLIPPED.replace("tf.clip_by_global_norm(gradients, 1.0)", clip)
+    numbers = {"loss_scale": 4096.0, "bound": 1.0}
+    ((change, text),) = proposed(tmp_path, script, "FL404", "forward", numbers)
+    assert change.whole
+    assert then in text
+    bare = script.replace("LOSS_SCALE = 2.0**12", "").replace("LOSS_SCALE", "4096")
+    ((_, text),) = proposed(tmp_path, bare, "FL404", "forward", numbers)
+    assert then.replace("LOSS_SCALE", "4096.0") in text
+    assert proposed(tmp_path, bare, "FL404", "forward", numbers | {"loss_scale": 512.0}) == []

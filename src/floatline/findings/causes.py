@@ -21,7 +21,8 @@ NORMALIZATION_HOPS = 8
 """Operations between the square and the division in a hand-written normalisation."""
 
 EDGE_SHARE = 0.25
-"""A constant of a quarter of the format's range has no use but as a mask."""
+"""A constant of a quarter of the format's range has no use but as a mask, and an exponential that
+reaches it overflows once its argument has grown by another ln 4 = 1.4."""
 
 TARGET_FACTOR = 4.0
 """An overflow within this factor of a batch tensor that does not fit is caused by that tensor."""
@@ -174,8 +175,11 @@ def _lost_digit(graph: Graph, site: Site) -> str | None:
             return "FL305"
         softmax = kind(ancestor.place.operation) in ("softmax", "exponential")
         vanished |= softmax and ancestor.statistics.local_flushed > 0
-    # An epsilon is there to catch what vanished: when it is 0 itself, it comes first.
-    return "FL205" if vanished and site.place.phase == "forward" else None
+    # An epsilon is there to catch what vanished: when it is 0 itself, it comes first. What float32
+    # holds, on these very inputs, does not break on their zeros: it overflows.
+    if not vanished or site.place.phase != "forward" or not site.statistics.local_nonfinite:
+        return None
+    return "FL204" if kind(site.place.operation) in ("divide", "root") else "FL205"
 
 
 def _overflowing_sum(graph: Graph, site: Site) -> bool:
@@ -223,7 +227,7 @@ def _forward_overflow(graph: Graph, site: Site) -> str:
     if _is_square(graph, site):
         return _squares(graph, site)
     if what in ("reduction", "norm"):
-        return "FL102"
+        return _sum(graph, site, ends)
     return "FL105" if _out_of_range_target(graph, site, ends) else "FL101"
 
 
@@ -231,13 +235,27 @@ def _cast(graph: Graph, site: Site, ends: Format) -> str:
     source = _read(graph, site)
     while source is not None and kind(source.place.operation) == "cast" and source.inputs:
         source = graph.inputs(source)[0]
+    if source is None and _mask_like(site, ends):
+        return "FL104"  # A literal that is exact in float32 is no site; this is one, cast.
     if source is None or source.role == "input":
         return "FL105"  # Integers are not measured; those of the data are cast here.
     if source.role == "constant":
         return "FL104"
     if _is_sum(graph, source):
-        return "FL106" if normalizes(graph, site) else "FL102"
+        return "FL106" if normalizes(graph, site) else _sum(graph, source, ends)
     return "FL105" if _out_of_range_target(graph, site, ends) else "FL101"
+
+
+def _sum(graph: Graph, total: Site, ends: Format) -> str:
+    """The rule of a sum that overflows: its terms are many, or one alone is about to overflow.
+
+    The terms of a softmax or logsumexp written by hand leave the range when their arguments grow by
+    a little more: a wider sum would not hold them for long.
+    """
+    near = graph.ancestors(total, MASK_HOPS)
+    powers = (s for s in near if kind(s.place.operation) == "exponential" and s.role == "value")
+    alone = any(s.statistics.max_abs >= EDGE_SHARE * ends.max_finite for s in powers)
+    return "FL103" if alone else "FL102"
 
 
 def _read(graph: Graph, site: Site) -> Site | None:

@@ -59,8 +59,9 @@ def fixed_scale(trace: Trace) -> FixedScale | None:
         factor = _factor(view, site)
         if factor >= LEAST_SCALE and any(_close(factor, r) for r in _divisors(view)):
             # What the window calls 1 is the scale of this step, which the trace does not know.
-            highest = factor * (window(trace, name).high or math.inf)
-            return FixedScale(site, factor, 2.0 ** math.floor(math.log2(highest)))
+            high = window(trace, name).high
+            fits = 2.0 ** math.floor(math.log2(factor * high)) if high else math.inf
+            return FixedScale(site, factor, fits)
     return None
 
 
@@ -75,6 +76,15 @@ def shown_scale(history: History, traces: Sequence[Trace]) -> float:
     same = bool(scales) and all(_close(scale, scales[0]) for scale in scales)
     certain = same and scales[0] >= LEAST_SCALE and len(overflows) == 1
     return _as_written(scales[0]) if certain else 1.0
+
+
+def before_unscaling(view: Graph, gradient: Site, scale: float) -> Site | None:
+    """What a gradient was before a number of the code was divided out of it, or None."""
+    site = view.uncast(gradient)
+    values = [s for s in view.inputs(site) if s.role == "value"]
+    if kind(site.place.operation) not in ("divide", "multiply") or len(values) != 1:
+        return None
+    return values[0] if _close(_ratio(values[0], site), scale) else None
 
 
 def _as_written(ratio: float) -> float:

@@ -10,6 +10,7 @@ from floatline.findings.causes import NEAR_HOPS, cause_of, infinite_reciprocal
 from floatline.findings.graph import Graph, graph, literal, low
 from floatline.findings.identifiers import narrowing, picked_by
 from floatline.findings.operations import kind
+from floatline.findings.swallowed import bridges
 from floatline.formats import FORMATS, Format
 from floatline.records import Site, Trace
 
@@ -69,7 +70,12 @@ def overflows(trace: Trace) -> tuple[Origin, ...]:
     """
     view = graph(trace)
     starts = [site for site in trace.sites if _starts(view, site)]
-    reaching = view.leading_to(view.ends | view.written, through=view.harmed)
+    hidden = bridges(view, starts)
+
+    def spoilt(site: Site) -> bool:
+        return view.harmed(site) or site.index in hidden
+
+    reaching = view.leading_to(view.ends | view.written, through=spoilt)
     origins, covered = [], set[int]()
     for site in starts:
         if site.index in covered:
@@ -81,7 +87,7 @@ def overflows(trace: Trace) -> tuple[Origin, ...]:
         if site.index not in reaching:
             origins.append(Origin(rule, trace, blamed, shown, "none"))
             continue
-        passed = {s.index for s in view.descendants(site, through=view.harmed)}
+        passed = {s.index for s in view.descendants(site, through=spoilt)}
         origins.append(Origin(rule, trace, blamed, shown, "confirmed", len(passed)))
         covered |= passed
     return _relevant(view, origins)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from floatline.findings.fixed_scale import before_unscaling, fixed_scale
 from floatline.findings.graph import Graph, graph
 from floatline.findings.operations import kind
 from floatline.records import Site, Trace
@@ -28,16 +29,18 @@ class Clip:
         trace: The traced step.
         site: The operation that clips.
         bound: The bound: a norm or a magnitude, in units of the scaled gradients.
+        scale: The loss scale that the gradients carry.
     """
 
     trace: Trace
     site: Site
     bound: float
+    scale: float
 
     @property
     def true_bound(self) -> float:
         """The bound in units of the true gradients, once the optimizer has unscaled them."""
-        return self.bound / (self.trace.loss_scale or 1.0)
+        return self.bound / self.scale
 
 
 def scaled(trace: Trace) -> bool:
@@ -70,6 +73,8 @@ def clips(trace: Trace) -> Clip | None:
 
     A bound of the loss scale and more would be one that allows for it.
     """
+    if trace.loss_scale is None:
+        return _clips_before_division(trace)
     if not scaled(trace) or never_scaled(trace):
         return None
     view = graph(trace)
@@ -78,8 +83,26 @@ def clips(trace: Trace) -> Clip | None:
         if _unscaled(view, site):
             continue
         bound = next(_bounds(view, site), None)
-        if bound is not None and bound < (trace.loss_scale or 0.0):
-            return Clip(trace, site, bound)
+        if bound is not None and bound < trace.loss_scale:
+            return Clip(trace, site, bound, trace.loss_scale)
+    return None
+
+
+def _clips_before_division(trace: Trace) -> Clip | None:
+    """The same for a loss scale that is a number of the code, which nothing names.
+
+    What a bound was made of, a number does not tell: one that is nearer to 1 than to the scale is
+    taken for one that was meant for true gradients.
+    """
+    fixed = fixed_scale(trace)
+    if fixed is None:
+        return None
+    view = graph(trace)
+    for gradient in trace.gradients:
+        site = before_unscaling(view, trace.sites[gradient.site], fixed.scale)
+        bound = next(_bounds(view, site), None) if site else None
+        if site and bound is not None and bound**2 < fixed.scale:
+            return Clip(trace, site, bound, fixed.scale)
     return None
 
 

@@ -1,4 +1,4 @@
-"""A rewrite of a loss scale that is a number of the code: the number that fits takes its place."""
+"""Rewrites around a loss scale that is a number of the code: of it, or of what bounds gradients."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import math
 from collections.abc import Iterator
 
 from floatline.records import Finding
-from floatline.remedies.statement import Edit, Function, Statement, calls, targets
+from floatline.remedies.scale_source import CLIPS, KEEPERS
+from floatline.remedies.statement import Edit, Function, Statement, calls, name_of, targets
+from floatline.remedies.torch_scale_source import CLIPS as TORCH_CLIPS
 
 SAME = 0.01
 """Relative distance at which a number of the code is the measured scale; that of half precision
@@ -15,6 +17,17 @@ is rounded to 11 bits, or 8."""
 
 PLACES = 2
 """Where a bare number stands: where the loss is multiplied, and where gradients are divided."""
+
+BOUNDS = (
+    "clip_norm",
+    "clip_value_min",
+    "clip_value_max",
+    "x_min",
+    "x_max",
+    "max_norm",
+    "clip_value",
+)
+"""Names of arguments by which gradients are limited."""
 
 LARGEST = 64
 """Base and exponent up to which powers are computed: a float surely holds them."""
@@ -39,8 +52,48 @@ def fitting_number(line: Statement, finding: Finding) -> list[Edit]:
     return [line.replacing(place, _written(place, fits)) for place in places]
 
 
-def _named(node: ast.stmt) -> list[str]:
-    """Names and attributes that a statement reads, as they are written."""
+def scaled_bound(line: Statement, finding: Finding) -> list[Edit]:
+    """A bound on gradients that still carry such a scale is multiplied by it.
+
+    The scale goes by its name where it has one, and by its number where it stands in the lines.
+    """
+    scale = finding.evidence.get("loss_scale")
+    kept = any(keeper in line.text for keeper in (*KEEPERS, "GradScaler"))
+    if finding.rule != "FL404" or kept or not isinstance(scale, float):
+        return []
+    around = line.function or line.tree
+    names = [n for n in _named(around) if n.isidentifier() and _is_scale(line, n, scale)]
+    if not names and not any(_numbers(line.tree, scale)):
+        return []
+    factor = names[0] if names else f"{scale:.1f}"
+    bounds = [bound for call in calls(line.node) for bound in _bounds(call)]
+    return [line.replacing(bound, f"{_factor(bound)} * {factor}") for bound in bounds]
+
+
+def _is_scale(line: Statement, name: str, scale: float) -> bool:
+    """Whether a name stands for the scale itself, and not for what is multiplied by it."""
+    number = _value_of(line, name, scale)
+    nodes = (n for n in ast.walk(line.tree) if isinstance(n, ast.Assign | ast.AnnAssign))
+    return number is not None and any(n.value is number for n in nodes)
+
+
+def _bounds(call: ast.Call) -> list[ast.expr]:
+    """What a call limits gradients to: one number behind them, or two where it limits values."""
+    name = name_of(call.func)
+    if name not in (*CLIPS, *TORCH_CLIPS):
+        return []
+    most = 3 if name in ("clip_by_value", "clip") else 2
+    named = (k.value for k in call.keywords if k.arg in BOUNDS)
+    return [*call.args[1:most], *named]
+
+
+def _factor(bound: ast.expr) -> str:
+    plain = isinstance(bound, ast.Name | ast.Constant | ast.Attribute | ast.UnaryOp | ast.Call)
+    return ast.unparse(bound) if plain else f"({ast.unparse(bound)})"
+
+
+def _named(node: ast.AST) -> list[str]:
+    """Names and attributes that code reads, as they are written."""
     read = (n for n in ast.walk(node) if isinstance(n, ast.Name | ast.Attribute))
     return list(dict.fromkeys(ast.unparse(n) for n in read if isinstance(n.ctx, ast.Load)))
 

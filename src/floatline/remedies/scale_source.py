@@ -23,6 +23,9 @@ from floatline.remedies.statement import (
 
 WRAPPER = "LossScaleOptimizer"
 
+KEEPERS = ("scale_loss", WRAPPER)
+"""What a file says in which an optimizer keeps the loss scale."""
+
 APPLIES = ("apply", "apply_gradients")
 """Methods of an optimizer that take gradients."""
 
@@ -53,7 +56,8 @@ class Loop:
 
 def scaled_loss(line: Statement, finding: Finding) -> list[Edit]:
     """The loss is multiplied by the scale before it is differentiated."""
-    loop = _loop(line) if finding.rule == "FL404" else None
+    forgotten = finding.rule == "FL404" and "bound" not in finding.evidence
+    loop = _loop(line) if forgotten else None
     if loop is None or any(name_of(c.func) in CLIPS for c in calls(line.node)):
         return []
     return _scaled(line, loop)
@@ -86,7 +90,7 @@ def _wrapped(line: Statement, loop: Loop) -> list[Edit]:
 def clipped_later(line: Statement, finding: Finding) -> list[Edit]:
     """A bound on gradients that carry the loss scale is multiplied by it, too."""
     function = line.function
-    if finding.rule != "FL404" or function is None:
+    if finding.rule != "FL404" or function is None or not any(k in line.text for k in KEEPERS):
         return []
     optimizer = _optimizer(function)
     bounds = [

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from floatline.records import Finding, SourceLine
 from floatline.remedies.autocast_source import without_autocast
 from floatline.remedies.epsilon_source import optimizer_epsilon
-from floatline.remedies.fixed_scale_source import fitting_number
+from floatline.remedies.fixed_scale_source import fitting_number, scaled_bound
 from floatline.remedies.jax_scale_source import carried_scaler
 from floatline.remedies.numbers_source import (
     arguments_in_half,
@@ -45,6 +45,7 @@ LIFTED = "A loss scale lifts the gradients above what float16 flushes to 0."
 _OF_SCALES: Sequence[tuple[Rewrite, str]] = (
     (unscaled_first, "The bound then holds for the gradients without the loss scale."),
     (clipped_later, "The bound grows with the loss scale that the gradients carry."),
+    (scaled_bound, "The bound grows with the loss scale that the gradients carry."),
     (scaled_loss, "The optimizer divides the gradients by its loss scale, which they now carry."),
     (wrapped_optimizer, LIFTED),
     (graded_scaler, LIFTED),

@@ -5,8 +5,14 @@ from __future__ import annotations
 from typing import final
 
 from floatline.findings.advice import OfKeras
+from floatline.findings.operations import kind
 from floatline.findings.origin_rule import OriginRule, overflow
 from floatline.findings.origins import Origin
+
+OF_SQUARES = (
+    "Cast to float32 before the square, and back after the reduction: single squares overflow.",
+    "Divide the values before they are squared, so that the largest stays below 256 in float16.",
+)
 
 
 @final
@@ -46,6 +52,11 @@ class ReductionSumOverflow(OriginRule):
             instead="Compute the layer in float32: {float32}.",
         ),
     )
+
+    def advice(self, origin: Origin) -> tuple[str, ...]:
+        """Squares that overflow one by one are out of range before anything is added up."""
+        added = kind(origin.site.place.operation) in ("reduction", "norm", "matmul", "cast")
+        return self.remedies if added else (*OF_SQUARES, *self.remedies[2:])
 
     def sentence(self, origin: Origin) -> str:
         """What happens at the origin."""

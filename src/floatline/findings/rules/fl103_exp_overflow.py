@@ -17,7 +17,8 @@ class ExpOverflow(OriginRule):
         divided by a temperature, softplus or softmax written by hand.
 
     Evidence:
-        An exponential with finite inputs and an infinite output that float32 holds.
+        An exponential with finite inputs and an infinite output that float32 holds; or an infinite
+        sum of exponentials of which one alone reaches a quarter of the range.
 
     Why it matters:
         inf - inf and inf / inf follow, which are NaN; every such step is lost.

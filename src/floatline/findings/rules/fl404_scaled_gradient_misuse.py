@@ -19,6 +19,8 @@ SECOND_MOMENTS = (".exp_avg_sq", ".exp_inf", ".square_avg", ".sum")
 """Ends of the names of what PyTorch's optimizers of that kind divide by; a step of one's own names
 no optimizer."""
 
+AFTER_DIVISION = "Clip the gradients after they are divided by the loss scale."
+
 
 @final
 class ScaledGradientMisuse(Rule):
@@ -61,7 +63,7 @@ class ScaledGradientMisuse(Rule):
         OfKeras(
             "Clip by clipnorm or global_clipnorm of the inner optimizer, which acts after"
             " unscaling; with PyTorch's GradScaler, after scaler.unscale_(optimizer).",
-            instead="Clip the gradients after they are divided by the loss scale.",
+            instead=AFTER_DIVISION,
             torch="Clip after scaler.unscale_(optimizer), which divides by the loss scale.",
         ),
     )
@@ -89,7 +91,7 @@ class ScaledGradientMisuse(Rule):
         return self._misuse(case, summary, numbers, place, self.remedies[:1])
 
     def _clipped(self, case: Case, clip: Clip) -> Result:
-        scale = clip.trace.loss_scale or 0.0
+        scale = clip.scale
         summary = (
             f"{where(clip.site.place)} clips gradients to {number(clip.bound)} while they carry"
             f" the loss scale of {number(scale)}: unscaled, {number(clip.true_bound)} is left"
@@ -101,7 +103,9 @@ class ScaledGradientMisuse(Rule):
             "bound_when_unscaled": clip.true_bound,
             **harm(case),
         }
-        return self._misuse(case, summary, numbers, clip.site.place, self.remedies[1:])
+        named = clip.trace.loss_scale is not None
+        remedies = self.remedies[1:] if named else (AFTER_DIVISION,)
+        return self._misuse(case, summary, numbers, clip.site.place, remedies)
 
     def _misuse(
         self,

@@ -27,6 +27,12 @@ CLEARING = (
 )
 """What to do where gradients are added to those of the steps before."""
 
+WITHOUT_GRADIENT = (
+    "Find the operation whose gradient is not finite: no learning rate and no clip mends that.",
+    "Make the training work in float32 first, then diagnose again.",
+)
+"""What to do where no step, not even the first, has had a finite gradient."""
+
 
 @final
 class DivergesInFloat32(Rule):
@@ -85,7 +91,8 @@ class DivergesInFloat32(Rule):
             return self.found(text, harm(case), place=place, remedies=BEFORE_TRAINING)
         text = f"Float32 fails in the same way: {_how(case)}"
         if not added_to_old(case.evidence.traces):
-            return self.found(text, harm(case))
+            remedies = WITHOUT_GRADIENT if _never_moved(case) else self.remedies
+            return self.found(text, harm(case), remedies=remedies)
         text += "; every step adds its gradients to those of the steps before"
         return self.found(text, harm(case), remedies=CLEARING)
 
@@ -101,6 +108,14 @@ def _how(case: Case) -> str:
     if any(nonfinite(step.loss) for step in _again(case)):
         return "the loss ends non-finite"
     return "its gradients stay non-finite, and the loss scale skips every step"
+
+
+def _never_moved(case: Case) -> bool:
+    """Whether float32 has finite losses and, from the first step on, no finite gradient."""
+    history, again = case.evidence.history.steps, _again(case)
+    if not history or history[0].step != 0 or not again or again[0].step != 0:
+        return False
+    return not any(step.finite_gradients or nonfinite(step.loss) for step in again)
 
 
 def _before_training(case: Case) -> bool:
