@@ -165,6 +165,14 @@ def test_a_softmax_that_vanished_before_a_logarithm() -> None:
     assert cause(sketch, sketch.breaks("Log", vanished)) == "FL205"
 
 
+def test_an_exponential_that_vanished_before_a_division_meets_no_logarithm() -> None:
+    """Sinkhorn's scaling divides by sums of a kernel exp(-cost / epsilon)."""
+    sketch = Sketch()
+    kernel = sketch.add("exp", zero=9, flushed=9, local_flushed=9)
+    total = sketch.add("dot_general", kernel, sketch.add("div"), zero=3, flushed=3)
+    assert cause(sketch, sketch.breaks("div", sketch.literal(0.125), total)) == "FL204"
+
+
 def test_a_literal_that_rounds_to_one() -> None:
     sketch = Sketch()
     top = sketch.add("Const", role="constant", constant=1 - 1e-7, count=1)

@@ -175,7 +175,9 @@ def _lost_digit(graph: Graph, site: Site) -> str | None:
         softmax = kind(ancestor.place.operation) in ("softmax", "exponential")
         vanished |= softmax and ancestor.statistics.local_flushed > 0
     # An epsilon is there to catch what vanished: when it is 0 itself, it comes first.
-    return "FL205" if vanished and site.place.phase == "forward" else None
+    if not vanished or site.place.phase != "forward":
+        return None
+    return "FL204" if kind(site.place.operation) in ("divide", "root") else "FL205"
 
 
 def _overflowing_sum(graph: Graph, site: Site) -> bool:
