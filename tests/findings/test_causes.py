@@ -180,6 +180,17 @@ def test_a_literal_that_rounds_to_one() -> None:
     assert cause(sketch, sketch.breaks("Log1p", clipped)) == "FL305"
 
 
+@pytest.mark.parametrize(("epsilon", "expected"), [(1e-8, "FL203"), (1e-3, "FL305")])
+def test_an_epsilon_that_was_to_guard_one_minus_p_is_what_fails(
+    epsilon: float, expected: str
+) -> None:
+    sketch = Sketch()
+    gone = int(epsilon < 3e-8)
+    literal = sketch.literal(epsilon, zero=gone, flushed=gone)
+    rest = sketch.add("sub", sketch.literal(1.0), sketch.add("square"), zero=2, flushed=2)
+    assert cause(sketch, sketch.breaks("log", sketch.add("add", rest, literal, zero=2))) == expected
+
+
 def test_loops_do_not_hang() -> None:
     """The body of a loop reads what it wrote: inputs may come later in the order."""
     sketch = Sketch()
