@@ -20,6 +20,13 @@ WITHOUT_KERAS = Configuration("float32", entry="step function")
 OF_KERAS = re.compile(
     r'keras|dtype="|mixed_|autocast=False|clipnorm|LossScaleOptimizer|from_logits|_growth_steps'
 )
+FOREIGN = {
+    "jax": re.compile(r"torch\.|\btf\.|nn\.Module|GradScaler"),
+    "tensorflow": re.compile(r"torch\.|\bjnp\.|nn\.Module|GradScaler"),
+    "torch": re.compile(r"\bjnp\.|\bjax\.|\btf\."),
+}
+"""What only other frameworks have."""
+
 OWN = ("FL201", "FL202", "FL402", "FL501")
 """Rules whose advice is chosen by framework already, or that only speak of Keras' policies."""
 
@@ -64,3 +71,13 @@ def test_no_rule_advises_what_only_keras_has(rule: Rule, backend: str | None) ->
     advice = in_own_words(case, finding).remedies
     assert advice
     assert not [text for text in advice if OF_KERAS.search(text) and not text.endswith(DUAL)]
+
+
+@pytest.mark.parametrize("backend", sorted(FOREIGN))
+@pytest.mark.parametrize("rule", [r for r in RULES if r.id not in OWN], ids=lambda r: r.id)
+def test_no_rule_advises_what_only_another_framework_has(rule: Rule, backend: str) -> None:
+    case = study(without_keras(activation()), backend)
+    case = dataclasses.replace(case, evidence=dataclasses.replace(case.evidence, traces=()))
+    finding = Finding(rule.id, rule.cause, "forward", "", {}, rule.remedies, None)
+    advice = in_own_words(case, finding).remedies
+    assert not [t for t in advice if FOREIGN[backend].search(t) and not t.endswith(DUAL)]

@@ -148,7 +148,21 @@ _REPORTED = (
 
 _SECOND_ZOO = (
     Truth("precision/padded_encoder", ("epsilon-underflow",), FORWARD, ("masked_mean",)),
-    Truth("precision/causal_decoder", ("mask-constant-overflow",), FORWARD, ("attention_0",)),
+    Truth(
+        "precision/causal_decoder",
+        ("mask-constant-overflow",),
+        FORWARD,
+        ("attention_0",),
+        elsewhere=(
+            Elsewhere(
+                ("torch",),
+                "A Python number multiplies half precision in float32 there, so that 0 * -1e9 is "
+                "0: of three seeds each ends at float32's loss (0.0023, 0.0125, 0.0114), and no "
+                "step is skipped.",
+                verdict="healthy",
+            ),
+        ),
+    ),
     Truth(
         "precision/noise_prediction",
         ("one-minus-eps-rounding", "position-precision"),
@@ -184,7 +198,20 @@ _SECOND_ZOO = (
     Truth(
         "precision/sliced_batches", ("norm-variance-overflow",), FORWARD, ("functional/unit",), True
     ),
-    Truth("precision/event_counter", ("reduction-sum-stagnation",), FORWARD, ("running_count",)),
+    Truth(
+        "precision/event_counter",
+        ("reduction-sum-stagnation",),
+        FORWARD,
+        ("running_count",),
+        elsewhere=(
+            Elsewhere(
+                ("torch",),
+                "Its running sum is kept in float32 there and rounded once: two seeds end at "
+                "losses of 0.0015 and 0.0015, float32 at 0.0014 and 0.0017.",
+                verdict="healthy",
+            ),
+        ),
+    ),
     Truth("precision/moments_by_squares", ("position-precision",), FORWARD, ("standardize",)),
     Truth(
         "precision/play_counts",
@@ -275,10 +302,25 @@ _SPECIAL = (
 
 _QUICK_HEALTHY = ("added_mask", "summed_error", "three_steps")
 
+_ILL_ELSEWHERE = {
+    "triplet_distances": (
+        Elsewhere(
+            ("torch",),
+            "A bound of 1e-12 is 0 in half precision there, and where a distance is 0 the gradient "
+            "of a maximum is shared with it: 0 times infinity. Of two seeds no step changes a "
+            "weight; float32 ends at a loss of 0.6.",
+            verdict="precision",
+            causes=("epsilon-underflow",),
+        ),
+    ),
+}
+"""Healthy scripts that fail on one backend."""
+
 
 def _healthy() -> Iterator[Truth]:
     for path in sorted((SCRIPTS / "healthy").glob("*.py")):
-        yield Truth(f"healthy/{path.stem}", quick=path.stem in _QUICK_HEALTHY)
+        ill = _ILL_ELSEWHERE.get(path.stem, ())
+        yield Truth(f"healthy/{path.stem}", quick=path.stem in _QUICK_HEALTHY, elsewhere=ill)
 
 
 TRUTHS: tuple[Truth, ...] = (

@@ -5,11 +5,11 @@ from __future__ import annotations
 from floatline.findings.case import Case
 from floatline.findings.gradients import LayerGradient
 from floatline.findings.origin_rule import FLOAT32_FIRST, harm
-from floatline.findings.outcome import scaling_unused
+from floatline.findings.outcome import COMPARABLE_STEPS, RATIO_AT_START, scaling_unused
 from floatline.findings.rule import REFERENCE, TRACES, CannotTell, Clear, Result, Rule
 from floatline.findings.scale_advice import Advice, scale_advice
 from floatline.findings.words import share
-from floatline.records import Number, Trace
+from floatline.records import Number, Statistics, Trace
 
 DECISIVE_SHARE = 0.5
 """Share of a layer's gradient, in elements and in magnitude, that must be gone when training
@@ -43,7 +43,7 @@ def gradient_underflow(rule: Rule, case: Case, remark: str, advice: Advice) -> R
     if state.ends_broken:
         return Clear()
     suspects = [(t, g) for t, g in _traced(case) if _decisive(g, DECISIVE_SHARE)]
-    still = _still(case)
+    still = _still(case) or _unmoved(case)
     if not suspects or (state.worse is False and not still):
         return Clear()
     if state.float32_fails:
@@ -99,6 +99,38 @@ def _still(case: Case) -> bool:
     elements = sum(g.elements for g in ends[1])
     standing = sum(g.elements for g in ends[1] if g.layer in both)
     return all(healthy) and 0 < TOTAL_SHARE * elements <= standing
+
+
+def _unmoved(case: Case) -> bool:
+    """Whether layers end where they began, for want of a gradient, while the others moved.
+
+    Behind a layer that starts at zero float32 has no gradient either in the first step. Such a
+    task may be one that the others solve alone, so float32's loss has to be better.
+    """
+    both, traced = case.outcome.comparison, _traced(case)
+    if both is None or both.own < RATIO_AT_START * both.reference or len(traced) < 2:
+        return False
+    (first, before), (last, now) = traced[0], traced[-1]
+    if last.step - first.step < COMPARABLE_STEPS:
+        return False
+    began = {g.layer for g in before if not g.nonzero or g.decisive(GONE_SHARE)}
+    gone = {g.layer for g in now if g.decisive(GONE_SHARE)} & began
+    held = {g.layer: _held(first, last, g.layer) for g in now}
+    standing = sum(g.elements for g in now if g.layer in gone and held[g.layer])
+    moves = any(not stays for layer, stays in held.items() if layer not in gone)
+    return moves and 0 < TOTAL_SHARE * sum(g.elements for g in now) <= standing
+
+
+def _held(first: Trace, last: Trace, layer: str) -> bool:
+    """Whether the weights of a layer are the same in two steps, as far as their statistics tell."""
+    before, now = _weights(first, layer), _weights(last, layer)
+    return bool(before) and before == now
+
+
+def _weights(trace: Trace, layer: str) -> dict[str, Statistics]:
+    names = {g.variable for g in trace.gradients if (g.layer or g.variable) == layer}
+    read = (s for s in trace.sites if s.role == "parameter" and s.variable in names)
+    return {str(site.variable): site.statistics for site in read}
 
 
 def _numbers(trace: Trace, gradients: tuple[LayerGradient, ...]) -> dict[str, Number]:

@@ -44,6 +44,12 @@ FROM_SHAPES = frozenset(
 )
 """Names that look at the shape of their argument, and at none of its values."""
 
+MOVES_WEIGHTS = frozenset(
+    prefix + name for prefix in ("", "_foreach_") for name in ("add", "addcdiv", "addcmul", "sub")
+)
+"""Names that, in place, add to a weight what they compute themselves: times a rate, or a quotient.
+It is no tensor of its own, and no other value tells how far the weight would move."""
+
 OVERWRITES = frozenset(["copy", "fill", "zero"])
 """Names that, in place, do not look at what they replace."""
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from floatline.backends.torch.calls import Call, Feed
 from floatline.backends.torch.contexts import Contexts
 from floatline.backends.torch.lanes import LOW, Tensor, leaves, upcast
+from floatline.backends.torch.operations import MOVES_WEIGHTS
 from floatline.backends.torch.shadows import Shadows, covers
 from floatline.backends.torch.sites import Sites
 from floatline.backends.torch.widening import Widening
@@ -66,18 +67,30 @@ class Results:
             self._shadows.adopt(tensor, shadow, sources)
             self._note_width(call, tensor, fed, measured=measured)
 
+    def before(self, call: Call, shadows: Sequence[Tensor]) -> dict[int, Tensor]:
+        """What is in the weights that a call is about to move, by position, in float32."""
+        if call.known.name not in MOVES_WEIGHTS:
+            return {}
+        moved = (n for n, tensor in enumerate(call.written) if self._sites.moves_weight(tensor))
+        return {n: shadows[n].clone() for n in moved}
+
     def written(
         self,
         call: Call,
         feed: Feed,
         shadows: Sequence[Tensor],
         locals_: Sequence[Tensor],
+        before: Mapping[int, Tensor],
         *,
         measured: bool,
     ) -> None:
         """Tensors that were written to, in every lane."""
-        for tensor, shadow, local in zip(call.written, shadows, locals_, strict=True):
+        lanes = zip(call.written, shadows, locals_, strict=True)
+        for position, (tensor, shadow, local) in enumerate(lanes):
             sources = feed.written(tensor)
+            if position in before:
+                change, context = shadow - before[position], self._contexts.current()
+                sources += self._sites.change(call.title, change, sources, context)
             if measured:
                 sources = self._value(call, tensor, shadow, local, sources)
             self._sites.omissions.moved += not measured

@@ -41,6 +41,10 @@ class Sites:
         """Whether the memory of a tensor is a variable's in 16 bits."""
         return tensor.dtype in LOW and memory(tensor) in self._variables
 
+    def moves_weight(self, tensor: Tensor) -> bool:
+        """Whether a tensor is a trained weight in 16 bits: only such a one has a gradient."""
+        return self.is_low_variable(tensor) and tensor.is_leaf and tensor.grad is not None
+
     def input(self, tensor: Tensor, name: str) -> tuple[int, ...]:
         """Enters a batch tensor, if it holds floats."""
         if not _is_measured_float(tensor):
@@ -83,6 +87,13 @@ class Sites:
         variable = self._variables.get(memory(tensor))
         description = self._describe(operation, tensor, sources, context, variable=variable)
         return (self._recorder.measure(description, tensor, shadow, local),)
+
+    def change(
+        self, operation: str, change: Tensor, sources: tuple[int, ...], context: Context
+    ) -> tuple[int, ...]:
+        """Enters how far float32 would move a weight whose own digits may not take that in."""
+        description = self._describe(f"{operation}/change", change, sources, context)
+        return (self._recorder.measure(description, change, change, change),)
 
     def constant(
         self, tensor: Tensor, shadow: Tensor, value: float | None, context: Context

@@ -121,6 +121,7 @@ class Tracer(TorchDispatchMode):  # type: ignore[misc]  # PyTorch is not type-ch
         apart = measured and call.low and not exact
         alone = self._local_arguments(call) if apart else None
         beside = self._shadow_arguments(call)
+        before = self._results.before(call, written_in(call.known, beside))
         computed = call.run()
         shadow = self._lane(call, beside, computed, own=exact)
         if shadow is _LOST:
@@ -138,6 +139,7 @@ class Tracer(TorchDispatchMode):  # type: ignore[misc]  # PyTorch is not type-ch
                 feed,
                 written_in(call.known, beside),
                 written_in(call.known, same if alone is None else alone),
+                before,
                 measured=measured,
             )
         return computed

@@ -22,7 +22,8 @@ class MissingLossScaling(Rule):
     Evidence:
         No loss scale, and layers of which float32 has a gradient and this precision has not:
         the flushed share per layer. Either training does worse than float32, or the layers
-        stand still in the first and in the last traced step while others receive a gradient.
+        stand still in the first and in the last traced step while others receive a gradient; or
+        they end where they began, behind one that starts at zero, and float32's loss is better.
 
     Why it matters:
         The layers do not learn, or learn slowly, without any NaN or warning.

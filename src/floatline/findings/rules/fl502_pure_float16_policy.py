@@ -42,9 +42,12 @@ class PureFloat16Policy(Rule):
     cause = "pure-float16-policy"
     phase = "configuration"
     remedies = (
-        OfKeras('Use the policy "mixed_float16" (or "mixed_bfloat16") instead.'),
-        "Without Keras, keep weights in float32: use torch.autocast, or cast copies in the loss.",
-        "If memory forces half-precision weights, use an optimizer epsilon of 1e-4 or more.",
+        OfKeras(
+            'Use the policy "mixed_float16" (or "mixed_bfloat16") instead.',
+            instead="Keep weights in float32, and cast copies of them in the loss.",
+            torch="Keep weights in float32, and let torch.autocast compute in half precision.",
+        ),
+        "If memory forces float16 weights, use an optimizer epsilon of 1e-4 or more.",
     )
 
     def check(self, case: Case) -> Result:

@@ -44,9 +44,10 @@ class DeadGradients(Rule):
     Evidence:
         Nine in ten weights belong to variables whose gradient is exactly zero in float32, in the
         first and in the last traced step, while the loss is neither near zero nor falling; or in
-        the last one only, where the loss is back at that of the first step, in a float32 training
-        of the same steps as well; and a step that is built anew for float32 does no better. And the
-        first operation that turns values into nothing but zeros.
+        the last one only, where the loss is back at that of the first step, or stands still behind
+        an activation that has died since, in a float32 training of the same steps as well; and a
+        step that is built anew for float32 does no better. And the first operation that turns
+        values into nothing but zeros.
 
     Why it matters:
         The model does not learn.
@@ -96,11 +97,17 @@ class DeadGradients(Rule):
 
 
 def died(case: Case) -> bool:
-    """Whether a network had gradients, has none at the end, and learned nothing in between."""
+    """Whether a network had gradients, has none at the end, and learned nothing in between.
+
+    One that started far off may end below its first loss: then what died shows that it is dead.
+    """
     traces, losses = _differentiated(case), _losses(case)
     if not traces or not losses or case.outcome.broken:
         return False
-    return _dead_share(traces[0]) < DEAD_SHARE <= _dead_share(traces[-1]) and _is_back(losses)
+    if not _dead_share(traces[0]) < DEAD_SHARE <= _dead_share(traces[-1]):
+        return False
+    silenced = _silenced(traces[-1]) is not None and _silenced(traces[0]) is None
+    return _is_back(losses) or (silenced and _stands_still(losses))
 
 
 def _differentiated(case: Case) -> list[Trace]:
@@ -148,6 +155,12 @@ def _stalls(losses: list[float]) -> bool:
         return False
     steps_each = max(END_STEPS, len(losses) // END_SHARE)
     return _no_lower(median(losses[:steps_each]), losses, steps_each)
+
+
+def _stands_still(losses: list[float]) -> bool:
+    """Whether the loss is no lower at the end than soon after the first updates."""
+    later = losses[END_STEPS:]
+    return len(later) >= 2 * END_STEPS and _stalls(later)
 
 
 def _is_back(losses: list[float]) -> bool:

@@ -22,7 +22,7 @@ class TripletModel(keras.Model):
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         difference = y_pred[:, None, :] - y_pred[None, :, :]
         squared = ops.sum(ops.square(difference), axis=-1)
-        distance = ops.sqrt(ops.maximum(squared, 1e-12))
+        distance = ops.sqrt(ops.maximum(squared, 1e-12))  # <- culprit on torch
         same = ops.cast(ops.equal(y[:, None], y[None, :]), distance.dtype)
         farthest = ops.max(distance * same, axis=1)
         nearest = ops.min(distance + same * 100.0, axis=1)
