@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 from floatline.errors import InputError
+from floatline.findings.configured.table import configuration_notes
 from floatline.formats import FORMATS
 from floatline.layers import children, computes_on_floats, is_container
 from floatline.precision.application import check_model
@@ -16,6 +17,8 @@ from floatline.precision.inspection import Inspection, LayerInspection, PolicyBy
 from floatline.precision.matching import Place, places
 from floatline.precision.optimizers import innermost
 from floatline.precision.policies import POLICIES
+from floatline.precision.reading.layer import LayerLine
+from floatline.precision.reading.model import no_line, setup_of
 from floatline.precision.reasons import why_float32
 from floatline.precision.specification import specification
 from floatline.precision.tensor_cores import MULTIPLE, good_size, misfits
@@ -57,6 +60,26 @@ def inspect(model: Any, x: Any = None, *, batch_size: int = 32) -> Inspection:
     >>> found.parameter_bytes, found.activation_bytes
     (2600, 320)
     """
+    return look(model, x, batch_size=batch_size)
+
+
+def look(
+    model: Any,
+    x: Any = None,
+    *,
+    batch_size: int = 32,
+    line: LayerLine = no_line,
+    applied: Any = None,
+) -> Inspection:
+    """As `inspect`, for one who knows more.
+
+    Args:
+        model: A Keras model.
+        x: Inputs of the model.
+        batch_size: Examples per batch.
+        line: Tells the user's line that made a layer.
+        applied: The optimizer that a loop of the user's applies.
+    """
     check_model(model)
     if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
         raise InputError(f"batch_size is {batch_size!r}.", "It must be a positive integer.")
@@ -71,6 +94,7 @@ def inspect(model: Any, x: Any = None, *, batch_size: int = 32) -> Inspection:
         optimizer=_optimizer_name(model),
         loss_scaling=_loss_scaling(model),
         notes=(*notes, *_batch_note(batch_size), LOSS_NOTE.format(floatx=keras.config.floatx())),
+        configuration=configuration_notes(setup_of(model, seen, line=line, applied=applied)),
     )
 
 

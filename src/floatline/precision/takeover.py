@@ -12,9 +12,10 @@ import keras
 from floatline.layers import walk
 from floatline.patches import wrapped
 from floatline.precision.enabled import enabled
-from floatline.precision.inspecting import inspect
+from floatline.precision.inspecting import look
 from floatline.precision.inspection import Inspection
 from floatline.precision.plan import Plan
+from floatline.user_lines import LayerSources
 
 
 class Unwind(BaseException):
@@ -30,6 +31,7 @@ class InspectionTakeover:
 
     def __init__(self, batch_size: int) -> None:
         self._batch_size = batch_size
+        self._sources = LayerSources()
         self._models: list[weakref.ref[Any]] = []
         self._found: tuple[Inspection, ...] = ()
         self._error: BaseException | None = None
@@ -48,8 +50,12 @@ class InspectionTakeover:
             stack.enter_context(wrapped(keras.Model, "fit", self._on_training))
             stack.enter_context(wrapped(keras.Model, "train_on_batch", self._on_training))
             stack.enter_context(wrapped(optimizer, "apply", self._on_apply))
+            stack.enter_context(
+                wrapped(keras.optimizers.LossScaleOptimizer, "apply", self._on_apply)
+            )
             stack.enter_context(wrapped(optimizer, "apply_gradients", self._on_apply))
             stack.enter_context(wrapped(keras.Layer, "__new__", self._on_new_layer))
+            stack.enter_context(wrapped(keras.Operation, "__new__", self._on_new_operation))
             yield
 
     @property
@@ -87,12 +93,14 @@ class InspectionTakeover:
     def _on_apply(
         self,
         original: Callable[..., Any],  # noqa: ARG002
-        optimizer: Any,  # noqa: ARG002
+        optimizer: Any,
         *_args: Any,
         **_kwargs: Any,
     ) -> Any:
         """The script updates weights in a loop of its own: the models that it has made by then."""
-        self._leave(lambda: tuple(self._inspect(model) for model in self._outermost()))
+        self._leave(
+            lambda: tuple(self._inspect(model, applied=optimizer) for model in self._outermost())
+        )
 
     def _on_new_layer(
         self, original: Callable[..., Any], cls: type, *args: Any, **kwargs: Any
@@ -102,6 +110,13 @@ class InspectionTakeover:
             self._models.append(weakref.ref(layer))
         return layer
 
+    def _on_new_operation(
+        self, original: Callable[..., Any], cls: type, *args: Any, **kwargs: Any
+    ) -> Any:
+        operation = original(cls, *args, **kwargs)
+        self._sources.record(operation)
+        return operation
+
     def _leave(self, look: Callable[[], tuple[Inspection, ...]]) -> None:
         try:
             self._found = look()
@@ -109,12 +124,12 @@ class InspectionTakeover:
             self._error = error
         raise Unwind
 
-    def _inspect(self, model: Any, x: Any = None) -> Inspection:
+    def _inspect(self, model: Any, x: Any = None, applied: Any = None) -> Inspection:
         given = _plain(x)
         if given is not None and not model.built:
             with contextlib.suppress(Exception):  # The inspection says that it is not built.
                 model(keras.tree.map_structure(lambda leaf: leaf[:1], given))
-        return inspect(model, given, batch_size=self._batch_size)
+        return look(model, given, batch_size=self._batch_size, line=self._sources, applied=applied)
 
     def _outermost(self) -> list[Any]:
         """The models that are in no other one."""
