@@ -10,6 +10,7 @@ import keras
 from floatline.errors import InputError
 from floatline.findings.configured.table import configuration_notes
 from floatline.formats import FORMATS
+from floatline.headlines import headline
 from floatline.layers import children, computes_on_floats, is_container
 from floatline.precision.application import check_model
 from floatline.precision.forward import Calls, Forward, dtype_of, observe, size
@@ -32,6 +33,12 @@ _LOOPS = (keras.layers.RNN, keras.layers.TimeDistributed)
 LOSS_NOTE = (
     "Compiled losses and metrics are computed in {floatx}; the optimizer updates the weights in "
     "the dtype that they are kept in."
+)
+
+
+NOT_RUN = (
+    "The model's forward pass cannot be run by itself, so layers are described by their policies "
+    "alone: {error}"
 )
 
 
@@ -84,18 +91,34 @@ def look(
     if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
         raise InputError(f"batch_size is {batch_size!r}.", "It must be a positive integer.")
     inputs, notes = specification(model, x, batch_size)
-    seen = Forward() if inputs is None else observe(model, inputs)
+    seen, failed = _forward(model, inputs)
     layers = tuple(_layers(places(model), seen))
+    optimizer = getattr(model, "optimizer", None) or applied
     return Inspection(
         model=model.name,
         batch_size=batch_size,
         layers=layers,
         policies=tuple(_under(policy, layers) for policy in _COMPARED),
-        optimizer=_optimizer_name(model),
-        loss_scaling=_loss_scaling(model),
-        notes=(*notes, *_batch_note(batch_size), LOSS_NOTE.format(floatx=keras.config.floatx())),
+        optimizer=_optimizer_name(optimizer),
+        loss_scaling=_loss_scaling(optimizer),
+        notes=(
+            *notes,
+            *failed,
+            *_batch_note(batch_size),
+            LOSS_NOTE.format(floatx=keras.config.floatx()),
+        ),
         configuration=configuration_notes(setup_of(model, seen, line=line, applied=applied)),
     )
+
+
+def _forward(model: Any, inputs: Any) -> tuple[Forward, tuple[str, ...]]:
+    """A forward pass, and a note where there is none."""
+    if inputs is None:
+        return Forward(), ()
+    try:
+        return observe(model, inputs), ()
+    except Exception as error:  # noqa: BLE001 (a model's code may raise anything, or have no call)
+        return Forward(), (NOT_RUN.format(error=headline(error)),)
 
 
 def _layers(found: Sequence[Place], seen: Forward) -> Iterator[LayerInspection]:
@@ -116,6 +139,8 @@ def _layer(place: Place, seen: Forward, *, in_loop: bool) -> LayerInspection:
     calls = seen.calls.get(id(layer), Calls())
     weights = [v for v in own_variables(layer) if str(v.dtype) in FORMATS]
     cast = [(v, seen.cast_variables[id(v)]) for v in weights if id(v) in seen.cast_variables]
+    # Of a layer that was not run, nobody knows which weights it casts.
+    uncast = [v for v in weights if id(v) not in seen.cast_variables] if calls.outputs else []
     counted = calls.outputs if _returns_its_own(layer) and not in_loop else []
     outputs = [tensor for tensor in counted if dtype_of(tensor) in FORMATS]
     return LayerInspection(
@@ -134,7 +159,7 @@ def _layer(place: Place, seen: Forward, *, in_loop: bool) -> LayerInspection:
         activations=sum(size(tensor) for tensor in outputs),
         input_casts=sum(calls.casts[:1] if in_loop else calls.casts),
         weight_casts=len(cast),
-        keeps_float32=why_float32(layer, [v for v in weights if id(v) not in seen.cast_variables]),
+        keeps_float32=why_float32(layer, uncast),
         misfits=misfits(layer),
     )
 
@@ -171,13 +196,11 @@ def _joined(dtypes: Iterable[str]) -> str | None:
     return ", ".join(dict.fromkeys(dtypes)) or None
 
 
-def _optimizer_name(model: Any) -> str | None:
-    optimizer = innermost(getattr(model, "optimizer", None))
-    return None if optimizer is None else type(optimizer).__name__
+def _optimizer_name(optimizer: Any) -> str | None:
+    return None if optimizer is None else type(innermost(optimizer)).__name__
 
 
-def _loss_scaling(model: Any) -> str | None:
-    optimizer = getattr(model, "optimizer", None)
+def _loss_scaling(optimizer: Any) -> str | None:
     if not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         return None
     law = getattr(optimizer, "scale", None)  # Keras' own wrapper has no such law.

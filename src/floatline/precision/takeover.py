@@ -33,8 +33,7 @@ class InspectionTakeover:
         self._batch_size = batch_size
         self._sources = LayerSources()
         self._models: list[weakref.ref[Any]] = []
-        self._found: tuple[Inspection, ...] = ()
-        self._error: BaseException | None = None
+        self._look: Callable[[], tuple[Inspection, ...]] | None = None
 
     @contextlib.contextmanager
     def installed(self, precision: str | Plan | None) -> Iterator[None]:
@@ -61,7 +60,7 @@ class InspectionTakeover:
     @property
     def done(self) -> bool:
         """Whether the script is being left."""
-        return bool(self._found) or self._error is not None
+        return self._look is not None
 
     def conclude(self, error: BaseException | None) -> tuple[Inspection, ...]:
         """What was found, when the script has ended with `error` or by itself.
@@ -73,12 +72,10 @@ class InspectionTakeover:
         Raises:
             Exception: The model cannot be inspected.
         """
-        if self._error is not None:
-            raise self._error
+        if self._look is not None:
+            return self._look()
         ended_well = error is None or (isinstance(error, SystemExit) and not error.code)
-        if self._found or not ended_well:
-            return self._found
-        return tuple(self._inspect(model) for model in self._outermost())
+        return tuple(self._inspect(model) for model in self._outermost()) if ended_well else ()
 
     def _on_training(
         self,
@@ -98,9 +95,8 @@ class InspectionTakeover:
         **_kwargs: Any,
     ) -> Any:
         """The script updates weights in a loop of its own: the models that it has made by then."""
-        self._leave(
-            lambda: tuple(self._inspect(model, applied=optimizer) for model in self._outermost())
-        )
+        models = self._outermost()
+        self._leave(lambda: tuple(self._inspect(model, applied=optimizer) for model in models))
 
     def _on_new_layer(
         self, original: Callable[..., Any], cls: type, *args: Any, **kwargs: Any
@@ -118,10 +114,8 @@ class InspectionTakeover:
         return operation
 
     def _leave(self, look: Callable[[], tuple[Inspection, ...]]) -> None:
-        try:
-            self._found = look()
-        except Exception as error:  # noqa: BLE001 - raised again outside the script
-            self._error = error
+        """Leaves first: within a step that is being compiled no variable has a value."""
+        self._look = look
         raise Unwind
 
     def _inspect(self, model: Any, x: Any = None, applied: Any = None) -> Inspection:

@@ -80,7 +80,6 @@ class LayerSetup:
         typical_weight: Median of their magnitudes; None when they are not in half precision.
         numbers: Numbers that meet values in its compute dtype.
         ids: Row numbers that it reads from floats, or None.
-        casts: Casts of inputs and weights in one forward pass.
         work: Multiplications of one forward pass, of matrix products and convolutions alone.
         sides: Sides of the matrix that it multiplies by.
         inputs_from: Compute dtypes of the layers whose outputs it takes.
@@ -96,7 +95,6 @@ class LayerSetup:
     typical_weight: float | None = None
     numbers: tuple[NumberUse, ...] = ()
     ids: IdUse | None = None
-    casts: int = 0
     work: int = 0
     sides: tuple[int, ...] = ()
     inputs_from: tuple[str, ...] = ()

@@ -23,6 +23,8 @@ class MissingLossScaling(Rule):
         No loss scale, and layers of which float32 has a gradient and this precision has not:
         the flushed share per layer. Either training does worse than float32, or the layers
         stand still in the first and in the last traced step while others receive a gradient.
+        Without a run, `floatline inspect` tells that layers with weights compute in float16 and
+        that the optimizer has no loss scaling; whether that harms, only a run does.
 
     Why it matters:
         The layers do not learn, or learn slowly, without any NaN or warning.

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 
 from floatline.findings.configured.setup import IdUse, LayerSetup, NumberUse, Role
 from floatline.formats import FORMATS, LOW_FORMATS
@@ -145,8 +146,8 @@ def _typical(weights: Sequence[Any]) -> float | None:
     if not low:
         return None
     largest = max(low, key=size)
-    value = keras.ops.abs(keras.ops.cast(largest.value, "float32"))
-    return float(keras.ops.median(value))
+    value = keras.ops.convert_to_numpy(keras.ops.cast(largest.value, "float32"))
+    return float(np.median(np.abs(value)))
 
 
 def _ids(layer: Any, calls: Calls, reading: Reading, *, cast: bool) -> IdUse | None:
