@@ -66,6 +66,8 @@ class Format:
         """
         if value == 0 or not math.isfinite(value):
             return value
+        if abs(value) >= 2 * self.max_finite:
+            return math.copysign(math.inf, value)
         binade = max(math.frexp(value)[1] - 1, self.min_normal_exponent)
         unit = binade - self.precision_bits + 1
         nearest = math.ldexp(round(math.ldexp(value, -unit)), unit)

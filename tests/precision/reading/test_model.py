@@ -273,6 +273,22 @@ def test_a_loss_that_a_model_computes_itself() -> None:
     assert notes(wide) == []
 
 
+class Labelled(keras.Model):  # type: ignore[misc]
+    """Brings labels to the dtype of the predictions first."""
+
+    def compute_loss(self, x: Any = None, y: Any = None, y_pred: Any = None, **_rest: Any) -> Any:
+        labels = ops.cast(ops.cast(y, y_pred.dtype)[:, 0], "int32")
+        return ops.mean(keras.losses.sparse_categorical_crossentropy(labels, y_pred))
+
+
+@pytest.mark.parametrize(("classes", "rules"), [(4096, ["FL303"]), (1000, [])])
+def test_labels_that_a_loss_casts(classes: int, rules: list[str]) -> None:
+    inputs = keras.Input((8,))
+    found = notes(Labelled(inputs, layers.Dense(classes, dtype=MIXED)(inputs)))
+    assert [note.rule for note in found] == rules
+    assert [note.grade for note in found] == ["risk" for _ in rules]
+
+
 def test_an_island_in_float32() -> None:
     def model(dtype: str, last: str = MIXED) -> Any:
         inputs = keras.Input((8,))

@@ -11,21 +11,21 @@ from floatline.formats import FORMATS
 
 
 def ids(setup: Setup) -> Iterator[ConfigurationNote]:
-    """Tables of which some rows cannot be looked up, for their numbers are rounded to others."""
+    """Rows of tables, or classes, that are never met, for their numbers are rounded to others."""
     for layer in setup.layers:
         use = layer.ids
         exact = 0 if use is None else FORMATS[use.dtype].exact_integers
         # The last row is number rows - 1, and `exact` itself is held.
         if use is None or use.rows - 2 < exact:
             continue
-        rounded = f"{exact + 1} becomes {exact}: some rows are never looked up"
+        rounded = f"{exact + 1} becomes {exact}: some are never met"
         yield of(
             IntegerInHalf,
             "wrong" if use.given else "risk",
-            setting=f"row numbers of a table of {use.rows} rows pass through {use.dtype}",
+            setting=f"numbers of {use.rows} rows or classes pass through {use.dtype}",
             reason=f"{use.dtype} holds every integer up to {exact} only, and {rounded}"
             if use.given
-            else f"if what is cast to integers there are row numbers: {use.dtype} holds every "
+            else f"if what is cast to integers there are such numbers: {use.dtype} holds every "
             f"integer up to {exact} only, and {rounded}",
             change="keep ids in an integer dtype: an Input of dtype int32, not cast with the rest",
             layer=layer.path,

@@ -51,11 +51,11 @@ class NumberUse:
 
 @dataclass(frozen=True, slots=True)
 class IdUse:
-    """Numbers of rows that a layer reads from floats.
+    """Numbers of rows, or of classes, that are read from floats.
 
     Attributes:
         dtype: Float dtype that they have been through.
-        rows: Rows of the table that they look up.
+        rows: How many rows or classes there are.
         given: Whether they are the very input that was cast, and not a part of it.
         source: The user's line that makes integers of them, where it is known.
     """

@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from floatline.findings.configured.setup import LayerSetup, Setup
+from floatline.findings.configured.setup import IdUse, LayerSetup, Setup
 from floatline.formats import LOW_FORMATS
 from floatline.layers import computes_on_floats, is_container
 from floatline.precision.forward import Forward, dtype_of
@@ -69,11 +69,17 @@ def _own_loss(model: Any, seen: Forward, line: LayerLine) -> Iterator[LayerSetup
     if len(dtypes) != 1 or not dtypes <= set(LOW_FORMATS):
         return
     reading = read(model.compute_loss, model, {"y_pred": Value("half")})
-    if reading.numbers:
+    dtype = dtypes.pop()
+    ids = None
+    if calls is not None and reading.integers:  # Labels that become integers name a class each.
+        classes = max(int(tensor.shape[-1] or 1) for tensor in calls.outputs)
+        ids = IdUse(dtype, classes, given=False, source=reading.integers[0])
+    if reading.numbers or ids:
         yield LayerSetup(
             path=model.name,
             layer_class=type(model).__name__,
-            compute_dtype=dtypes.pop(),
+            compute_dtype=dtype,
             source=line(model),
             numbers=reading.numbers,
+            ids=ids,
         )
