@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 
@@ -53,6 +54,24 @@ class Format:
     def exact_integers(self) -> int:
         """Every integer up to this one is representable."""
         return 1 << self.precision_bits
+
+    def rounded(self, value: float) -> float:
+        """The number that the format holds in place of `value`: to nearest, ties to even.
+
+        Example:
+
+        >>> half = FORMATS["float16"]
+        >>> half.rounded(1e-8), half.rounded(-1e9), half.rounded(2049.0), half.rounded(-9999.0)
+        (0.0, -inf, 2048.0, -10000.0)
+        """
+        if value == 0 or not math.isfinite(value):
+            return value
+        if abs(value) >= 2 * self.max_finite:
+            return math.copysign(math.inf, value)
+        binade = max(math.frexp(value)[1] - 1, self.min_normal_exponent)
+        unit = binade - self.precision_bits + 1
+        nearest = math.ldexp(round(math.ldexp(value, -unit)), unit)
+        return nearest if abs(nearest) <= self.max_finite else math.copysign(math.inf, value)
 
 
 def _ieee(name: str, bits: int, precision_bits: int, max_exponent: int) -> Format:

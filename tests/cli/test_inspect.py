@@ -105,3 +105,71 @@ def test_a_script_that_fails(run: Run, text: str, words: list[str]) -> None:
     result = run("inspect", write(text))
     assert result.exit_code == 2
     assert all(word in result.stderr for word in words)
+
+
+NORM = """
+class Norm(keras.layers.Layer):
+    def call(self, t):
+        return t / (keras.ops.sum(t, axis=-1, keepdims=True) + 1e-9)
+
+inputs = keras.Input((4,))
+hidden = Norm(name="norm", dtype="mixed_float16")(inputs)
+model = keras.Model(inputs, keras.layers.Dense(1, dtype="float32")(hidden))
+model.compile("sgd", "mse")
+model.fit(x, y)
+"""
+
+
+def test_what_is_wrong_is_told_with_its_line(run: Run) -> None:
+    script = write(NORM)
+    line = 1 + Path(script).read_text().splitlines().index(NORM.splitlines()[3])
+    result = run("inspect", script)
+    assert result.exit_code == 0, result.stderr
+    assert "Told without a run: 1 wrong, nothing at risk." in result.stdout
+    assert f"FL203 epsilon-underflow, layer 'norm' (train.py:{line})" in result.stdout
+    assert "Cannot work as it is set up" in result.stdout
+    quiet = run("inspect", "--quiet", script)
+    assert "Told without a run: 1 wrong" in quiet.stdout
+    assert "FL203" not in quiet.stdout
+    (document,) = json.loads(run("inspect", "--json", "-", script).stdout)
+    (note,) = document["configuration"]
+    assert (note["rule"], note["grade"], note["source"]["line"]) == ("FL203", "wrong", line)
+
+
+def test_a_loop_is_told_of_the_optimizer_that_it_applies(run: Run) -> None:
+    half = LOOP.replace(
+        "variables = model",
+        "model = keras.Sequential([keras.Input((4,)), "
+        'keras.layers.Dense(1, dtype="mixed_float16")])\nvariables = model',
+        1,
+    )
+    result = run("inspect", write(half))
+    assert "Optimizer: SGD. Loss scaling: none." in result.stdout
+    assert "FL201 missing-loss-scaling" in result.stdout
+    scaled = half.replace(
+        "keras.optimizers.SGD()", "keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD())"
+    )
+    assert "FL201" not in run("inspect", write(scaled)).stdout
+
+
+def test_a_model_without_a_forward_pass_is_described(run: Run) -> None:
+    result = run(
+        "inspect",
+        write("""
+class Pair(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.one = keras.layers.Dense(1, name="one")
+
+    def train_step(self, data):
+        return {}
+
+model = Pair()
+model.compile("sgd")
+model.built = True
+model.fit(x, y)
+"""),
+    )
+    assert result.exit_code == 0, result.stderr
+    assert "The model's forward pass cannot be run by itself" in " ".join(result.stdout.split())
+    assert "one" in result.stdout

@@ -67,17 +67,18 @@ class Examination:
 
 def examine(truth: Truth) -> Examination:
     """Diagnoses one patient; what its script left in Keras is cleared away before and after."""
-    _clear()
+    clear()
     started = time.monotonic()
     try:
         diagnosis = diagnose_script(str(truth.path))
         here = truth.on(keras.backend.backend())
         return Examination(here, diagnosis, time.monotonic() - started)
     finally:
-        _clear()
+        clear()
 
 
-def _clear() -> None:
+def clear() -> None:
+    """Forgets what a script has left in Keras."""
     keras.backend.clear_session()
     keras.config.set_dtype_policy("float32")
     gc.collect()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import io
 
+from floatline.findings.configured.note import ConfigurationNote
 from floatline.precision.changes import Changes, LayerChange, VariableChange
 from floatline.precision.inspection import Dimension, Inspection, LayerInspection, PolicyBytes
+from floatline.records import SourceLine
 from floatline.report import changes, inspection, terminal
 
 DENSE = LayerInspection(
@@ -84,3 +86,33 @@ def test_changes_in_a_few_lines() -> None:
         "  loss scaling attached: NoScale()",
         "  A note.",
     ]
+
+
+NOTE = ConfigurationNote(
+    "FL203",
+    "epsilon-underflow",
+    "wrong",
+    "self.eps = 1e-08 in float16",
+    "it is 0 in float16, and protects nothing",
+    "use a larger epsilon: 1e-4 or more",
+    "norm",
+    SourceLine("/home/ada/train.py", 31),
+)
+
+
+def test_what_is_told_without_a_run_comes_by_grade() -> None:
+    risk = dataclasses.replace(NOTE, rule="FL201", cause="missing-loss-scaling", grade="risk")
+    advice = dataclasses.replace(NOTE, rule="FL701", grade="advice", layer=None, source=None)
+    text = shown(dataclasses.replace(FOUND, configuration=(NOTE, risk, advice)))
+    assert "Told without a run: 1 wrong, 1 at risk." in text
+    titles = [text.index(title) for title in inspection.TITLES.values()]
+    assert titles == sorted(titles)
+    assert titles[-1] < text.index("Layers")
+    assert "FL203 epsilon-underflow, layer 'norm' (train.py:31)" in text
+    assert "Self.eps = 1e-08 in float16: it is 0 in float16, and protects nothing." in text
+    assert "Use a larger epsilon: 1e-4 or more." in text
+
+
+def test_nothing_is_said_where_nothing_was_found() -> None:
+    assert "Told without a run" not in shown(FOUND)
+    assert not any(title in shown(FOUND) for title in inspection.TITLES.values())

@@ -16,11 +16,11 @@ from floatline.capture.configuration import no_sources
 from floatline.capture.loop_state import next_state, with_state
 from floatline.capture.model import training_errors
 from floatline.capture.recording import Recording
-from floatline.capture.sources import user_line
 from floatline.errors import InputError, TrainingError
 from floatline.marks import MarkedStep
 from floatline.progress import Progress, silent
 from floatline.records import SourceLine
+from floatline.user_lines import user_line
 
 _ONE_BATCH = (
     "Pass an iterable of batches: a list such as `[(x, y)]`, a generator, or a dataset that is "

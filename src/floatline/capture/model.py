@@ -15,12 +15,12 @@ from floatline.capture.capture import Budget, Capture
 from floatline.capture.configuration import no_sources
 from floatline.capture.failures import training_error
 from floatline.capture.recording import Recording
-from floatline.capture.sources import user_line
 from floatline.capture.state import preserve_callbacks
 from floatline.capture.watch import BudgetSpent
 from floatline.errors import FloatlineError, InputError, TrainingError
 from floatline.progress import Progress, silent
 from floatline.records import SourceLine
+from floatline.user_lines import user_line
 
 
 def capture_fit(

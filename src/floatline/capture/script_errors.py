@@ -9,9 +9,9 @@ from types import TracebackType
 
 from floatline.capture.failures import clash_advice
 from floatline.capture.pure_advice import pure_loop_error
-from floatline.capture.sources import user_frame
 from floatline.errors import BackendError, FloatlineError, ScriptError
 from floatline.headlines import condensed, users_line
+from floatline.user_lines import user_frame
 
 HOW_TO_MARK = (
     "Put `@floatline.training_step` (after `import floatline`) above the function that runs one "

@@ -20,7 +20,6 @@ from floatline.capture.later import computes_in_half, gives_way, names_half
 from floatline.capture.model import capture_fit, check_model
 from floatline.capture.recording import Recording
 from floatline.capture.script_errors import other_framework, unmarked_loop
-from floatline.capture.sources import LayerSources, user_line
 from floatline.capture.watch import BudgetSpent
 from floatline.capture.watched import Watched
 from floatline.errors import BackendError, FloatlineError
@@ -28,6 +27,7 @@ from floatline.marks import AsideCompiled, AsideStep, FoundStep, MarkedStep
 from floatline.patches import wrapped
 from floatline.progress import Progress
 from floatline.records import Configuration
+from floatline.user_lines import LayerSources, user_line
 
 T = TypeVar("T")
 

@@ -10,9 +10,12 @@ from typing import Any
 import click
 
 from floatline.cli.exit_codes import EXIT_INTERRUPTED
-from floatline.errors import EXIT_COULD_NOT_RUN, FloatlineError
+from floatline.errors import EXIT_COULD_NOT_RUN, FloatlineError, TraceError
 
 _DEBUG = "floatline.debug"
+
+WITHOUT_A_STEP = "\n`floatline inspect` tells what can be told of its model without a step."
+"""What is left where a training step cannot be traced."""
 
 
 class Commands(click.Group):
@@ -28,7 +31,8 @@ class Commands(click.Group):
             _say("floatline: interrupted; nothing half-written is left behind.", ctx)
             ctx.exit(EXIT_INTERRUPTED)
         except FloatlineError as error:
-            _say(f"floatline: {error}", ctx)
+            besides = WITHOUT_A_STEP if isinstance(error, TraceError) else ""
+            _say(f"floatline: {error}{besides}", ctx)
             ctx.exit(error.exit_code)
         except OSError as error:
             full = error.errno == errno.ENOSPC

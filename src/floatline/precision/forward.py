@@ -11,16 +11,18 @@ from typing import Any
 import keras
 
 from floatline.formats import FORMATS
+from floatline.layers import is_container
 from floatline.patches import wrapped
 
 
 @dataclass
 class Calls:
-    """What was seen of one layer, over all of its calls."""
+    """What was seen of one layer, over all of its calls; `arguments` are those of the first."""
 
     inputs: list[Any] = field(default_factory=list)
     outputs: list[Any] = field(default_factory=list)
     casts: list[int] = field(default_factory=list)
+    arguments: tuple[tuple[Any, ...], dict[str, Any]] | None = None
 
 
 @dataclass
@@ -29,6 +31,10 @@ class Forward:
 
     calls: dict[int, Calls] = field(default_factory=dict)
     cast_variables: dict[int, str] = field(default_factory=dict)
+    made_by: dict[int, Any] = field(default_factory=dict)
+    """The innermost layer that returned a tensor first, by the identity of the tensor."""
+    taken_by: dict[int, list[Any]] = field(default_factory=dict)
+    """The layers that take a tensor, containers left out, by the identity of the tensor."""
 
 
 def observe(model: Any, specification: Any) -> Forward:
@@ -79,10 +85,15 @@ def _zeros(tensor: Any) -> Any:
 def _watched(seen: Forward) -> Iterator[None]:
     def on_call(original: Callable[..., Any], layer: Any, *args: Any, **kwargs: Any) -> Any:
         calls = seen.calls.setdefault(id(layer), Calls())
+        calls.arguments = calls.arguments or (args, kwargs)
         inputs = _tensors((args, kwargs))
+        for tensor in () if is_container(layer) else inputs:
+            seen.taken_by.setdefault(id(tensor), []).append(layer)
         outputs = original(layer, *args, **kwargs)
         calls.inputs += inputs
-        calls.outputs += _tensors(outputs)
+        calls.outputs += (returned := _tensors(outputs))
+        for tensor in returned:
+            seen.made_by.setdefault(id(tensor), layer)
         calls.casts.append(_casts(layer, inputs))
         return outputs
 
@@ -108,9 +119,13 @@ def _is_tensor(leaf: Any) -> bool:
     return hasattr(leaf, "shape") and hasattr(leaf, "dtype")
 
 
+def casts_inputs(layer: Any) -> bool:
+    """Whether a layer casts its inputs before it computes; functional models leave it to others."""
+    return bool(layer.autocast and layer._convert_input_args)  # noqa: SLF001 (as `__call__` does)
+
+
 def _casts(layer: Any, inputs: list[Any]) -> int:
-    """How many inputs a layer casts before it computes; functional models leave that to others."""
-    if not (layer.autocast and layer._convert_input_args):  # noqa: SLF001 (as `__call__` does)
+    if not casts_inputs(layer):
         return 0
     return sum(
         dtype_of(tensor) in FORMATS and dtype_of(tensor) != layer.input_dtype for tensor in inputs

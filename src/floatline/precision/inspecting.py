@@ -8,7 +8,9 @@ from typing import Any
 import keras
 
 from floatline.errors import InputError
+from floatline.findings.configured.table import configuration_notes
 from floatline.formats import FORMATS
+from floatline.headlines import headline
 from floatline.layers import children, computes_on_floats, is_container
 from floatline.precision.application import check_model
 from floatline.precision.forward import Calls, Forward, dtype_of, observe, size
@@ -16,6 +18,8 @@ from floatline.precision.inspection import Inspection, LayerInspection, PolicyBy
 from floatline.precision.matching import Place, places
 from floatline.precision.optimizers import innermost
 from floatline.precision.policies import POLICIES
+from floatline.precision.reading.layer import LayerLine
+from floatline.precision.reading.model import no_line, setup_of
 from floatline.precision.reasons import why_float32
 from floatline.precision.specification import specification
 from floatline.precision.tensor_cores import MULTIPLE, good_size, misfits
@@ -29,6 +33,12 @@ _LOOPS = (keras.layers.RNN, keras.layers.TimeDistributed)
 LOSS_NOTE = (
     "Compiled losses and metrics are computed in {floatx}; the optimizer updates the weights in "
     "the dtype that they are kept in."
+)
+
+
+NOT_RUN = (
+    "The model's forward pass cannot be run by itself, so layers are described by their policies "
+    "alone: {error}"
 )
 
 
@@ -57,21 +67,58 @@ def inspect(model: Any, x: Any = None, *, batch_size: int = 32) -> Inspection:
     >>> found.parameter_bytes, found.activation_bytes
     (2600, 320)
     """
+    return look(model, x, batch_size=batch_size)
+
+
+def look(
+    model: Any,
+    x: Any = None,
+    *,
+    batch_size: int = 32,
+    line: LayerLine = no_line,
+    applied: Any = None,
+) -> Inspection:
+    """As `inspect`, for one who knows more.
+
+    Args:
+        model: A Keras model.
+        x: Inputs of the model.
+        batch_size: Examples per batch.
+        line: Tells the user's line that made a layer.
+        applied: The optimizer that a loop of the user's applies.
+    """
     check_model(model)
     if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
         raise InputError(f"batch_size is {batch_size!r}.", "It must be a positive integer.")
     inputs, notes = specification(model, x, batch_size)
-    seen = Forward() if inputs is None else observe(model, inputs)
+    seen, failed = _forward(model, inputs)
     layers = tuple(_layers(places(model), seen))
+    optimizer = getattr(model, "optimizer", None) or applied
     return Inspection(
         model=model.name,
         batch_size=batch_size,
         layers=layers,
         policies=tuple(_under(policy, layers) for policy in _COMPARED),
-        optimizer=_optimizer_name(model),
-        loss_scaling=_loss_scaling(model),
-        notes=(*notes, *_batch_note(batch_size), LOSS_NOTE.format(floatx=keras.config.floatx())),
+        optimizer=_optimizer_name(optimizer),
+        loss_scaling=_loss_scaling(optimizer),
+        notes=(
+            *notes,
+            *failed,
+            *_batch_note(batch_size),
+            LOSS_NOTE.format(floatx=keras.config.floatx()),
+        ),
+        configuration=configuration_notes(setup_of(model, seen, line=line, applied=applied)),
     )
+
+
+def _forward(model: Any, inputs: Any) -> tuple[Forward, tuple[str, ...]]:
+    """A forward pass, and a note where there is none."""
+    if inputs is None:
+        return Forward(), ()
+    try:
+        return observe(model, inputs), ()
+    except Exception as error:  # noqa: BLE001 (a model's code may raise anything, or have no call)
+        return Forward(), (NOT_RUN.format(error=headline(error)),)
 
 
 def _layers(found: Sequence[Place], seen: Forward) -> Iterator[LayerInspection]:
@@ -92,6 +139,8 @@ def _layer(place: Place, seen: Forward, *, in_loop: bool) -> LayerInspection:
     calls = seen.calls.get(id(layer), Calls())
     weights = [v for v in own_variables(layer) if str(v.dtype) in FORMATS]
     cast = [(v, seen.cast_variables[id(v)]) for v in weights if id(v) in seen.cast_variables]
+    # Of a layer that was not run, nobody knows which weights it casts.
+    uncast = [v for v in weights if id(v) not in seen.cast_variables] if calls.outputs else []
     counted = calls.outputs if _returns_its_own(layer) and not in_loop else []
     outputs = [tensor for tensor in counted if dtype_of(tensor) in FORMATS]
     return LayerInspection(
@@ -110,7 +159,7 @@ def _layer(place: Place, seen: Forward, *, in_loop: bool) -> LayerInspection:
         activations=sum(size(tensor) for tensor in outputs),
         input_casts=sum(calls.casts[:1] if in_loop else calls.casts),
         weight_casts=len(cast),
-        keeps_float32=why_float32(layer, [v for v in weights if id(v) not in seen.cast_variables]),
+        keeps_float32=why_float32(layer, uncast),
         misfits=misfits(layer),
     )
 
@@ -147,13 +196,11 @@ def _joined(dtypes: Iterable[str]) -> str | None:
     return ", ".join(dict.fromkeys(dtypes)) or None
 
 
-def _optimizer_name(model: Any) -> str | None:
-    optimizer = innermost(getattr(model, "optimizer", None))
-    return None if optimizer is None else type(optimizer).__name__
+def _optimizer_name(optimizer: Any) -> str | None:
+    return None if optimizer is None else type(innermost(optimizer)).__name__
 
 
-def _loss_scaling(model: Any) -> str | None:
-    optimizer = getattr(model, "optimizer", None)
+def _loss_scaling(optimizer: Any) -> str | None:
     if not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         return None
     law = getattr(optimizer, "scale", None)  # Keras' own wrapper has no such law.

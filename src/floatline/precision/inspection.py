@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from floatline.errors import InputError
+from floatline.findings.configured.note import ConfigurationNote
 
 if TYPE_CHECKING:
     import pandas
@@ -104,6 +105,7 @@ class Inspection:
         optimizer: Class name of the innermost optimizer, or None.
         loss_scaling: The loss scale in words, or None.
         notes: What a reader must know to judge the figures.
+        configuration: Root causes that are found without a run, what is wrong first.
     """
 
     model: str
@@ -113,6 +115,7 @@ class Inspection:
     optimizer: str | None = None
     loss_scaling: str | None = None
     notes: tuple[str, ...] = ()
+    configuration: tuple[ConfigurationNote, ...] = ()
 
     @property
     def parameter_bytes(self) -> int:
@@ -154,16 +157,38 @@ class Inspection:
         return inspection_card(self)
 
     def to_dataframe(self) -> pandas.DataFrame:
-        """A pandas DataFrame with a row per layer.
+        """A pandas DataFrame with a row per layer; `notes` has the rules of its configuration.
 
         Raises:
             InputError: pandas is not installed.
         """
-        try:
-            import pandas
-        except ModuleNotFoundError as error:
-            raise InputError(
-                "to_dataframe needs pandas, which is not installed.",
-                "Run `pip install pandas`, or use to_dict or to_json.",
-            ) from error
-        return pandas.DataFrame([dataclasses.asdict(layer) for layer in self.layers])
+        said: dict[str | None, list[str]] = {}
+        for note in self.configuration:
+            said.setdefault(note.layer, []).append(f"{note.grade} {note.rule}")
+        return _pandas().DataFrame(
+            [
+                {**dataclasses.asdict(layer), "notes": ", ".join(said.get(layer.path, ()))}
+                for layer in self.layers
+            ]
+        )
+
+    def notes_to_dataframe(self) -> pandas.DataFrame:
+        """A pandas DataFrame with a row per configuration note.
+
+        Raises:
+            InputError: pandas is not installed.
+        """
+        columns = [field.name for field in dataclasses.fields(ConfigurationNote)]
+        rows = [dataclasses.asdict(note) for note in self.configuration]
+        return _pandas().DataFrame(rows, columns=columns)
+
+
+def _pandas() -> Any:
+    try:
+        import pandas
+    except ModuleNotFoundError as error:
+        raise InputError(
+            "A DataFrame needs pandas, which is not installed.",
+            "Run `pip install pandas`, or use to_dict or to_json.",
+        ) from error
+    return pandas

@@ -12,9 +12,10 @@ import keras
 from floatline.layers import walk
 from floatline.patches import wrapped
 from floatline.precision.enabled import enabled
-from floatline.precision.inspecting import inspect
+from floatline.precision.inspecting import look
 from floatline.precision.inspection import Inspection
 from floatline.precision.plan import Plan
+from floatline.user_lines import LayerSources
 
 
 class Unwind(BaseException):
@@ -30,9 +31,9 @@ class InspectionTakeover:
 
     def __init__(self, batch_size: int) -> None:
         self._batch_size = batch_size
+        self._sources = LayerSources()
         self._models: list[weakref.ref[Any]] = []
-        self._found: tuple[Inspection, ...] = ()
-        self._error: BaseException | None = None
+        self._look: Callable[[], tuple[Inspection, ...]] | None = None
 
     @contextlib.contextmanager
     def installed(self, precision: str | Plan | None) -> Iterator[None]:
@@ -48,14 +49,18 @@ class InspectionTakeover:
             stack.enter_context(wrapped(keras.Model, "fit", self._on_training))
             stack.enter_context(wrapped(keras.Model, "train_on_batch", self._on_training))
             stack.enter_context(wrapped(optimizer, "apply", self._on_apply))
+            stack.enter_context(
+                wrapped(keras.optimizers.LossScaleOptimizer, "apply", self._on_apply)
+            )
             stack.enter_context(wrapped(optimizer, "apply_gradients", self._on_apply))
             stack.enter_context(wrapped(keras.Layer, "__new__", self._on_new_layer))
+            stack.enter_context(wrapped(keras.Operation, "__new__", self._on_new_operation))
             yield
 
     @property
     def done(self) -> bool:
         """Whether the script is being left."""
-        return bool(self._found) or self._error is not None
+        return self._look is not None
 
     def conclude(self, error: BaseException | None) -> tuple[Inspection, ...]:
         """What was found, when the script has ended with `error` or by itself.
@@ -67,12 +72,10 @@ class InspectionTakeover:
         Raises:
             Exception: The model cannot be inspected.
         """
-        if self._error is not None:
-            raise self._error
+        if self._look is not None:
+            return self._look()
         ended_well = error is None or (isinstance(error, SystemExit) and not error.code)
-        if self._found or not ended_well:
-            return self._found
-        return tuple(self._inspect(model) for model in self._outermost())
+        return tuple(self._inspect(model) for model in self._outermost()) if ended_well else ()
 
     def _on_training(
         self,
@@ -87,12 +90,13 @@ class InspectionTakeover:
     def _on_apply(
         self,
         original: Callable[..., Any],  # noqa: ARG002
-        optimizer: Any,  # noqa: ARG002
+        optimizer: Any,
         *_args: Any,
         **_kwargs: Any,
     ) -> Any:
         """The script updates weights in a loop of its own: the models that it has made by then."""
-        self._leave(lambda: tuple(self._inspect(model) for model in self._outermost()))
+        models = self._outermost()
+        self._leave(lambda: tuple(self._inspect(model, applied=optimizer) for model in models))
 
     def _on_new_layer(
         self, original: Callable[..., Any], cls: type, *args: Any, **kwargs: Any
@@ -102,19 +106,24 @@ class InspectionTakeover:
             self._models.append(weakref.ref(layer))
         return layer
 
+    def _on_new_operation(
+        self, original: Callable[..., Any], cls: type, *args: Any, **kwargs: Any
+    ) -> Any:
+        operation = original(cls, *args, **kwargs)
+        self._sources.record(operation)
+        return operation
+
     def _leave(self, look: Callable[[], tuple[Inspection, ...]]) -> None:
-        try:
-            self._found = look()
-        except Exception as error:  # noqa: BLE001 - raised again outside the script
-            self._error = error
+        """Leaves first: within a step that is being compiled no variable has a value."""
+        self._look = look
         raise Unwind
 
-    def _inspect(self, model: Any, x: Any = None) -> Inspection:
+    def _inspect(self, model: Any, x: Any = None, applied: Any = None) -> Inspection:
         given = _plain(x)
         if given is not None and not model.built:
             with contextlib.suppress(Exception):  # The inspection says that it is not built.
                 model(keras.tree.map_structure(lambda leaf: leaf[:1], given))
-        return inspect(model, given, batch_size=self._batch_size)
+        return look(model, given, batch_size=self._batch_size, line=self._sources, applied=applied)
 
     def _outermost(self) -> list[Any]:
         """The models that are in no other one."""

@@ -35,8 +35,8 @@ def misfits(layer: Any) -> tuple[Dimension, ...]:
     >>> misfits(layer)
     (Dimension(name='outputs', size=10, good_size=16),)
     """
-    sides = _sides(layer)
-    return tuple(Dimension(name, size, good_size(size)) for name, size in sides if size % MULTIPLE)
+    named = sides(layer)
+    return tuple(Dimension(name, size, good_size(size)) for name, size in named if size % MULTIPLE)
 
 
 def good_size(size: int) -> int:
@@ -50,7 +50,8 @@ def good_size(size: int) -> int:
     return math.ceil(size / MULTIPLE) * MULTIPLE
 
 
-def _sides(layer: Any) -> list[tuple[str, int]]:
+def sides(layer: Any) -> list[tuple[str, int]]:
+    """The sides of the matrix that the layer multiplies by, the summed one first."""
     kernel = getattr(layer, "kernel", None) if layer.built else None
     if kernel is None:
         return []

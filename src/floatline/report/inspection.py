@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from floatline.findings.configured.note import ConfigurationNote
 from floatline.precision.inspection import Inspection, LayerInspection, PolicyBytes
 from floatline.report import layout, numbers
 
 LAYER_HEADER = ("layer", "kept in", "computes in", "is given", "returns", "parameters", "casts")
 """What is told of each layer."""
 
+TITLES: Mapping[str, str] = {
+    "wrong": "Cannot work as it is set up",
+    "risk": "At risk: whether it fails, `floatline diagnose` tells",
+    "advice": "Worth knowing",
+}
+"""What the grades of configuration notes mean, in the order in which they are told."""
+
 _BYTES_HEADER = ("policy", "weights kept", "cast per step", "layer outputs")
 
 
 def render(inspection: Inspection) -> Group:
     """Everything a person is told about a model, the truth about its weights first."""
-    parts: list[RenderableType] = [top(inspection)]
+    parts: list[RenderableType] = [top(inspection), *_configuration(inspection)]
     rows = [layer_row(layer) for layer in inspection.layers]
     parts.append(layout.section("Layers", [layout.columns(LAYER_HEADER, rows)]))
     parts.append(_bytes(inspection))
@@ -59,7 +67,45 @@ def headline(inspection: Inspection) -> tuple[str, ...]:
         f"Model {inspection.model!r}",
         f"{weights}{cast}. One forward pass makes {_counted(inspection.casts)}.",
         f"Optimizer: {inspection.optimizer or 'not compiled'}. Loss scaling: {scaling}.",
+        *_grades(inspection),
     )
+
+
+def graded(inspection: Inspection) -> Iterator[tuple[str, tuple[ConfigurationNote, ...]]]:
+    """The configuration notes under what their grade means, those without any left out."""
+    for grade, title in TITLES.items():
+        notes = tuple(note for note in inspection.configuration if note.grade == grade)
+        if notes:
+            yield title, notes
+
+
+def note_heading(note: ConfigurationNote) -> str:
+    """Rule, cause and place of a note."""
+    return f"{note.rule} {note.cause}" + (f", {note.place}" if note.place else "")
+
+
+def note_text(note: ConfigurationNote) -> tuple[str, str]:
+    """What is set and why that matters, and what to do."""
+    change = f"{note.change[:1].upper()}{note.change[1:]}."
+    return f"{note.setting[:1].upper()}{note.setting[1:]}: {note.reason}.", change
+
+
+def _grades(inspection: Inspection) -> Iterator[str]:
+    notes = inspection.configuration
+    wrong = sum(note.grade == "wrong" for note in notes)
+    risk = sum(note.grade == "risk" for note in notes)
+    if wrong or risk:
+        yield f"Told without a run: {wrong or 'nothing'} wrong, {risk or 'nothing'} at risk."
+
+
+def _configuration(inspection: Inspection) -> Iterator[RenderableType]:
+    for title, notes in graded(inspection):
+        yield layout.section(title, [line for note in notes for line in _note(note)])
+
+
+def _note(note: ConfigurationNote) -> Iterator[RenderableType]:
+    yield Text(note_heading(note), style="bold" if note.grade == "wrong" else "")
+    yield layout.indented(Group(*(Text(line) for line in note_text(note))))
 
 
 def _counted(casts: int) -> str:

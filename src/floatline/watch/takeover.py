@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from floatline.capture.capture import Capture
-from floatline.capture.sources import user_line
 from floatline.capture.takeover import Takeover, Unwind
+from floatline.user_lines import user_line
 from floatline.watch.replaying import Kept, capture
 
 T = TypeVar("T")

@@ -23,6 +23,8 @@ class MaskConstantOverflow(OriginRule):
     Evidence:
         A literal that is finite as written and infinite as computed, or an addition to a literal
         above a quarter of the range, whose non-finite values reach the loss or a gradient.
+        Without a run, `floatline inspect` finds such numbers in the code of layers, between the
+        layers of a functional model, and as the mask_value of Masking.
 
     Why it matters:
         NaN from the first step, or only for batches with empty rows.

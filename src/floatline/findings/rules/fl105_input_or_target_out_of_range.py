@@ -23,6 +23,8 @@ class InputOrTargetOutOfRange(OriginRule):
         A cast of a batch tensor that overflows; or an operation whose outputs must reach targets
         beyond the range; or a subtraction of a batch tensor and a constant that leaves an error
         out of all proportion.
+        Without a run, `floatline inspect` tells a Rescaling whose scale or offset is infinite in
+        the format, and a Normalization around a mean beyond it, or too large beside its spread.
 
     Why it matters:
         NaN from the first step on, or, for lost spread, a model that never learns, without any

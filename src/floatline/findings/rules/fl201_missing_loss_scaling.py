@@ -24,6 +24,8 @@ class MissingLossScaling(Rule):
         the flushed share per layer. Either training does worse than float32, or the layers
         stand still in the first and in the last traced step while others receive a gradient; or
         they end where they began, behind one that starts at zero, and float32's loss is better.
+        Without a run, `floatline inspect` tells that layers with weights compute in float16 and
+        that the optimizer has no loss scaling; whether that harms, only a run does.
 
     Why it matters:
         The layers do not learn, or learn slowly, without any NaN or warning.

@@ -24,6 +24,8 @@ class EpsilonUnderflow(OriginRule):
         A literal that is nonzero as written and 0 as computed, and behind it an operation that is
         non-finite in this precision only. Or the inverse of an epsilon, a bound that is infinite
         as computed.
+        Without a run, `floatline inspect` finds such epsilons in the code of layers and between the
+        layers of a functional model.
 
     Why it matters:
         NaN as soon as a feature is constant, a vector is 0 or a probability vanishes: at random,

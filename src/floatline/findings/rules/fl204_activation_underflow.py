@@ -26,6 +26,7 @@ class ActivationUnderflow(OriginRule):
         own (`finfo(dtype).tiny`) replaces, where float32 learns with a bound of its own; a division
         or logarithm that breaks behind one; or a division by a literal that is finite as written
         and infinite as computed.
+        Without a run, `floatline inspect` finds divisors that are infinite and factors that are 0.
 
     Why it matters:
         The feature carries no information and no gradient; a loss scale does not help, for it

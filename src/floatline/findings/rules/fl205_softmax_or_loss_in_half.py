@@ -21,6 +21,8 @@ class SoftmaxOrLossInHalf(OriginRule):
     Evidence:
         A softmax or exponential that flushes probabilities, feeds a logarithm, and leaves the
         gradients decisively wrong, in a training that does worse than float32.
+        Without a run, `floatline inspect` tells a softmax or sigmoid in half precision before a
+        loss that takes its logarithm, and a loss that was given a half-precision dtype.
 
     Why it matters:
         A class whose probability vanished can never be learnt: a plateau at a high loss, or NaN

@@ -24,6 +24,7 @@ class OptimizerEpsHalfState(OriginRule):
     Evidence:
         An operation of the update that is computed in half precision is non-finite although the
         gradients are finite, and what it leaves in the weights is.
+        Without a run, `floatline inspect` tells an epsilon that is 0 in the dtype of the weights.
 
     Why it matters:
         The weights are NaN after one step, or after the first row without a gradient.

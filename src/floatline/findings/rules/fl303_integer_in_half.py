@@ -23,6 +23,8 @@ class IntegerInHalf(OriginRule):
         An integer tensor that was cast from half precision, has values above the limit, differs
         from float32, and leads to gradients that are decisively wrong. The loss itself need not
         show it: it may be measured against the rounded labels.
+        Without a run, `floatline inspect` tells a table with more rows than the integers that its
+        ids keep after their cast, and a mask_value that is rounded.
 
     Why it matters:
         Wrong rows are looked up and wrong classes learnt, without any NaN.

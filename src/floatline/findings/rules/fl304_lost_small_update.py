@@ -33,6 +33,8 @@ class LostSmallUpdate(Rule):
         but loses most of it to rounding. The loss need not show it: that of a target network that
         stands still is even lower. Or one that takes in up to eight times that, of which the loss
         is made, and a loss that lags behind float32.
+        Without a run, `floatline inspect` tells a learning rate below half a unit in the last place
+        of a typical weight, of optimizers whose first updates are about as large.
 
     Why it matters:
         Weights or averages never move, without any error.

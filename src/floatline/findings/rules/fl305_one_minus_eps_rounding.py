@@ -28,6 +28,7 @@ class OneMinusEpsRounding(OriginRule):
         A difference 1 - p that is 0 in this precision only, or a literal 1 - epsilon that rounds
         to 1, and behind it a logarithm or division that is not finite. Or such a difference that
         every update is multiplied by: Adam's 1 - beta_2, where 0.999 is 1 in bfloat16.
+        Without a run, `floatline inspect` finds such bounds, and a beta_2 that is 1.
 
     Why it matters:
         log(0) and 1 / 0 follow. The forward pass may stay finite because the value is weighted by

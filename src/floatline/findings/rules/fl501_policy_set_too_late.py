@@ -20,6 +20,7 @@ class PolicySetTooLate(Rule):
 
     Evidence:
         The global policy is mixed and every layer computes in float32.
+        `floatline inspect` tells it without a run.
 
     Why it matters:
         Nothing fails, and nothing is gained: no memory and no time is saved.

@@ -23,6 +23,7 @@ class PureFloat16Policy(Rule):
     Evidence:
         Layers, or without Keras trained variables, in half precision; a failure only when training
         breaks or does worse than float32.
+        `floatline inspect` tells it without a run, as a risk.
 
     Why it matters:
         Small updates are lost, optimizer epsilons such as 1e-8 are 0, gradients underflow.

@@ -26,11 +26,15 @@ class NoSpeedupSmallOrShape(Rule):
 
     What it means:
         Tensor cores multiply 16-bit numbers in blocks. Where a side of a weight matrix is no
-        multiple of 8, a slower kernel runs, and half precision gains less than it could.
+        multiple of 8, a slower kernel runs, and half precision gains less than it could. Nor does
+        it gain where most of the work stays in float32, or where every layer casts what the last
+        gave.
 
     Evidence:
         The shapes of the matrices that the step multiplies by in half precision, and the share of
         the work of all such products that falls to those with an odd side.
+        `floatline inspect` tells the same from the layers' shapes without a run, and also when most
+        of the multiplications are in float32, and which float32 layers stand alone among others.
 
     Why it matters:
         Training is as right as before, and slower than it need be: on an H200 a float16 product of

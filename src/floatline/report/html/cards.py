@@ -5,7 +5,14 @@ from __future__ import annotations
 from floatline.precision.inspection import Inspection
 from floatline.records import Diagnosis
 from floatline.report.html.runtime import templates
-from floatline.report.inspection import LAYER_HEADER, headline, layer_row
+from floatline.report.inspection import (
+    LAYER_HEADER,
+    graded,
+    headline,
+    layer_row,
+    note_heading,
+    note_text,
+)
 from floatline.report.repair import what_came
 from floatline.report.terminal import headline_text
 
@@ -35,6 +42,10 @@ def inspection_card(inspection: Inspection) -> str:
         .get_template("inspection.html.j2")
         .render(
             headline=headline(inspection),
+            grades=[
+                (title, [(note_heading(note), *note_text(note)) for note in notes])
+                for title, notes in graded(inspection)
+            ],
             header=LAYER_HEADER,
             rows=[layer_row(layer) for layer in layers[:MAX_ROWS]],
             hidden=max(0, len(layers) - MAX_ROWS),

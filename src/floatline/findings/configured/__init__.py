@@ -1,0 +1,1 @@
+"""What a configuration tells before any step has run: pure checks on what was read of a model."""
