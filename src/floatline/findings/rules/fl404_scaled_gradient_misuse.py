@@ -33,7 +33,8 @@ class ScaledGradientMisuse(Rule):
 
     Evidence:
         The optimizer's loss scale is read and no gradient descends from it; or a gradient passes
-        a clip whose bound does not depend on the scale and is smaller than it.
+        a clip whose bound does not depend on the scale and is smaller than it, or, where the scale
+        is a number of the code that is divided out later, nearer to 1 than to that number.
 
     Why it matters:
         Training stands still, and every number looks ordinary. Optimizers that divide by the
