@@ -179,7 +179,6 @@ def test_a_softmax_that_vanished_before_a_logarithm() -> None:
     assert cause(sketch, sketch.breaks("Log", vanished)) == "FL205"
 
 
-<<<<<<< HEAD
 def test_a_division_by_exponentials_that_vanished_takes_no_logarithm() -> None:
     for operation, breaks, expected in (
         ("RealDiv", True, "FL204"),
@@ -207,14 +206,14 @@ def test_a_sum_of_exponentials_is_its_largest_or_its_many_terms(
     terms = wide.add("Cast", wide.add("Exp", max_abs=largest), dtype="float32")
     total = wide.add("Sum", terms, dtype="float32")
     assert cause(wide, wide.overflow("Cast", total)) == expected
-=======
+
+
 def test_an_exponential_that_vanished_before_a_division_meets_no_logarithm() -> None:
     """Sinkhorn's scaling divides by sums of a kernel exp(-cost / epsilon)."""
     sketch = Sketch()
     kernel = sketch.add("exp", zero=9, flushed=9, local_flushed=9)
     total = sketch.add("dot_general", kernel, sketch.add("div"), zero=3, flushed=3)
     assert cause(sketch, sketch.breaks("div", sketch.literal(0.125), total)) == "FL204"
->>>>>>> blindjt
 
 
 def test_a_literal_that_rounds_to_one() -> None:

@@ -175,15 +175,9 @@ def _lost_digit(graph: Graph, site: Site) -> str | None:
             return "FL203" if _guarded_by_nothing(graph, ancestor) else "FL305"
         softmax = kind(ancestor.place.operation) in ("softmax", "exponential")
         vanished |= softmax and ancestor.statistics.local_flushed > 0
-<<<<<<< HEAD
     # An epsilon is there to catch what vanished: when it is 0 itself, it comes first. What float32
     # holds, on these very inputs, does not break on their zeros: it overflows.
     if not vanished or site.place.phase != "forward" or not site.statistics.local_nonfinite:
-        return None
-    return "FL204" if kind(site.place.operation) in ("divide", "root") else "FL205"
-=======
-    # An epsilon is there to catch what vanished: when it is 0 itself, it comes first.
-    if not vanished or site.place.phase != "forward":
         return None
     return "FL204" if kind(site.place.operation) in ("divide", "root") else "FL205"
 
@@ -193,7 +187,6 @@ def _guarded_by_nothing(graph: Graph, site: Site) -> bool:
     readers = (graph.trace.sites[index] for index in graph.readers[site.index])
     sums = (reader for reader in readers if kind(reader.place.operation) == "add")
     return any(flushed_constant(other) for added in sums for other in graph.inputs(added))
->>>>>>> blindjt
 
 
 def _overflowing_sum(graph: Graph, site: Site) -> bool:
