@@ -79,12 +79,15 @@ class Reference:
             random draws. Empty when it was not run or cannot be built.
         repeated: `steps` once more, where that gave something else: the training is not
             deterministic, and the distance is noise, too. Empty for a deterministic one.
+        short: Why one of these ended early or is missing: memory had no room for it. None where it
+            had.
     """
 
     steps: tuple[StepRecord, ...]
     perturbed: tuple[StepRecord, ...] = ()
     rebuilt: tuple[StepRecord, ...] = ()
     repeated: tuple[StepRecord, ...] = ()
+    short: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

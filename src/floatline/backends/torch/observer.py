@@ -72,6 +72,7 @@ class Observer:
         note_loss: What to keep of a loss.
         note_gradient: What to keep of a gradient.
         has_optimizer: Whether the step is known to apply one, so that its gradients are seen there.
+        seed: What the backward passes of the step start at.
 
     Example:
 
@@ -83,8 +84,14 @@ class Observer:
     """
 
     def __init__(
-        self, note_loss: Note, note_gradient: Note, *, has_optimizer: bool = False
+        self,
+        note_loss: Note,
+        note_gradient: Note,
+        *,
+        has_optimizer: bool = False,
+        seed: float = 1.0,
     ) -> None:
+        self._seed = seed
         self._has_optimizer = has_optimizer
         self._note_loss = note_loss
         self._note_gradient = note_gradient
@@ -136,6 +143,9 @@ class Observer:
                 self._losses(fills=fills, again=args[2]).extend(map(self._note_loss, roots))
             if fills and not self._has_optimizer:
                 targets = _leaves_of(roots)
+            if self._seed != 1.0 and not args[2]:  # What is differentiated again is no gradient.
+                start = tuple(None if one is None else one * self._seed for one in args[0])
+                args = (start, *args[1:])
             result = original(tensors, *args, **kwargs)
             self._observed.differentiated = True
             self._take(targets, [weight.grad for weight in targets] if fills else result)
