@@ -118,20 +118,31 @@ def trace_part(step: Step, moment: KeptMoment, record: StepRecord, cut: Cut) -> 
 def shares_of_rows(once: Trace, twice: Trace) -> list[float]:
     """What became of each row's gradients when every row came twice.
 
-    Values that belong to rows are those that are twice as many then.
+    Looked at is what the gradients of the variables are summed up from: it belongs to rows, and so
+    is twice as much then. Behind it there are values that no backward pass has reached, as the
+    slopes of activations are.
 
     Args:
         once: A traced step.
         twice: The same one with every row of its batch twice.
     """
-    return [
-        many.statistics.max_abs / one.statistics.max_abs
-        for one, many in zip(once.sites, twice.sites, strict=False)
-        if one.place.phase == many.place.phase == "backward"
-        and one.place.operation == many.place.operation
-        and 0 < 2 * one.statistics.count == many.statistics.count
-        and one.statistics.max_abs > 0
-    ]
+    pairs = list(zip(once.sites, twice.sites, strict=False))
+    shares = []
+    waiting = [gradient.site for gradient in once.gradients if gradient.site < len(pairs)]
+    seen = set(waiting)
+    for index in waiting:  # Grows while it is read.
+        one, many = pairs[index]
+        same = one.place.operation == many.place.operation
+        if not same or one.place.phase == "forward" or one.role != "value":
+            continue
+        if one.statistics.count * 2 == many.statistics.count:
+            if one.statistics.max_abs > 0:
+                shares.append(many.statistics.max_abs / one.statistics.max_abs)
+            continue
+        fresh = [n for n in one.inputs if n not in seen and n < len(pairs)]
+        seen.update(fresh)
+        waiting.extend(fresh)
+    return shares
 
 
 def _traced(step: Step, moment: KeptMoment, rows: Sequence[int]) -> Trace | None:

@@ -19,8 +19,8 @@ START = "_one_vjp"
 def ran_short(error: Exception) -> bool:
     """Whether there was not enough memory."""
     words = ("RESOURCE_EXHAUSTED", "out of memory", "Out of memory")
-    told = isinstance(error, jax.errors.JaxRuntimeError) and any(w in str(error) for w in words)
-    return told or isinstance(error, MemoryError)
+    told: bool = isinstance(error, jax.errors.JaxRuntimeError)
+    return isinstance(error, MemoryError) or (told and any(word in str(error) for word in words))
 
 
 def on_host() -> bool:
@@ -39,7 +39,8 @@ def starting_at(seed: float) -> Iterator[None]:
     def around(original: Callable[[Any], Any]) -> Callable[[Any], Any]:
         def start(answer: Any) -> Any:
             inner = isinstance(answer, jax.core.Tracer) and not _is_outermost(answer)
-            return original(answer) if inner else original(answer) * seed
+            one = original(answer)
+            return one if inner else lax.full_like(one, seed)
 
         return start
 

@@ -17,6 +17,7 @@ from torch.optim.optimizer import (
     register_optimizer_step_post_hook,
     register_optimizer_step_pre_hook,
 )
+from torch.utils._python_dispatch import _disable_current_modes
 
 from floatline.backends.torch.lanes import Tensor
 from floatline.patches import definers, replaced
@@ -144,8 +145,7 @@ class Observer:
             if fills and not self._has_optimizer:
                 targets = _leaves_of(roots)
             if self._seed != 1.0 and not args[2]:  # What is differentiated again is no gradient.
-                start = tuple(None if one is None else one * self._seed for one in args[0])
-                args = (start, *args[1:])
+                args = (_times(self._seed, args[0]), *args[1:])
             result = original(tensors, *args, **kwargs)
             self._observed.differentiated = True
             self._take(targets, [weight.grad for weight in targets] if fills else result)
@@ -275,6 +275,12 @@ class Observer:
             yield
         finally:
             self._updating -= 1
+
+
+def _times(seed: float, starts: Sequence[Tensor | None]) -> tuple[Tensor | None, ...]:
+    """What backward passes start at, times a number; a tracer does not see it, nor takes it."""
+    with _disable_current_modes():
+        return tuple(None if start is None else start * seed for start in starts)
 
 
 def _kept(scale: Any) -> Any:
