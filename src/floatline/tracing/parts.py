@@ -15,8 +15,8 @@ from floatline.records import StepRecord, Trace
 from floatline.tracing.reference import record as recorded
 
 _NOTE = (
-    "The traced step did not fit into memory: {} of the batch were traced, with the gradient scale "
-    "of the whole batch."
+    "The traced step did not fit into memory: {} {} traced, with the gradient scale of the whole "
+    "batch."
 )
 
 SUM, MEAN = 1.0, 0.5
@@ -198,7 +198,7 @@ def _noted(trace: Trace, cut: Cut, start: int, *, alike: bool = True) -> Trace:
     """The trace, saying which rows it is of."""
     rows = f"rows {start} to {start + cut.rows - 1} of {cut.whole}"
     rows = rows if cut.rows > 1 else f"row {start} of {cut.whole}"
-    notes = [_NOTE.format(rows)]
+    notes = [_NOTE.format(rows, "were" if cut.rows > 1 else "was")]
     if not alike:
         notes.append("No part of the batch shows by itself what the whole batch shows.")
     if any("BatchNorm" in (site.place.layer_class or "") for site in trace.sites):

@@ -18,9 +18,10 @@ START = "_one_vjp"
 
 def ran_short(error: Exception) -> bool:
     """Whether there was not enough memory."""
+    refused: bool = isinstance(error, jax.errors.JaxRuntimeError)
     words = ("RESOURCE_EXHAUSTED", "out of memory", "Out of memory")
-    told: bool = isinstance(error, jax.errors.JaxRuntimeError)
-    return isinstance(error, MemoryError) or (told and any(word in str(error) for word in words))
+    told = refused and any(word in str(error) for word in words)
+    return bool(told or isinstance(error, MemoryError))
 
 
 def on_host() -> bool:
