@@ -10,13 +10,14 @@ import pytest
 from keras import layers, ops
 
 import floatline
+from floatline.backends import memory
 from floatline.capture.capture import Budget, KeptMoment
 from floatline.errors import OutOfMemoryError
 from floatline.pipeline import load_backend
 from floatline.records import Diagnosis, StepRecord, Trace
 from floatline.tracing.parts import fitting, trace_part
 from tests.contract.samples import policy
-from tests.contract.shortage import allow
+from tests.contract.shortage import allow, refuse_float32
 
 ROWS = 48
 REDUCTIONS = ["sum_over_batch_size", "sum"]

@@ -15,18 +15,19 @@ from floatline.patches import replaced
 
 START = "_one_vjp"
 
+_REFUSALS = ("RESOURCE_EXHAUSTED", "out of memory", "Out of memory")
+
 
 def ran_short(error: Exception) -> bool:
     """Whether there was not enough memory."""
-    refused: bool = isinstance(error, jax.errors.JaxRuntimeError)
-    words = ("RESOURCE_EXHAUSTED", "out of memory", "Out of memory")
-    told = refused and any(word in str(error) for word in words)
-    return bool(told or isinstance(error, MemoryError))
+    if not isinstance(error, jax.errors.JaxRuntimeError):
+        return isinstance(error, MemoryError)
+    return any(words in str(error) for words in _REFUSALS)
 
 
 def on_host() -> bool:
     """Whether steps are computed in the memory of the host, which Linux does not refuse."""
-    return jax.default_backend() == "cpu"
+    return bool(jax.default_backend() == "cpu")
 
 
 @contextlib.contextmanager
