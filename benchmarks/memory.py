@@ -3,8 +3,8 @@
 A decoder-style transformer in mixed_float16 with Adam, on one GPU. It is traced twice, each time
 in a process of its own: with all the memory of the GPU, and with a limit a little above what the
 plain step takes. The batch is one sequence again and again, so that every part of it has the same
-largest gradients as the whole. Prints a Markdown table; the last column is the largest relative distance
-between gradients of rows in the part and in the whole.
+largest gradients as the whole. Prints a Markdown table; its last column is how far the largest
+gradients of rows in the part are from those in the whole, relatively.
 
     python benchmarks/memory.py tensorflow jax torch
     python benchmarks/memory.py --one jax 0          one trace without a limit, as JSON

@@ -190,3 +190,17 @@ def test_only_what_gradients_are_made_of_tells_a_mean_from_a_sum() -> None:
     assert shares_of_rows(trace(4, 0.5), trace(8, 0.25)) == [0.5]
     assert shares_of_rows(trace(4, 0.5), trace(8, 0.5)) == [1.0]
     assert shares_of_rows(trace(4, 0.0), trace(8, 0.0)) == []
+
+
+def test_pieces_of_one_size_are_told_by_what_they_come_to() -> None:
+    def trace(total: float) -> Trace:
+        each = _site(0, Statistics(6, max_abs=0.5))
+        return Trace(
+            0,
+            "first",
+            (each, _site(1, Statistics(3, max_abs=total), (0,))),
+            gradients=(GradientSite("w", None, 1),),
+        )
+
+    assert shares_of_rows(trace(1.0), trace(2.0)) == [1.0]
+    assert shares_of_rows(trace(1.0), trace(1.0)) == [0.5]

@@ -11,7 +11,7 @@ from floatline.backends.interface import Batch, State, Step
 from floatline.capture.capture import KeptMoment
 from floatline.errors import OutOfMemoryError
 from floatline.headlines import headline, same_kind
-from floatline.records import StepRecord, Trace
+from floatline.records import Site, StepRecord, Trace
 from floatline.tracing.reference import record as recorded
 
 _NOTE = (
@@ -120,29 +120,47 @@ def shares_of_rows(once: Trace, twice: Trace) -> list[float]:
 
     Looked at is what the gradients of the variables are summed up from: it belongs to rows, and so
     is twice as much then. Behind it there are values that no backward pass has reached, as the
-    slopes of activations are.
+    slopes of activations are. Where a step takes its rows in pieces of one size, none is twice as
+    much; then the gradients of the variables tell, which are the sum over twice as many rows.
 
     Args:
         once: A traced step.
         twice: The same one with every row of its batch twice.
     """
-    pairs = list(zip(once.sites, twice.sites, strict=False))
-    shares = []
-    waiting = [gradient.site for gradient in once.gradients if gradient.site < len(pairs)]
-    seen = set(waiting)
-    for index in waiting:  # Grows while it is read.
-        one, many = pairs[index]
+    sums = [
+        (once.sites[one.site], twice.sites[many.site])
+        for one, many in zip(once.gradients, twice.gradients, strict=False)
+    ]
+    rows = [(one, many) for one, many in _behind(once, twice, sums) if _doubled(one, many)]
+    shares = [_ratio(one, many) for one, many in rows] or [_ratio(o, m) / 2 for o, m in sums]
+    return [share for share in shares if share]
+
+
+def _behind(
+    once: Trace, twice: Trace, sums: Sequence[tuple[Site, Site]]
+) -> Iterator[tuple[Site, Site]]:
+    """Pairs of what the backward pass computes, from its results back to what belongs to rows."""
+    waiting = list(sums)
+    seen = {(one.index, many.index) for one, many in waiting}
+    for one, many in waiting:  # Grows while it is read.
         same = one.place.operation == many.place.operation
         if not same or one.place.phase == "forward" or one.role != "value":
             continue
-        if one.statistics.count * 2 == many.statistics.count:
-            if one.statistics.max_abs > 0:
-                shares.append(many.statistics.max_abs / one.statistics.max_abs)
-            continue
-        fresh = [n for n in one.inputs if n not in seen and n < len(pairs)]
-        seen.update(fresh)
-        waiting.extend(fresh)
-    return shares
+        yield one, many
+        pairs = set(zip(one.inputs, many.inputs, strict=False)) - seen
+        if not _doubled(one, many):
+            seen |= pairs
+            waiting.extend((once.sites[a], twice.sites[b]) for a, b in sorted(pairs))
+
+
+def _doubled(one: Site, many: Site) -> bool:
+    return 0 < 2 * one.statistics.count == many.statistics.count
+
+
+def _ratio(one: Site, many: Site) -> float:
+    """How much larger the largest is, 0 where there is none."""
+    most = one.statistics.max_abs
+    return many.statistics.max_abs / most if most else 0.0
 
 
 def _traced(step: Step, moment: KeptMoment, rows: Sequence[int]) -> Trace | None:

@@ -243,7 +243,7 @@ class TensorFlowStep:
         """The batch with some of its rows."""
 
         def some(leaf: Any) -> Any:
-            if not _is_data(leaf) or not leaf.shape or leaf.shape[0] == 1:
+            if not _is_data(leaf) or not len(leaf.shape) or leaf.shape[0] == 1:
                 return leaf
             order = np.asarray(rows)
             return leaf[order] if isinstance(leaf, np.ndarray) else tf.gather(leaf, order)
