@@ -42,7 +42,7 @@ def allow(monkeypatch: pytest.MonkeyPatch, rows: int) -> list[int]:
     allowed = _original(where)
 
     def run(program: Any, *args: Any, **kwargs: Any) -> Any:
-        size = max(
+        size = min(
             int(leaf.shape[0])
             for leaf in keras.tree.flatten(args)
             if len(getattr(leaf, "shape", ())) and leaf.shape[0] in SIZES

@@ -111,7 +111,7 @@ def site(index: int, statistics: Statistics) -> Site:
 
 
 def capture(
-    step: ToldStep,
+    step: Step,
     records: Sequence[StepRecord] = (),
     moments: Sequence[KeptMoment] = (),
     batches: Sequence[Batch] = (),

@@ -27,7 +27,7 @@ def loss_of(weights: dict[str, jax.Array], x: jax.Array, y: jax.Array) -> jax.Ar
     return jnp.mean((hidden.astype("float32") @ weights["second"] - y) ** 2)
 
 
-@jax.jit
+@jax.jit  # type: ignore[untyped-decorator]  # (JAX is not type-checked here)
 def step(weights: Any, key: jax.Array, x: jax.Array, y: jax.Array) -> Any:
     x = x + 0.0 * jax.random.normal(key, x.shape)
     loss, gradients = jax.value_and_grad(loss_of)(weights, x, y)

@@ -52,7 +52,7 @@ def test_a_loop_with_two_losses_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     first = tf.Variable(random.normal(size=(10, 32)).astype("float32"))
     second = tf.Variable(random.normal(size=(10, 20)).astype("float32"))
 
-    @tf.function
+    @tf.function  # type: ignore[untyped-decorator]  # (TensorFlow carries no types)
     def train(x: Any, rate: Any) -> Any:
         with tf.GradientTape() as one, tf.GradientTape() as other:
             low = tf.cast(x, tf.float16)
@@ -87,7 +87,7 @@ def test_a_loop_with_two_losses_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_a_graph_needs_at_least() -> None:
-    @tf.function
+    @tf.function  # type: ignore[untyped-decorator]  # (TensorFlow carries no types)
     def function(x: Any) -> Any:
         a, b = tf.exp(x), tf.sin(x)
         kept = tf.reshape(a + b, (-1,))
