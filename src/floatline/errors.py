@@ -42,6 +42,10 @@ class TraceError(FloatlineError):
     """The training step runs, but cannot be traced."""
 
 
+class OutOfMemoryError(FloatlineError):
+    """What a diagnosis computes beside the training does not fit into memory."""
+
+
 class StorageError(FloatlineError):
     """A disk has no room for what must be kept while a diagnosis runs."""
 

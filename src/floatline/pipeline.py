@@ -21,7 +21,7 @@ from floatline.findings.judge import explained, judge, needs_reference
 from floatline.findings.learning import learns_little
 from floatline.installed import version
 from floatline.progress import Progress, silent
-from floatline.records import Diagnosis, Environment, Evidence, Trace
+from floatline.records import Diagnosis, Environment, Evidence, Reference, Trace
 from floatline.repairs import TrialBudget
 from floatline.tracing.moments import trace_moments
 from floatline.tracing.reference import train_on_others, train_reference
@@ -217,21 +217,28 @@ def examine(
         if needs_reference(capture.configuration, capture.history, traces):
             seconds = max(_LEAST_REFERENCE_SECONDS, capture.history.seconds)
             reference = train_reference(capture, seconds, progress)
-            if learns_little(capture.history):
+            if learns_little(capture.history) and reference.short is None:
                 others = train_on_others(capture, seconds, progress)
                 reference = replace(reference, dealt_out=others)
+    short = _short_note(reference)
+    if reference is not None and short and not reference.steps:
+        reference = None
     evidence = Evidence(capture.configuration, capture.history, traces, reference)
     judgement = judge(evidence, backend.name)
     if capture.error is not None and not explained(judgement, evidence):
         raise capture.error
+    undecided = judgement.verdict == "undecided"
+    notes = [*capture.notes, *(n for t in traces for n in t.notes), *filter(None, [short])]
     diagnosis = Diagnosis(
         verdict=judgement.verdict,
-        explanation=judgement.explanation,
+        explanation=f"{judgement.explanation} {short}"
+        if undecided and short
+        else judgement.explanation,
         findings=judgement.findings,
         checks=judgement.checks,
         evidence=evidence,
         environment=environment(backend),
-        notes=tuple(dict.fromkeys([*capture.notes, *(n for t in traces for n in t.notes)])),
+        notes=tuple(dict.fromkeys(notes)),
         script=script,
         sources=source_texts(capture.configuration, traces, judgement.findings),
     )
@@ -242,6 +249,12 @@ def examine(
 
     with backend.preserve_random_state():
         return replace(diagnosis, repair=repair(capture, diagnosis, trials, progress))
+
+
+def _short_note(reference: Reference | None) -> str | None:
+    if reference is None or reference.short is None:
+        return None
+    return f"The same training in float32 did not fit into memory: {reference.short}"
 
 
 _LEAST_REFERENCE_SECONDS = 5.0

@@ -81,6 +81,8 @@ class Reference:
             deterministic, and the distance is noise, too. Empty for a deterministic one.
         dealt_out: `steps` once more, with inputs that belong to other targets: what is learned
             without the pairs. Empty when nobody asked, or where there are none.
+        short: Why one of these ended early or is missing: memory had no room for it. None where it
+            had.
     """
 
     steps: tuple[StepRecord, ...]
@@ -88,6 +90,7 @@ class Reference:
     rebuilt: tuple[StepRecord, ...] = ()
     repeated: tuple[StepRecord, ...] = ()
     dealt_out: tuple[StepRecord, ...] = ()
+    short: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

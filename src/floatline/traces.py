@@ -232,6 +232,8 @@ class Trace:
             empty for a trace that has all its sites.
         left_out: How many sites such a trace no longer has.
         raised: The error that ended the traced step, in one line; what came before is traced.
+        rows: Which rows of the batch were traced, `"rows 0 to 31 of 64"`, where the whole did not
+            fit into memory; None where all were.
     """
 
     step: int
@@ -249,3 +251,4 @@ class Trace:
     summaries: tuple[Summary, ...] = ()
     left_out: int = 0
     raised: str | None = None
+    rows: str | None = None

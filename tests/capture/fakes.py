@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from floatline.backends.interface import Batch, CallHandler, LayerSource, Outcome, Replay, State
+from floatline.backends.interface import (
+    Batch,
+    CallHandler,
+    LayerSource,
+    Outcome,
+    Replay,
+    State,
+    Step,
+)
 from floatline.backends.shelf import Shelf
 from floatline.errors import TraceError
 from floatline.traces import Place, Site, Statistics, Trace
@@ -69,6 +77,15 @@ class FakeStep:
         place = Place(None, "Dense", "matmul", "forward")
         sites = (Site(0, place, "value", self._dtype, (), (), Statistics(1)),)
         return Trace(step=0, moment="first", sites=sites)
+
+    def rows(self, batch: Batch) -> int | None:
+        raise NotImplementedError
+
+    def picked(self, batch: Batch, rows: Sequence[int]) -> Batch:
+        raise NotImplementedError
+
+    def seeded(self, seed: float) -> Step:
+        raise NotImplementedError
 
     def float32(self, state: State, *, rounded: bool = False, rebuilt: bool = False) -> Replay:
         raise NotImplementedError

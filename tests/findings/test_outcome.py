@@ -165,3 +165,10 @@ def test_a_leap_is_made_up_when_the_loss_comes_back_to_where_it_began(
 def test_a_loss_that_only_rises_to_a_level_has_made_no_leap() -> None:
     assert of(steps([1e-3, *[4e-3] * 30, *[2.0] * 10])).diverged
     assert not of(steps([1.0, *[4.0] * 40])).diverged
+
+
+def test_a_fitted_model_that_single_batches_surprise_has_not_diverged() -> None:
+    """The losses of a classifier that is right about all rows, and less sure of some."""
+    losses = [1.2e-7, 8.5e-7, 9.4e-7, 7.5e-3, 2.0e-6] * 8
+    assert not of(steps([*losses, *[8.7e-7] * 5])).diverged
+    assert of(steps([1.2e-7, *[7.5e-3] * 20, *[8.7e-7] * 20])).diverged

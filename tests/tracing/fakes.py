@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from floatline.backends.interface import Batch, Outcome, State
+from floatline.backends.interface import Batch, Outcome, State, Step
 from floatline.backends.shelf import Shelf
 from floatline.capture.capture import Capture, KeptMoment
 from floatline.records import (
@@ -72,6 +72,15 @@ class ToldStep:
         assert self._traced is not None
         return self._traced
 
+    def rows(self, batch: Batch) -> int | None:
+        raise NotImplementedError
+
+    def picked(self, batch: Batch, rows: Sequence[int]) -> Batch:
+        raise NotImplementedError
+
+    def seeded(self, seed: float) -> Step:
+        raise NotImplementedError
+
     def float32(self, state: State, *, rounded: bool = False, rebuilt: bool = False) -> ToldReplay:
         assert self._start is not None
         how = {"rounded": rounded, "rebuilt": rebuilt}
@@ -102,7 +111,7 @@ def site(index: int, statistics: Statistics) -> Site:
 
 
 def capture(
-    step: ToldStep,
+    step: Step,
     records: Sequence[StepRecord] = (),
     moments: Sequence[KeptMoment] = (),
     batches: Sequence[Batch] = (),

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from floatline.backends.interface import Outcome
+from floatline.backends.interface import Batch, Outcome
 from floatline.capture.capture import Capture, KeptMoment, Trainee
 from floatline.errors import TraceError, TrainingError
 from floatline.headlines import headline
@@ -134,9 +134,17 @@ def test_the_record_of_an_outcome() -> None:
     assert record(0, Outcome(None)) == StepRecord(0, None)
 
 
+class Whole(ToldStep):
+    """A step whose batches are kept as Keras hands them over."""
+
+    def rows(self, batch: Batch) -> int | None:
+        del batch
+        return None
+
+
 def test_a_training_on_others_is_one_of_pairs_of_a_keras_model() -> None:
     pairs = tuple(([float(i)], [float(i)]) for i in range(2))
-    step = ToldStep(start=lambda _: losses(1.0, 0.5))
+    step = Whole(start=lambda _: losses(1.0, 0.5))
     watched = capture(step, moments=FIRST, batches=pairs)
     assert train_on_others(watched, 10, silent) == ()
     one_model = dataclasses.replace(watched, trainee=Trainee(None, lambda: step))

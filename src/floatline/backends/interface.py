@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -50,7 +50,11 @@ class Replay(Protocol):
     """A training in float32 beside the user's: same step, same batches, its own state."""
 
     def advance(self, batch: Batch) -> Outcome:
-        """Runs the next step in float32; the user's variables are not touched."""
+        """Runs the next step in float32; the user's variables are not touched.
+
+        Raises:
+            OutOfMemoryError: It does not fit into memory.
+        """
         ...
 
 
@@ -96,6 +100,27 @@ class Step(Protocol):
 
         A step that raises is traced up to there, or beyond the check that raised. `step`, `moment`
         and `agrees` of the trace are the caller's to fill in.
+
+        Raises:
+            OutOfMemoryError: It does not fit into memory; what it held there is free again.
+        """
+        ...
+
+    def rows(self, batch: Batch) -> int | None:
+        """How many rows a batch has: the leading dimension of all its arrays that are no state.
+
+        None where they share none, so that the batch cannot be taken apart.
+        """
+        ...
+
+    def picked(self, batch: Batch, rows: Sequence[int]) -> Batch:
+        """The batch with some of its rows, which may come more than once."""
+        ...
+
+    def seeded(self, seed: float) -> Step:
+        """The same step with the same variables, whose backward passes start at `seed`, not 1.
+
+        What is differentiated again starts at 1 as ever. A batch of any size is built for itself.
         """
         ...
 

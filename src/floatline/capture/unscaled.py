@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -95,6 +96,18 @@ class _Unscaled:
     def trace(self, state: State, batch: Batch) -> Trace:
         """Runs the step with a float32 shadow."""
         return self.step.trace(state, batch)
+
+    def rows(self, batch: Batch) -> int | None:
+        """How many rows a batch has."""
+        return self.step.rows(batch)
+
+    def picked(self, batch: Batch, rows: Sequence[int]) -> Batch:
+        """The batch with some of its rows."""
+        return self.step.picked(batch, rows)
+
+    def seeded(self, seed: float) -> Step:
+        """The same step, whose backward passes start at `seed`."""
+        return replace(self, step=self.step.seeded(seed))
 
     def float32(self, state: State, *, rounded: bool = False, rebuilt: bool = False) -> Replay:
         """Starts the same training in float32."""

@@ -252,10 +252,16 @@ def _diverged(steps: Sequence[StepRecord]) -> bool:
     if start is None or start <= 0 or len(losses) < COMPARABLE_STEPS:
         return False
     end = median(losses[-TAIL_STEPS:])
-    if losses[0] <= 0 or max(losses) <= LEAP_RATIO * losses[0]:
+    if losses[0] <= 0 or max(losses) <= LEAP_RATIO * losses[0] or _comes_back(losses):
         return end > DIVERGED_RATIO * start
     fell = max(losses) > LEAP_RATIO * end
     return end > (UNDONE_RATIO if fell else DIVERGED_RATIO) * losses[0]
+
+
+def _comes_back(losses: Sequence[float]) -> bool:
+    """Whether a loss behind the leap is as low as the first: batches differ, nothing was undone."""
+    leap = next(i for i, loss in enumerate(losses) if loss > LEAP_RATIO * losses[0])
+    return min(losses[leap:]) <= losses[0]
 
 
 def _fails_alike(

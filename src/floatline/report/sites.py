@@ -34,6 +34,7 @@ def trace_rows(trace: Trace, base: Path) -> dict[str, Any]:
         "operations_not_traced": sum(entry.count for entry in trace.not_traced),
         "not_traced": [_not_traced(entry) for entry in trace.not_traced],
         "notes": trace.notes,
+        "rows": trace.rows,
         "widened": [_widened(entry) for entry in trace.widened],
         "losses": trace.losses,
         "gradients": [_gradient(gradient, trace) for gradient in trace.gradients],

@@ -9,7 +9,7 @@ from itertools import cycle, islice
 
 from floatline.backends.interface import Batch, Outcome
 from floatline.capture.capture import Capture
-from floatline.errors import FloatlineError
+from floatline.errors import FloatlineError, OutOfMemoryError
 from floatline.headlines import headline, same_kind
 from floatline.progress import Progress
 from floatline.records import Reference, StepRecord
@@ -38,15 +38,17 @@ def train_reference(
         progress: Told about every step.
         clock: Seconds that only grow.
     """
-    plain = _train(capture, seconds, progress, clock)
-    rounded = _train(capture, seconds, progress, clock, rounded=True)
+    plain, short = _train(capture, seconds, progress, clock)
+    if short is not None:  # So it is for the other two.
+        return Reference(plain, short=short)
+    rounded, short = _train(capture, seconds, progress, clock, rounded=True)
     try:
-        rebuilt = _train(capture, seconds, progress, clock, rebuilt=True)
+        rebuilt, short_too = _train(capture, seconds, progress, clock, rebuilt=True)
     except FloatlineError:
-        rebuilt = ()
+        rebuilt, short_too = (), None
     if any(step.raised for step in rebuilt):
         rebuilt = ()  # User code that insists on its own dtypes; the other two stand.
-    return Reference(plain, rounded, rebuilt)
+    return Reference(plain, rounded, rebuilt, short=short or short_too)
 
 
 def train_on_others(
@@ -65,8 +67,15 @@ def train_on_others(
     """
     if capture.trainee is None:
         return ()
-    steps = _train(capture, seconds, progress, clock, batches=dealt_out(_batches(capture)))
+    batches = dealt_out([_as_handed(capture, batch) for batch in _batches(capture)])
+    steps, _ = _train(capture, seconds, progress, clock, batches=batches)
     return () if any(step.raised for step in steps) else steps
+
+
+def _as_handed(capture: Capture, batch: Batch) -> Batch:
+    """The batch as Keras hands it to a step; it may have been kept in another form."""
+    rows = capture.step.rows(batch)
+    return batch if rows is None else capture.step.picked(batch, range(rows))
 
 
 def _train(
@@ -78,9 +87,10 @@ def _train(
     rounded: bool = False,
     rebuilt: bool = False,
     batches: Sequence[Batch] | None = None,
-) -> tuple[StepRecord, ...]:
+) -> tuple[tuple[StepRecord, ...], str | None]:
+    """The steps of one training, and what ended it if memory did."""
     if not capture.moments:
-        return ()
+        return (), None
     replay = capture.step.float32(capture.moments[0].state, rounded=rounded, rebuilt=rebuilt)
     records: list[StepRecord] = []
     deadline = None
@@ -88,6 +98,8 @@ def _train(
     for index, batch in enumerate(batches):
         try:
             records.append(record(index, replay.advance(batch)))
+        except OutOfMemoryError as error:
+            return tuple(records), error.message
         except FloatlineError:
             raise
         except Exception as error:  # noqa: BLE001 (a step of the user's may raise anything)
@@ -100,7 +112,7 @@ def _train(
         deadline = clock() + seconds if deadline is None else deadline
         if clock() > deadline:
             break
-    return tuple(records)
+    return tuple(records), None
 
 
 def _batches(capture: Capture) -> Sequence[Batch]:

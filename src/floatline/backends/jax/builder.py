@@ -15,6 +15,7 @@ from floatline.backends.interface import Batch, LayerSource
 from floatline.backends.jax.jaxprs import every_equation
 from floatline.backends.jax.lanes import LOW, Array
 from floatline.backends.jax.leaves import Leaves, aval, handed_on, objects_in
+from floatline.backends.jax.memory import starting_at
 from floatline.backends.jax.observer import Observed, observing
 from floatline.backends.jax.purity import ImpureError, leaves_objects_alone, same_program
 from floatline.backends.policies import in_float32
@@ -77,6 +78,7 @@ class Builder:
         numbers: Whether whole numbers in a batch are data, as far as the step stands it.
         static: Positions in a batch that is a tuple of what is no data in any case.
         around: Entered while a jaxpr is traced.
+        seed: What backward passes start at.
         pure: Whether Python runs only when a jaxpr is made. Else the step is made sure to be a
             function of what it is given: it is traced again when a jaxpr first serves again.
     """
@@ -93,7 +95,9 @@ class Builder:
         static: frozenset[int] = frozenset(),
         around: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
         pure: bool = True,
+        seed: float = 1.0,
     ) -> None:
+        self._seed = seed
         self._call = call
         self._paths = paths
         self._owner = owner
@@ -151,11 +155,13 @@ class Builder:
         """A batch taken apart as the step takes it."""
         return Leaves.of(batch, self._arguments, numbers=self._numbers, static=self._static)
 
-    def correct(self, step: StepJaxpr, continued: Mapping[int, int]) -> None:
+    def correct(self, step: StepJaxpr, continued: Mapping[int, int]) -> bool:
         """Replaces what a step's structure suggested of its state by what was seen."""
-        for key, known in self._steps.items():
-            if known is step and step.continued != continued:
-                self._steps[key] = replace(step, continued=continued)
+        keys = [key for key, known in self._steps.items() if known is step]
+        if step.continued == continued:
+            return False
+        self._steps |= dict.fromkeys(keys, replace(step, continued=continued))
+        return bool(keys)
 
     def _trace(self, state: Sequence[Array], leaves: Leaves) -> StepJaxpr:
         structure: list[Any] = []
@@ -170,7 +176,12 @@ class Builder:
             return [*flat, *after, *replaced.values()]
 
         objects = [leaf for leaf in leaves.fixed if hasattr(leaf, "__dict__")]
-        with leaves_objects_alone(objects), self._around(), observing() as observed:
+        with (
+            leaves_objects_alone(objects),
+            self._around(),
+            starting_at(self._seed),
+            observing() as observed,
+        ):
             jaxpr = jax.make_jaxpr(flat_step)(list(state), leaves.arrays)
         tree, returned, written = structure
         count = len(state)
@@ -213,6 +224,7 @@ class Builder:
             static=self._static,
             pure=self._pure,
             around=lambda: in_float32(layers),
+            seed=self._seed,
         )
 
 

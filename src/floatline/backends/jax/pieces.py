@@ -7,6 +7,7 @@ step, each with all its lanes, a network of many layers has no more kinds of pie
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -30,6 +31,30 @@ AFFORDABLE = 4 * WHOLE
 Function = Callable[[Sequence[Array]], list[Array]]
 
 
+class Whole:
+    """A function that is compiled as one.
+
+    Args:
+        closed: The function's jaxpr.
+        inputs: What it will be given.
+        options: Compiler options.
+    """
+
+    def __init__(self, closed: Any, inputs: Sequence[Array], options: Mapping[str, Any]) -> None:
+        self._function = jax.jit(core.jaxpr_as_fun(closed), compiler_options=dict(options))
+        self._inputs = [_shape_of(array) for array in inputs]
+
+    def __call__(self, inputs: Sequence[Array]) -> list[Array]:
+        """Runs it."""
+        return list(self._function(*inputs))
+
+    @functools.cached_property
+    def least_bytes(self) -> int:
+        """Memory that it needs besides its inputs, as the compiler has planned it."""
+        planned = self._function.lower(*self._inputs).compile().memory_analysis()
+        return 0 if planned is None else planned.temp_size_in_bytes + planned.output_size_in_bytes
+
+
 class Piece(NamedTuple):
     """Consecutive operations, compiled.
 
@@ -48,7 +73,7 @@ class Piece(NamedTuple):
 
 def compiled(
     closed: Any, inputs: Sequence[Array], options: Mapping[str, Any], *, whole: bool = False
-) -> Function:
+) -> Whole | Chain:
     """Compiles a function for inputs like these: as a whole while that is quick.
 
     XLA rewrites what it sees together, `(1 - x) + c` into `(1 + c) - x`, and a small step is to be
@@ -67,12 +92,11 @@ def compiled(
     devices = {device for array in inputs for device in getattr(array, "devices", set)()}
     most = AFFORDABLE if whole else WHOLE
     if len(devices) > 1 or closed.effects or len(closed.jaxpr.eqns) <= most:
-        function = jax.jit(core.jaxpr_as_fun(closed), compiler_options=dict(options))
-        return lambda given: function(*given)
+        return Whole(closed, inputs, options)
     return in_pieces(closed, next(iter(devices), jax.devices()[0]), options)
 
 
-def in_pieces(closed: Any, device: Any, options: Mapping[str, Any]) -> Function:
+def in_pieces(closed: Any, device: Any, options: Mapping[str, Any]) -> Chain:
     """Compiles a function for a device, piece by piece."""
     return Chain(closed, _Compiler(jax.sharding.SingleDeviceSharding(device), options))
 
@@ -84,6 +108,21 @@ class Chain:
         self._consts = dict(zip(closed.jaxpr.constvars, closed.consts, strict=True))
         self._inputs, self._outputs = closed.jaxpr.invars, closed.jaxpr.outvars
         self._pieces = compiler.compile(_bordered(closed.jaxpr))
+
+    @functools.cached_property
+    def least_bytes(self) -> int:
+        """Memory that the values between the pieces need; what is handed in is there already.
+
+        A piece may write its results over what it is the last to read.
+        """
+        given = {*self._consts, *self._inputs}
+        live = most = 0
+        for piece in self._pieces:
+            made = sum(map(_size, piece.writes))
+            freed = sum(_size(variable) for variable in piece.drops if variable not in given)
+            most = max(most, live + made - min(made, freed))
+            live += made - freed
+        return most
 
     def __call__(self, inputs: Sequence[Array]) -> list[Array]:
         """Runs them."""
@@ -114,6 +153,21 @@ class _Fork:
         results = self._functions[int(number)](operands)
         made = dict(zip(self._equation.outvars, results, strict=True))
         return [made[variable] for variable in self._border.writes]
+
+
+def _shape_of(array: Array) -> Any:
+    """An array, or a number, without its values."""
+    if not isinstance(array, jax.Array):
+        return array
+    return jax.ShapeDtypeStruct(
+        array.shape, array.dtype, sharding=array.sharding, weak_type=array.weak_type
+    )
+
+
+def _size(variable: Any) -> int:
+    """Bytes of a variable's value; keys of random numbers count as nothing."""
+    width = getattr(variable.aval.dtype, "itemsize", 0)
+    return int(np.prod(variable.aval.shape, dtype=np.int64)) * int(width)
 
 
 def _value_of(atom: Any, values: Mapping[Any, Array]) -> Array:

@@ -24,11 +24,13 @@ from floatline.backends.jax.lanes import (
     is_float,
     upcast,
 )
+from floatline.backends.jax.memory import on_host
 from floatline.backends.jax.owners import named_after_parameters
-from floatline.backends.jax.pieces import Chain, Function, compiled
+from floatline.backends.jax.pieces import Chain, Whole, compiled
 from floatline.backends.jax.provenance import Provenance
 from floatline.backends.jax.recorder import Recorder
 from floatline.backends.jax.state_layers import owners
+from floatline.backends.memory import check_host
 from floatline.records import GradientSite, Place, Site, Trace
 from floatline.tracing.decoding import decode
 from floatline.tracing.omissions import Omissions
@@ -132,7 +134,7 @@ class TracedProgram:
         self._rows: list[int] = []
         self._gradients: list[GradientSite] = []
         self._losses: tuple[int, ...] = ()
-        self._function: Function | None = None
+        self._function: Whole | Chain | None = None
         self._structure: Any = None
 
     @property
@@ -147,6 +149,8 @@ class TracedProgram:
             self._structure = jax.tree.structure(shapes)
             options = {**_quickly_compiled(), **_ROUNDED}
             self._function = compiled(closed, inputs, options, whole=self._whole)
+        if on_host():
+            check_host(self._function.least_bytes)
         pack, outputs = jax.tree.unflatten(self._structure, self._function(inputs))
         sites, gradients = self._sites(Pack(*map(np.asarray, pack))), tuple(self._gradients)
         if not self._step.observed.layers:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Collection, Mapping, Sequence
+import functools
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -12,22 +13,26 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 
+from floatline.backends.batches import shared_rows
 from floatline.backends.interface import Batch, LayerSource, Outcome, State
 from floatline.backends.jax.builder import Builder, PureStep, StepJaxpr
 from floatline.backends.jax.checks import checks_note, no_checks
-from floatline.backends.jax.lanes import COMPUTED, SHADOW, Array
+from floatline.backends.jax.lanes import COMPUTED, Array
+from floatline.backends.jax.memory import ran_short
 from floatline.backends.jax.outcomes import outcome_of
-from floatline.backends.jax.programs import PlainProgram, TracedProgram, raised_state
+from floatline.backends.jax.programs import PlainProgram, TracedProgram
+from floatline.backends.jax.replay import Float32Replay
+from floatline.backends.jax.threads import Threads, Written, after_variables
 from floatline.backends.jax.variables import (
     ModelVariables,
     NoVariables,
     kept,
     recalled,
-    scale_paths,
     values_of,
 )
+from floatline.backends.memory import within_memory
 from floatline.backends.shelf import Shelf
-from floatline.errors import TraceError
+from floatline.errors import OutOfMemoryError, TraceError
 from floatline.records import StepRecord, Trace
 from floatline.tracing.agreement import compare
 
@@ -44,6 +49,8 @@ class JaxStep:
         arguments: What the elements of a batch that is a tuple are called.
         numbers: Whether whole numbers in a batch are data, as `jax.jit` takes them.
         static: Positions in a batch that is a tuple of what is no data in any case.
+        seed: What backward passes start at.
+        threads: What is known of the state that the step hands on to itself.
     """
 
     def __init__(
@@ -57,7 +64,20 @@ class JaxStep:
         arguments: Sequence[str] = (),
         numbers: bool = False,
         static: frozenset[int] = frozenset(),
+        seed: float = 1.0,
+        threads: Threads | None = None,
     ) -> None:
+        self._again = functools.partial(
+            JaxStep,
+            call,
+            variables=variables,
+            owner=owner,
+            eager=eager,
+            layer_source=layer_source,
+            arguments=arguments,
+            numbers=numbers,
+            static=static,
+        )
         self._call = call
         self._known = variables
         self._eager = eager
@@ -70,12 +90,13 @@ class JaxStep:
             numbers=numbers,
             static=static,
             pure=owner is not None or not eager,
+            seed=seed,
         )
         self._rebuilt: Builder | None = None
         self._plain: dict[int, PlainProgram] = {}
         self._traced: dict[int, TracedProgram] = {}
         self._raised: dict[int, PlainProgram] = {}
-        self._threads = Threads()
+        self._threads = threads or Threads()
         self._written = Written()
         self._shelf: Shelf | None = None
 
@@ -94,7 +115,7 @@ class JaxStep:
         variables = self._known.all()
         before = values_of(variables)
         try:
-            step, arrays = self._builder.jaxpr_for(before, batch)
+            step, arrays = self._jaxpr_for(before, batch)
         except TraceError:
             return self._run_as_python(variables, before, batch)
         arrays = self._written.put_into(arrays)
@@ -104,7 +125,7 @@ class JaxStep:
         self._written.follow(step, outputs)
         if self._threads.follow(arrays, outputs[: step.returned]):
             self._builder.correct(step, self._threads.seen(step))
-        after = outputs[step.returned : _after_variables(step)]
+        after = outputs[step.returned : after_variables(step)]
         for variable, value in zip(variables, after, strict=True):
             variable.assign(value)
         returned = jax.tree.unflatten(step.structure, outputs[: step.returned])
@@ -167,18 +188,62 @@ class JaxStep:
         """
         notes = checks_note()
         with no_checks():
-            trace = self._trace(state, batch)
+            trace = within_memory(lambda: self._trace(state, batch), ran_short)
         return dataclasses.replace(trace, notes=(*trace.notes, *notes))
 
     def _trace(self, state: State, batch: Batch) -> Trace:
         trace, _ = self._run_traced(state, batch)
         before = self._values(state)
-        step, arrays = self._builder.jaxpr_for(before, batch)
+        step, arrays = self._jaxpr_for(before, batch)
         arrays = state.written.put_into(arrays)
-        if self._traced[id(step)].in_pieces and not self._shows(trace, step, [*before, *arrays]):
+        pieces = self._traced[id(step)]
+        if pieces.in_pieces and not self._shows(trace, step, [*before, *arrays]):
             self._traced[id(step)] = TracedProgram(step, whole=True)
-            trace, _ = self._run_traced(state, batch)
+            try:
+                trace, _ = within_memory(lambda: self._run_traced(state, batch), ran_short)
+            except OutOfMemoryError:  # What pieces have shown is there.
+                self._traced[id(step)] = pieces
         return trace
+
+    def _jaxpr_for(self, before: list[Array], batch: Batch) -> tuple[StepJaxpr, list[Array]]:
+        """The step's jaxpr for a batch, corrected by what earlier steps have shown of its state."""
+        step, arrays = self._builder.jaxpr_for(before, batch)
+        if self._threads.know(arrays) and self._builder.correct(step, self._threads.seen(step)):
+            step, arrays = self._builder.jaxpr_for(before, batch)
+        return step, arrays
+
+    def rows(self, batch: Batch) -> int | None:
+        """How many rows a batch has; None where its arrays share none."""
+        leaves = self._builder.leaves(batch)
+        data = self._data(batch)
+        return shared_rows(leaves.arrays[n].shape for n in data) if data else None
+
+    def picked(self, batch: Batch, rows: Sequence[int]) -> Batch:
+        """The batch with some of its rows."""
+        leaves, data = self._builder.leaves(batch), self._data(batch)
+        order = np.asarray(rows)
+        return leaves.filled(
+            [
+                array[order] if n in data and array.ndim and array.shape[0] > 1 else array
+                for n, array in enumerate(leaves.arrays)
+            ]
+        )
+
+    def _data(self, batch: Batch) -> set[int]:
+        """Positions of a batch's arrays that are neither state nor keys of random numbers."""
+        step, arrays = self._jaxpr_for(values_of(self._known.all()), batch)
+        return {
+            n
+            for n, array in enumerate(arrays)
+            if step.variables + n not in step.continued and not _is_key(array)
+        }
+
+    def seeded(self, seed: float) -> JaxStep:
+        """The same step with the same variables, whose backward passes start at `seed`."""
+        step: JaxStep = self._again(seed=seed, threads=self._threads.copy())
+        if self._shelf is not None:
+            step.keep_states_on(self._shelf)
+        return step
 
     def _shows(self, trace: Trace, step: StepJaxpr, inputs: Sequence[Array]) -> bool:
         """Whether a trace shows what the step shows by itself."""
@@ -197,12 +262,12 @@ class JaxStep:
 
     def _run_traced(self, state: State, batch: Batch) -> tuple[Trace, list[Array]]:
         before = self._values(state)
-        step, arrays = self._builder.jaxpr_for(before, batch)
+        step, arrays = self._jaxpr_for(before, batch)
         if id(step) not in self._traced:
             self._traced[id(step)] = TracedProgram(step)
         arrays = state.written.put_into(arrays)
         trace, outputs = self._traced[id(step)].run([*before, *arrays])
-        return trace, outputs[step.returned : _after_variables(step)]
+        return trace, outputs[step.returned : after_variables(step)]
 
     def float32(
         self, state: State, *, rounded: bool = False, rebuilt: bool = False
@@ -219,34 +284,11 @@ class JaxStep:
         return Float32Replay(builder, start, self._threads, self._raised, rounded=rounded)
 
 
-class Written:
-    """What a step has replaced in place, in the containers that it is given.
-
-    Flax NNX writes to the model that a step is handed. Here the step is given a container of its
-    own, filled anew each time, so the user's is never written to; what the step would have found
-    in it is kept beside.
-    """
-
-    def __init__(self, values: Mapping[int, tuple[Array, Array]] | None = None) -> None:
-        self._values = dict(values or {})
-        self._given: list[Array] = []
-
-    def copy(self) -> Written:
-        """The same values, to be kept."""
-        return Written(self._values)
-
-    def put_into(self, arrays: Sequence[Array]) -> list[Array]:
-        """What the step would be given, had it written to the user's containers."""
-        self._given = list(arrays)
-        return [
-            self._values[n][1] if n in self._values and self._values[n][0] is array else array
-            for n, array in enumerate(arrays)
-        ]
-
-    def follow(self, step: StepJaxpr, outputs: Sequence[Array]) -> None:
-        """Notes what the step has replaced."""
-        for number, output in zip(step.written, outputs[_after_variables(step) :], strict=True):
-            self._values[number] = (self._given[number], output)
+def _is_key(array: Array) -> bool:
+    """Whether it is a key of random numbers, of the old kind or the new."""
+    if jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
+        return True
+    return bool(array.dtype == np.uint32 and array.shape == (2,))
 
 
 class Snapshot(NamedTuple):
@@ -254,124 +296,3 @@ class Snapshot(NamedTuple):
 
     variables: Mapping[int, tuple[Any, Any]]
     written: Written
-
-
-def _after_variables(step: StepJaxpr) -> int:
-    return step.returned + step.variables
-
-
-class Threads:
-    """Which inputs of a step are outputs of the step before, as a loop in JAX passes them on.
-
-    A pure step is given its state and returns the next one. The loop that calls it hands the very
-    arrays back, and so it shows which input continues which output.
-    """
-
-    def __init__(self) -> None:
-        self._last: dict[int, tuple[int, Array]] = {}
-        self._seen: dict[int, int] = {}
-        self.fresh: frozenset[int] = frozenset()
-        """Positions of what the last step was given and the step before it had returned."""
-
-    def follow(self, arrays: Sequence[Array], returned: Sequence[Array]) -> bool:
-        """Notes what a step was given besides its variables, and what it returned.
-
-        Returns:
-            Whether that has shown something new.
-        """
-        before = len(self._seen)
-        returns = [self._last.get(id(array), (0, None)) for array in arrays]
-        fresh = {n: number for n, (number, last) in enumerate(returns) if last is arrays[n]}
-        self._seen |= fresh
-        self.fresh = frozenset(fresh)
-        self._last = {id(array): (number, array) for number, array in enumerate(returned)}
-        return len(self._seen) > before
-
-    def seen(self, step: StepJaxpr) -> dict[int, int]:
-        """Output by input position: the variables', what is written, and what was seen else."""
-        written = {step.variables + n for n in step.written}
-        own = {n: o for n, o in step.continued.items() if n < step.variables or n in written}
-        return own | {step.variables + n: output for n, output in self._seen.items()}
-
-    def of(self, step: StepJaxpr) -> dict[int, int]:
-        """Output by input position: what was seen, else what the step's structure suggests."""
-        return self.seen(step) if self._seen else dict(step.continued)
-
-
-class Float32Replay:
-    """A training in float32 beside the user's, on arrays of its own.
-
-    Args:
-        builder: Builds the step.
-        variables: Values to start from.
-        threads: Which inputs continue the outputs of the step before.
-        programs: The float32 programs built so far, which all replays of a step share.
-        rounded: Round the weights through the step's low format first.
-    """
-
-    def __init__(
-        self,
-        builder: Builder,
-        variables: Sequence[Array],
-        threads: Threads,
-        programs: dict[int, PlainProgram],
-        *,
-        rounded: bool,
-    ) -> None:
-        self._builder = builder
-        self._initial = list(variables)
-        self._threads = threads
-        self._rounded = rounded
-        self._outputs: list[Array] | None = None
-        self._scale: Array | None = None
-        self._programs = programs
-
-    @no_checks()
-    def advance(self, batch: Batch) -> Outcome:
-        """Runs the next step in float32."""
-        step, arrays = self._builder.jaxpr_for(self._initial, batch)
-        if id(step) not in self._programs:
-            self._programs[id(step)] = PlainProgram(step, SHADOW)
-        program = self._programs[id(step)]
-        inputs = raised_state([*self._initial, *arrays])
-        if self._outputs is not None:
-            inputs = self._continued(step, program, inputs, self._outputs)
-        elif self._rounded:
-            program.prepare(inputs)
-            inputs = _rounded_through(step, inputs, program.paths)
-        ran = program.run(inputs)
-        if self._outputs is None and program.scale is not None:
-            self._scale = inputs[program.scale]
-        self._outputs = ran.outputs
-        loss = float(ran.losses[0]) if ran.losses else None
-        return Outcome(loss, tuple(map(bool, np.asarray(ran.finite))), program.paths)
-
-    def _continued(
-        self,
-        step: StepJaxpr,
-        program: PlainProgram,
-        inputs: Sequence[Array],
-        outputs: Sequence[Array],
-    ) -> list[Array]:
-        positions = self._threads.of(step)
-        # Float32 needs no loss scale, so one that would run away must not spoil it.
-        fixed = scale_paths(step.observed.optimizers)
-        after = [
-            outputs[positions[n]] if n in positions and step.paths[n] not in fixed else given
-            for n, given in enumerate(inputs)
-        ]
-        if program.scale is not None:
-            after[program.scale] = self._scale
-        return after
-
-
-def _rounded_through(
-    step: StepJaxpr, inputs: Sequence[Array], weights: Collection[str]
-) -> list[Array]:
-    low = step.low_dtype
-    return [
-        array.astype(low).astype(np.float32)
-        if low is not None and path in weights and array.dtype == np.float32
-        else array
-        for array, path in zip(inputs, step.paths, strict=True)
-    ]

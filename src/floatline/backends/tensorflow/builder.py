@@ -31,6 +31,8 @@ class Builder:
         jit_compile: Compile the function with XLA.
         layer_source: Where a layer was made by the user's code.
         around: Entered while a graph is built.
+        seed: What backward passes start at.
+        any_rows: One graph may serve batches of different size.
     """
 
     def __init__(
@@ -42,7 +44,11 @@ class Builder:
         jit_compile: bool,
         layer_source: LayerSource,
         around: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
+        seed: float = 1.0,
+        any_rows: bool = True,
     ) -> None:
+        self._any_rows = any_rows
+        self._seed = seed
         self._call = call
         self._owner = owner
         self._eager = eager
@@ -62,13 +68,13 @@ class Builder:
         return tf.function(
             self.observed_call,
             autograph=False,
-            reduce_retracing=True,
+            reduce_retracing=self._any_rows,
             jit_compile=self._jit_compile,
         )
 
     def observed_call(self, batch: Batch) -> tuple[Any, list[Tensor], Tensor]:
         """Runs the step; adds its losses and whether each gradient is finite to what it returns."""
-        with Observer() as observed:
+        with Observer(self._seed) as observed:
             returned = self._call(batch)
         self.latest = observed
         graph = None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
@@ -201,6 +207,8 @@ class Builder:
             jit_compile=False,
             layer_source=self._layer_source,
             around=around,
+            seed=self._seed,
+            any_rows=self._any_rows,
         )
 
 

@@ -72,6 +72,9 @@ class Observed:
 class Observer:
     """Records into an `Observed` while active.
 
+    Args:
+        seed: What the backward passes of the step start at.
+
     Example:
 
     >>> with Observer() as observed:
@@ -80,7 +83,8 @@ class Observer:
     1e-08
     """
 
-    def __init__(self) -> None:
+    def __init__(self, seed: float = 1.0) -> None:
+        self._seed = seed
         self._stack = contextlib.ExitStack()
         self._layers: list[keras.Layer] = []
         self._forward: list[Operation | None] = []
@@ -148,8 +152,11 @@ class Observer:
 
     def _taking_gradient(self, original: Any) -> Any:
         def gradient(tape: Any, target: Any, sources: Any, *args: Any, **kwargs: Any) -> Any:
+            trains = any(map(_is_variable, _flatten(sources))) and not self._differentiating
             self._differentiating += 1
             try:
+                if self._seed != 1.0 and trains and _ends_with(tape):
+                    args, kwargs = self._seeded(target, *args, **kwargs)
                 result = original(tape, target, sources, *args, **kwargs)
             finally:
                 self._differentiating -= 1
@@ -157,6 +164,13 @@ class Observer:
             return result
 
         return gradient
+
+    def _seeded(self, target: Any, given: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """The arguments of a tape's `gradient`, with what it starts from times the seed."""
+        given = kwargs.pop("output_gradients", given)
+        ones = given if given is not None else tf.nest.map_structure(tf.ones_like, target)
+        start = tf.nest.map_structure(lambda one: one * tf.cast(self._seed, one.dtype), ones)
+        return (start, *args), kwargs
 
     def _note_gradient(self, target: Any, sources: Any, result: Any) -> None:
         pairs = [
@@ -245,6 +259,11 @@ class Observer:
                 if consumer.type == op_name and _scope(consumer.name) == scope:
                     return consumer
         return self._forward_index.get((op_name, scope))
+
+
+def _ends_with(tape: Any) -> bool:
+    """Whether no other tape records, so that what this one gives is not differentiated again."""
+    return bool(tape._recording or pywrap_tfe.TFE_Py_TapeSetIsEmpty())  # noqa: SLF001 (TensorFlow keeps it nowhere else)
 
 
 def _differentiated_inside(graph: Any) -> Operation | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from floatline.backends.interface import LayerSource
+from floatline.backends.memory import check_host
 from floatline.backends.paths import owner_path
 from floatline.backends.tensorflow.interpreter import Interpreter, Setting
 from floatline.backends.tensorflow.lanes import (
@@ -22,6 +24,7 @@ from floatline.backends.tensorflow.lanes import (
     raised,
     upcast,
 )
+from floatline.backends.tensorflow.memory import least_bytes, on_host
 from floatline.backends.tensorflow.observer import Observed
 from floatline.backends.tensorflow.products import exact_products
 from floatline.backends.tensorflow.provenance import Provenance
@@ -121,6 +124,8 @@ class TracedProgram:
 
     def run(self, state: Sequence[Tensor], batch: Sequence[Tensor]) -> tuple[Trace, list[Tensor]]:
         """Traces one step; returns the trace and the values that the step gave its variables."""
+        if on_host() and not self.whole:
+            check_host(self._least_bytes)
         with _unoptimized(), exact_products():
             pack, losses, finite, after = self._function(list(batch), list(state))
         del losses, finite
@@ -135,6 +140,10 @@ class TracedProgram:
             notes=(WHOLE_NOTE,) if self.whole else (),
         )
         return trace, after
+
+    @functools.cached_property
+    def _least_bytes(self) -> int:
+        return least_bytes(self._function.graph)
 
     @property
     def in_place(self) -> bool:

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
+from floatline.backends.batches import shared_rows
 from floatline.backends.interface import Batch, LayerSource, Outcome, State
+from floatline.backends.memory import within_memory
 from floatline.backends.shelf import Shelf, Shelved
 from floatline.backends.tensorflow.builder import Builder, as_given
 from floatline.backends.tensorflow.checks import checks_note, no_checks
 from floatline.backends.tensorflow.lanes import Tensor, raised
+from floatline.backends.tensorflow.memory import ran_short
 from floatline.backends.tensorflow.optimizers import (
     held_back,
     iterations,
@@ -43,6 +48,8 @@ class TensorFlowStep:
         eager: Run the step without compiling it, as the user asked.
         jit_compile: Compile it with XLA, as the user asked.
         layer_source: Where a layer was made by the user's code.
+        seed: What backward passes start at.
+        any_rows: One graph may serve batches of different size.
     """
 
     def __init__(
@@ -53,7 +60,17 @@ class TensorFlowStep:
         eager: bool,
         jit_compile: bool,
         layer_source: LayerSource,
+        seed: float = 1.0,
+        any_rows: bool = True,
     ) -> None:
+        self._again = functools.partial(
+            TensorFlowStep,
+            call,
+            owner=owner,
+            eager=eager,
+            jit_compile=jit_compile,
+            layer_source=layer_source,
+        )
         self._owner = owner
         self._eager = eager
         self._compiles = jit_compile and not eager
@@ -63,6 +80,8 @@ class TensorFlowStep:
             eager=eager,
             jit_compile=jit_compile,
             layer_source=layer_source,
+            seed=seed,
+            any_rows=any_rows,
         )
         self._opened: Builder | None = None
         self._rebuilt: Builder | None = None
@@ -155,7 +174,7 @@ class TensorFlowStep:
         """
         notes = checks_note()
         with no_checks():
-            trace = self._trace(state, batch)
+            trace = within_memory(lambda: self._trace(state, batch), ran_short)
         return dataclasses.replace(trace, notes=(*trace.notes, *notes))
 
     def _trace(self, state: State, batch: Batch) -> Trace:
@@ -216,6 +235,28 @@ class TensorFlowStep:
         finally:
             self.restore(kept)
 
+    def rows(self, batch: Batch) -> int | None:
+        """How many rows a batch has; None where its arrays share none."""
+        return shared_rows(map(_shape, filter(_is_data, tf.nest.flatten(batch))))
+
+    def picked(self, batch: Batch, rows: Sequence[int]) -> Batch:
+        """The batch with some of its rows."""
+
+        def some(leaf: Any) -> Any:
+            if not _is_data(leaf) or not len(leaf.shape) or leaf.shape[0] == 1:
+                return leaf
+            order = np.asarray(rows)
+            return leaf[order] if isinstance(leaf, np.ndarray) else tf.gather(leaf, order)
+
+        return tf.nest.map_structure(some, batch)
+
+    def seeded(self, seed: float) -> TensorFlowStep:
+        """The same step with the same variables, whose backward passes start at `seed`."""
+        step: TensorFlowStep = self._again(seed=seed, any_rows=False)
+        if self._shelf is not None:
+            step.keep_states_on(self._shelf)
+        return step
+
     def float32(
         self, state: State, *, rounded: bool = False, rebuilt: bool = False
     ) -> Float32Replay:
@@ -248,6 +289,9 @@ class Float32Replay:
     @no_checks()
     def advance(self, batch: Batch) -> Outcome:
         """Runs the next step in float32."""
+        return within_memory(lambda: self._advance(batch), ran_short)
+
+    def _advance(self, batch: Batch) -> Outcome:
         step, tensors = self._builder(batch).graph_for(batch)
         if step.concrete not in self._programs:
             self._programs[step.concrete] = Float32Program(step)
@@ -284,6 +328,18 @@ def _bytes_of(value: Any) -> int:
     numbers = value.dtype.is_floating or value.dtype.is_integer or value.dtype.is_bool
     size = value.shape.num_elements() if numbers else None
     return int(value.dtype.size * (size or 0))
+
+
+def _is_data(leaf: Any) -> bool:
+    """Whether a leaf of a batch holds rows: no variable, and nothing but arrays."""
+    tensor = tf.is_tensor(leaf) and not isinstance(leaf, tf.Variable)
+    return tensor or isinstance(leaf, np.ndarray)
+
+
+def _shape(leaf: Any) -> tuple[int, ...] | None:
+    """Its shape; None for what is put together from several arrays."""
+    whole = isinstance(leaf, (np.ndarray, tf.Tensor))
+    return tuple(map(int, leaf.shape)) if whole else None
 
 
 def _values(step: StepGraph, state: State) -> list[Tensor]:

@@ -15,6 +15,7 @@ from floatline.backends import policies
 from floatline.backends.interface import Batch, Outcome
 from floatline.backends.torch.lanes import LOW, Arguments, Tensor, mapped, tensors_in, upcast
 from floatline.backends.torch.literals import Literals
+from floatline.backends.torch.memory import with_memory
 from floatline.backends.torch.operations import operation
 from floatline.backends.torch.program import followed
 from floatline.backends.torch.reach import layers_in, scale_tensors
@@ -84,6 +85,9 @@ class Float32Replay:
 
     def advance(self, batch: Batch) -> Outcome:
         """Runs the next step in float32."""
+        return with_memory(lambda: self._advance(batch))
+
+    def _advance(self, batch: Batch) -> Outcome:
         step, mode = self._step, Raised()
         kept = step.keeper.snapshot()
         try:

@@ -17,6 +17,7 @@ from torch.optim.optimizer import (
     register_optimizer_step_post_hook,
     register_optimizer_step_pre_hook,
 )
+from torch.utils._python_dispatch import _disable_current_modes
 
 from floatline.backends.torch.lanes import Tensor
 from floatline.patches import definers, replaced
@@ -72,6 +73,7 @@ class Observer:
         note_loss: What to keep of a loss.
         note_gradient: What to keep of a gradient.
         has_optimizer: Whether the step is known to apply one, so that its gradients are seen there.
+        seed: What the backward passes of the step start at.
 
     Example:
 
@@ -83,8 +85,14 @@ class Observer:
     """
 
     def __init__(
-        self, note_loss: Note, note_gradient: Note, *, has_optimizer: bool = False
+        self,
+        note_loss: Note,
+        note_gradient: Note,
+        *,
+        has_optimizer: bool = False,
+        seed: float = 1.0,
     ) -> None:
+        self._seed = seed
         self._has_optimizer = has_optimizer
         self._note_loss = note_loss
         self._note_gradient = note_gradient
@@ -136,6 +144,8 @@ class Observer:
                 self._losses(fills=fills, again=args[2]).extend(map(self._note_loss, roots))
             if fills and not self._has_optimizer:
                 targets = _leaves_of(roots)
+            if self._seed != 1.0 and not args[2]:  # What is differentiated again is no gradient.
+                args = (_times(self._seed, args[0]), *args[1:])
             result = original(tensors, *args, **kwargs)
             self._observed.differentiated = True
             self._take(targets, [weight.grad for weight in targets] if fills else result)
@@ -265,6 +275,12 @@ class Observer:
             yield
         finally:
             self._updating -= 1
+
+
+def _times(seed: float, starts: Sequence[Tensor | None]) -> tuple[Tensor | None, ...]:
+    """What backward passes start at, times a number; a tracer does not see it, nor takes it."""
+    with _disable_current_modes():
+        return tuple(None if start is None else start * seed for start in starts)
 
 
 def _kept(scale: Any) -> Any:

@@ -15,6 +15,7 @@ from floatline.backends.torch.contexts import Contexts
 from floatline.backends.torch.lanes import Tensor
 from floatline.backends.torch.layers import Paths, Stack
 from floatline.backends.torch.literals import Literals
+from floatline.backends.torch.memory import ran_short
 from floatline.backends.torch.observer import Observer
 from floatline.backends.torch.provenance import Provenance
 from floatline.backends.torch.recorder import Recorder
@@ -36,6 +37,7 @@ class TracedRun:
         modules: PyTorch modules by the name of their variable.
         names: Path of every known variable, by its memory.
         layer_source: Where layers were made.
+        seed: What backward passes start at.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class TracedRun:
         modules: Mapping[str, torch.nn.Module],
         names: Mapping[int, str],
         layer_source: LayerSource,
+        seed: float = 1.0,
     ) -> None:
         self._root = root
         self._names = names
@@ -52,7 +55,7 @@ class TracedRun:
         self._stack = Stack()
         provenance = Provenance(Paths(root, modules), layer_source)
         self._sites = Sites(self._recorder, provenance, names)
-        self._observer = Observer(self._sources, self._sources)
+        self._observer = Observer(self._sources, self._sources, seed=seed)
         self._contexts = Contexts(self._stack, self._observer)
         self._tracer = Tracer(self._sites, self._contexts)
 
@@ -119,9 +122,11 @@ def _error_of(run: Callable[[], Any]) -> Exception | None:
     """What a step raises; what it had computed until then is traced."""
     try:
         run()
-    except (torch.OutOfMemoryError, FloatlineError):
+    except FloatlineError:
         raise
-    except Exception as error:  # noqa: BLE001 (a step of the user's may raise anything)
+    except Exception as error:
+        if ran_short(error):
+            raise
         return error
     return None
 

@@ -14,6 +14,7 @@ import torch
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from floatline.backends.memory import HostMemory
 from floatline.backends.torch.lanes import Tensor, raised, upcast
 
 PURGE_EVERY = 256
@@ -69,6 +70,7 @@ class Shadows:
         self._sparse: Any = WeakTensorKeyDictionary()
         self._fresh = 0
         self._fresh_bytes = 0
+        self._host = HostMemory()
 
     def slot(self, tensor: Tensor) -> Slot:
         """What is known of the memory of a tensor."""
@@ -117,7 +119,10 @@ class Shadows:
         """Notes a new result together with its shadow."""
         slot = self._enter(tensor, sources)
         shadow = shadow.detach().to(raised(tensor.dtype))
-        self._fresh_bytes += shadow.numel() * shadow.element_size()
+        size = shadow.numel() * shadow.element_size()
+        self._fresh_bytes += size
+        if shadow.device.type == "cpu":
+            self._host.made(size)
         if tensor.layout != torch.strided or shadow.shape != tensor.shape:
             slot.whole = shadow
         elif _same_layout(tensor, shadow):

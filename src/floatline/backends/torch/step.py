@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,10 +10,12 @@ import keras
 import numpy as np
 import torch
 
+from floatline.backends.batches import shared_rows
 from floatline.backends.interface import Batch, LayerSource, Outcome
 from floatline.backends.shelf import Shelf
 from floatline.backends.torch.float32 import Float32Replay
 from floatline.backends.torch.lanes import Tensor
+from floatline.backends.torch.memory import with_memory
 from floatline.backends.torch.observer import Observer
 from floatline.backends.torch.program import TracedRun, variable_path
 from floatline.backends.torch.state import Keeper, State
@@ -29,6 +32,7 @@ class TorchStep:
         owner: The model that is trained, or None for a step function.
         roots: What the step's state is reached from.
         layer_source: Where a layer was made by the user's code.
+        seed: What backward passes start at.
     """
 
     def __init__(
@@ -38,7 +42,9 @@ class TorchStep:
         owner: keras.Model | None,
         roots: Sequence[Any],
         layer_source: LayerSource,
+        seed: float = 1.0,
     ) -> None:
+        self._seed = seed
         self.keeper = Keeper(roots)
         self.low: torch.dtype | None = None
         self._call = call
@@ -55,7 +61,8 @@ class TorchStep:
 
     def run(self, batch: Batch) -> tuple[Any, Outcome]:
         """Runs the real step on the real variables; returns what it returned, and its outcome."""
-        observer = Observer(note_loss, note_finite, has_optimizer=bool(self._optimizers))
+        known = bool(self._optimizers)
+        observer = Observer(note_loss, note_finite, has_optimizer=known, seed=self._seed)
         with self.keeper.noting_births(), observer as observed:
             returned = enter_step(self._call, own(batch))
         self._optimizers = observed.optimizers
@@ -88,7 +95,7 @@ class TorchStep:
 
     def trace(self, state: State, batch: Batch) -> Trace:
         """Runs the step from `state` with a float32 shadow; the user's variables stay."""
-        return self._run_traced(state, batch)[0]
+        return with_memory(lambda: self._run_traced(state, batch)[0])
 
     def traced_state(self, state: State, batch: Batch) -> dict[str, Tensor]:
         """What the traced step gives each variable: for comparison with the step itself."""
@@ -99,7 +106,8 @@ class TorchStep:
         try:
             self.keeper.restore(state)
             reached = self.keeper.reached()
-            run = TracedRun(self._owner, reached.modules, self.keeper.names(), self._layer_source)
+            names, source = self.keeper.names(), self._layer_source
+            run = TracedRun(self._owner, reached.modules, names, source, self._seed)
             if reached.compiled or getattr(self._owner, "jit_compile", False):
                 run.omit("torch.compile", "the step was traced uncompiled")
             data = own(batch) if self._owner is None else as_tensors(own(batch))
@@ -109,6 +117,29 @@ class TorchStep:
             return trace, self.keeper.named_values()
         finally:
             self.keeper.restore(kept)
+
+    def rows(self, batch: Batch) -> int | None:
+        """How many rows a batch has; None where its arrays share none."""
+        data = filter(_is_data, keras.tree.flatten(batch))
+        return shared_rows(tuple(leaf.shape) for leaf in data)
+
+    def picked(self, batch: Batch, rows: Sequence[int]) -> Batch:
+        """The batch with some of its rows."""
+
+        def some(leaf: Any) -> Any:
+            whole = not _is_data(leaf) or not leaf.shape or leaf.shape[0] == 1
+            if whole or isinstance(leaf, np.ndarray):
+                return leaf if whole else leaf[np.asarray(rows)]
+            order = torch.as_tensor(list(rows), device=leaf.device)
+            return leaf.detach().index_select(0, order).requires_grad_(leaf.requires_grad)
+
+        return keras.tree.map_structure(some, batch)
+
+    def seeded(self, seed: float) -> TorchStep:
+        """The same step with the same variables, whose backward passes start at `seed`."""
+        step = copy.copy(self)
+        step._seed = seed  # noqa: SLF001 (its own)
+        return step
 
     def float32(
         self, state: State, *, rounded: bool = False, rebuilt: bool = False
@@ -149,6 +180,12 @@ def as_tensors(batch: Batch) -> Batch:
         return keras.ops.convert_to_tensor(leaf) if isinstance(leaf, np.ndarray) else leaf
 
     return keras.tree.map_structure(converted, batch)
+
+
+def _is_data(leaf: Any) -> bool:
+    """Whether a leaf of a batch holds rows: an array, and no weight."""
+    weight = isinstance(leaf, torch.nn.Parameter)
+    return isinstance(leaf, (np.ndarray, torch.Tensor)) and not weight
 
 
 def own(batch: Batch) -> Batch:

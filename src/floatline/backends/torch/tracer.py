@@ -17,6 +17,7 @@ from floatline.backends.torch.calls import Call, Feed, call_of, written_in
 from floatline.backends.torch.contexts import Contexts
 from floatline.backends.torch.lanes import LOW, Arguments, Tensor, mapped, upcast
 from floatline.backends.torch.literals import numbers_among
+from floatline.backends.torch.memory import ran_short
 from floatline.backends.torch.operations import FOLLOWS_COMPUTED, READS_BITS, ROUNDS_ITS_LITERAL
 from floatline.backends.torch.products import multiplied, needed
 from floatline.backends.torch.results import Results
@@ -149,9 +150,9 @@ class Tracer(TorchDispatchMode):  # type: ignore[misc]  # PyTorch is not type-ch
         try:
             with multiplied(needed(call, own=own)):
                 return run(call.function, arguments, computed)
-        except torch.OutOfMemoryError:
-            raise
-        except _UNFOLLOWED:
+        except _UNFOLLOWED as error:
+            if ran_short(error):
+                raise
             return _LOST
 
     def _shadow_arguments(self, call: Call) -> Arguments:
