@@ -35,6 +35,8 @@ def told(found: Iterable[ConfigurationNote]) -> list[tuple[str, str]]:
     [
         (1e-8, "added", ("FL203", "wrong")),
         (1e-8, "epsilon", ("FL203", "wrong")),
+        (1e-12, "root", ("FL203", "risk")),
+        (-1e9, "root", ("FL104", "wrong")),
         (1e-12, "lower bound", ("FL203", "risk")),
         (1e-12, "length", ("FL203", "risk")),
         (1e-9, "divisor", ("FL203", "wrong")),

@@ -126,6 +126,16 @@ def test_what_is_cast_back_is() -> None:
     ]
 
 
+def test_a_root_may_have_another_guard() -> None:
+    def call(t: Any) -> Any:
+        return t / (ops.sqrt(t + 1e-12) + 1e-3) + t / ops.sqrt(t + 1e-11)
+
+    assert [use for use in uses(call) if use[0] != "0.001"] == [
+        ("1e-12", "root", True),
+        ("1e-11", "added", True),
+    ]
+
+
 def test_helpers_are_followed() -> None:
     def call(self: Any, t: Any) -> Any:
         return self.helper(t) + with_float32(t) + 1e-11

@@ -77,6 +77,9 @@ def _vanished(use: NumberUse, ends: Format) -> Said | None:
     larger = f"use a larger epsilon: {_epsilon(ends)}, or compute the expression in float32"
     if use.role in ("added", "epsilon"):
         return EpsilonUnderflow, "wrong", f"{is_zero}, and protects nothing", larger
+    if use.role == "root":
+        steep = f"{is_zero}: the root has no finite derivative at 0, whatever is added to it"
+        return EpsilonUnderflow, "risk", steep, larger
     if use.role == "lower bound":
         only = f"{is_zero}, and keeps only negative values away"
         return EpsilonUnderflow, "risk", only, larger
@@ -104,7 +107,7 @@ def _infinite(use: NumberUse, ends: Format) -> Said | None:
     if use.role in ("factor", "selected"):
         rows = f"{infinite}: a row in which all is masked has no softmax"
         return MaskConstantOverflow, "risk", rows, select
-    if use.role in ("added", "epsilon"):
+    if use.role in ("added", "root", "epsilon"):
         return MaskConstantOverflow, "wrong", f"{infinite}, and so is every sum with it", select
     if use.role == "divisor" and use.rounded:
         zero = f"{infinite}, and what is divided by it is 0"

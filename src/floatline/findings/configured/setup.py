@@ -10,6 +10,7 @@ from floatline.records import SourceLine
 
 Role = Literal[
     "added",
+    "root",
     "factor",
     "divisor",
     "selected",
@@ -22,7 +23,8 @@ Role = Literal[
     "mean",
     "length",
 ]
-"""What a number does: the first six are told from code, the others from what layers document."""
+"""What a number does: the first seven are told from code, the others from what layers document. One
+in a root is added to what the root is taken of, where something else is added to that root."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -114,9 +114,12 @@ class Scope:
         self._outer = _outer(function)
         self._file = function.__code__.co_filename
         self._returns: list[Value] = []
+        self._around: dict[ast.AST, ast.AST] = {}
 
     def returned(self, definition: ast.FunctionDef | ast.Lambda) -> Value:
         """What the function returns."""
+        for node in ast.walk(definition):
+            self._around |= dict.fromkeys(ast.iter_child_nodes(node), node)
         if isinstance(definition, ast.Lambda):
             return self.value(definition.body)
         self._run(definition.body)
@@ -281,13 +284,21 @@ class Scope:
         for number, other, role in role_of(left, op, right):
             # PyTorch multiplies and divides by a number of Python's in float32.
             exact = keras.backend.backend() == "torch" and role in ("factor", "divisor")
-            self.note(node, number, role, other, rounded=not exact)
+            rooted = role == "added" and self._in_guarded_root(node)
+            self.note(node, number, "root" if rooted else role, other, rounded=not exact)
         met = join((left, right))
         if met.kind == "integer" and (
             isinstance(op, ast.Div) or "number" in (left.kind, right.kind)
         ):
             return Value("unknown" if not isinstance(op, ast.Div) else "full")
         return met
+
+    def _in_guarded_root(self, node: ast.AST) -> bool:
+        """Whether something else is added to the root that is taken of a sum."""
+        root = self._around.get(node)
+        named = isinstance(root, ast.Call) and ast.unparse(root.func).rpartition(".")[2] == "sqrt"
+        outer = self._around.get(root) if root is not None and named else None
+        return isinstance(outer, ast.BinOp) and isinstance(outer.op, ast.Add | ast.Sub)
 
     def _named(self, name: str) -> Value:
         if name in self.names:
