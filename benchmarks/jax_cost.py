@@ -1,0 +1,348 @@
+"""What a traced step costs on JAX on a GPU, and what of it could be had for less.
+
+Judges the kernel that measures large arrays against XLA's operations on this device, times both,
+and traces the transformer of `backends.py` once for each variant, with a table of where the time
+goes. Prints Markdown; exits with 1 when the kernel is wrong.
+
+    KERAS_BACKEND=jax python benchmarks/jax_cost.py
+    KERAS_BACKEND=jax python benchmarks/jax_cost.py --small --seconds 60
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import statistics
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+from unittest import mock
+
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks import backends
+from floatline.backends.jax import counting, interpreter, pieces, recorder, selfcheck
+from floatline.backends.jax.jaxprs import MEASURE_SCOPE, scopes
+from floatline.tracing.statistics import least_normal
+
+REPEATS = 20
+STEPS = 3
+SIZES = (2**18, 2**20, 2**23, 2**25, 2**26)
+SHAPES = ((1024, 8), (1024, 4), (2048, 8), (512, 4))
+LANES = {"three lanes": (0, 1, 2), "two": (0, 1, 1), "one": (0, 0, 0)}
+ON_GPU = jax.default_backend() == "gpu"
+
+
+class Variant(NamedTuple):
+    """One way to trace.
+
+    Attributes:
+        name: What the table calls it.
+        kernel: Large arrays are measured by the kernel.
+        together: About how many pieces are compiled as one; 1 for none.
+        product: The precision of float32 products of the shadow; None for the present one.
+    """
+
+    name: str
+    kernel: bool = True
+    together: int = 1
+    product: str | None = None
+
+
+VARIANTS = (
+    Variant("as it is"),
+    Variant("8 pieces as one", together=8),
+    Variant("32 pieces as one", together=32),
+    Variant("products in six of bfloat16", product="BF16_BF16_F32_X6"),
+    Variant("products in TF32 (too few digits; for comparison)", product="TF32_TF32_F32"),
+    Variant("without the kernel", kernel=False),
+)
+
+
+def arrays_of(case: str, dtype: str, which: Sequence[int]) -> list[Any]:
+    """Arrays with an illness, as many as the lanes need."""
+    size = 3 * 2**18 + 77
+    rng = np.random.default_rng(1)
+    usual = rng.normal(size=size)
+    make: dict[str, Callable[[], Any]] = {
+        "ordinary": lambda: usual,
+        "every magnitude": lambda: usual * 10.0 ** rng.integers(-36, 36, size),
+        "gradients that vanish": lambda: usual * 1e-6,
+        "zeros": lambda: np.zeros(size),
+        "half zeros": lambda: np.maximum(usual, 0),
+        "one infinity": lambda: np.where(np.arange(size) == size // 2, np.inf, usual),
+        "masked": lambda: np.where(np.arange(size) % 3 == 0, -np.inf, usual),
+        "one NaN": lambda: np.where(np.arange(size) == size - 1, np.nan, usual),
+        "nothing finite": lambda: np.full(size, np.nan),
+        "all infinite": lambda: np.full(size, -np.inf),
+        "overflows float16": lambda: usual * 4e4,
+        "beyond float32's sum": lambda: np.full(size, 3e38),
+        "near float32's end": lambda: usual * 2.0**-124,
+        "one large among tiny": lambda: np.where(np.arange(size) == 5, 1e30, usual * 1e-20),
+        "one tiny among large": lambda: np.where(np.arange(size) == 5, 1e-30, usual * 1e20),
+    }
+    with np.errstate(all="ignore"):
+        shadow = make[case]().astype(np.float32)
+        # Smaller than that is zero on one device and not on another.
+        shadow = np.where(np.abs(shadow) < 2.0**-126, np.float32(0), shadow)
+        low = shadow.astype(jnp.dtype(dtype))
+        local = np.where(np.arange(size) % 5 == 0, 0, shadow * np.float32(1.01)).astype(np.float32)
+    return [jnp.asarray(lane) for lane in (low, shadow, local)][: max(which) + 1]
+
+
+CASES = (
+    "ordinary", "every magnitude", "gradients that vanish", "zeros", "half zeros", "one infinity",
+    "masked", "one NaN", "nothing finite", "all infinite", "overflows float16",
+    "beyond float32's sum", "near float32's end", "one large among tiny", "one tiny among large",
+)  # fmt: skip
+
+
+def judge(shape: counting.Shape) -> list[str]:
+    """Cases in which the kernel of a shape does not find what XLA finds."""
+    wrong = []
+    for dtype, lanes in (("float16", "three lanes"), ("bfloat16", "two"), ("float32", "one")):
+        which, least = LANES[lanes], least_normal(dtype)
+        kernel = jax.jit(partial(_count, which=which, least=least, shape=shape))
+        by_xla = jax.jit(partial(selfcheck.by_xla, which=which, least=least))
+        for case in CASES:
+            arrays = arrays_of(case, dtype, which)
+            found = selfcheck.statistics(kernel(arrays))
+            truth = selfcheck.statistics(by_xla(arrays))
+            wrong += [
+                f"{case}, {dtype}, {lanes}: {name} is {getattr(found, name)!r:.80}, "
+                f"XLA's {getattr(truth, name)!r:.80}"
+                for name in selfcheck.differing(found, truth)
+            ]
+    return wrong
+
+
+def _count(arrays: Sequence[Any], which: Any, least: float, shape: counting.Shape) -> Any:
+    return counting.count(arrays, which, least, shape, interpret=not ON_GPU)
+
+
+def timed_measures(sizes: Sequence[int]) -> None:
+    """Prints what measuring one array takes, in ms on the device."""
+    print("\n| elements | lanes | XLA |" + "".join(f" {b}/{w} |" for b, w in SHAPES))
+    print("|---" * (3 + len(SHAPES)) + "|", flush=True)
+    for size in sizes:
+        drawn = jax.random.normal(jax.random.key(0), (size,))
+        lanes = [drawn.astype(np.float16), drawn, drawn * np.float32(1.001)]
+        for name in ("three lanes", "one") if size == max(sizes) else ("three lanes",):
+            which = LANES[name]
+            given = lanes[: max(which) + 1]
+            ways = [partial(selfcheck.by_xla, which=which, least=2.0**-14)]
+            shapes = [counting.Shape(*shape) for shape in SHAPES]
+            ways += [partial(_count, which=which, least=2.0**-14, shape=s) for s in shapes]
+            times = [_ms(jax.jit(way), given) for way in ways]
+            print(f"| {size} | {name} |" + "".join(f" {t:.3f} |" for t in times), flush=True)
+    wide = jax.random.normal(jax.random.key(1), (max(sizes),)) ** 9
+    times = [
+        _ms(jax.jit(partial(way, which=(0, 0, 0), least=2.0**-126)), [wide])
+        for way in (selfcheck.by_xla, partial(_count, shape=counting.Shape()))
+    ]
+    print(f"\nOf many exponents, one lane: XLA {times[0]:.3f} ms, kernel {times[1]:.3f} ms.")
+
+
+def _ms(function: Callable[..., Any], given: Any) -> float:
+    jax.block_until_ready(function(given))
+    begin = time.perf_counter()
+    for _ in range(REPEATS):
+        found = function(given)
+    jax.block_until_ready(found)
+    return 1000 * (time.perf_counter() - begin) / REPEATS
+
+
+@contextlib.contextmanager
+def as_in(variant: Variant) -> Iterator[None]:
+    """Traces are made as the variant says."""
+    with contextlib.ExitStack() as stack:
+        if not variant.kernel:
+            stack.enter_context(mock.patch.object(selfcheck, "trouble", lambda device: "left out"))
+        if variant.together > 1:
+            stack.enter_context(mock.patch.object(pieces, "TOGETHER", variant.together))
+        if variant.product is not None:
+            preset = getattr(jax.lax.DotAlgorithmPreset, variant.product)
+            original = interpreter._twin
+
+            def twin(equation: Any) -> dict[str, Any]:
+                params = original(equation)
+                three = params.get("precision") == jax.lax.DotAlgorithmPreset.TF32_TF32_F32_X3
+                return {**params, "precision": preset} if three else params
+
+            stack.enter_context(mock.patch.object(interpreter, "_twin", twin))
+        yield
+
+
+def traced(step: Any, batch: Any, variant: Variant) -> tuple[Any, Any, str]:
+    """A trace of a variant, the program, and its line of the table."""
+    state = step.snapshot()
+    with as_in(variant):
+        program = step.fresh_program() if hasattr(step, "fresh_program") else None
+        begin = time.perf_counter()
+        trace = step.trace(state, batch)
+        first = time.perf_counter() - begin
+        times = [backends._timed(lambda: step.trace(state, batch)) for _ in range(STEPS)]
+    del program
+    steady = statistics.median(times)
+    calls = [f"{1000 * seconds:.0f}" for seconds in times]
+    return trace, steady, f"{1000 * steady:.0f} ({', '.join(calls)}) | {first - steady:.1f}"
+
+
+def where(function: pieces.Chain, inputs: Sequence[Any]) -> None:
+    """Prints what each family of pieces takes, waiting behind each, and the dispatching alone."""
+    jax.block_until_ready(function(inputs))
+    begin = time.perf_counter()
+    found = function(inputs)
+    dispatched = time.perf_counter() - begin
+    jax.block_until_ready(found)
+    whole = time.perf_counter() - begin
+    count, seconds = defaultdict(int), defaultdict(float)
+    slowest: dict[str, list[tuple[float, str]]] = defaultdict(list)
+    values = function._consts | dict(zip(function._inputs, inputs, strict=True))
+    for piece, family, text in zip(function._pieces, *families(function), strict=True):
+        given = [values[variable] for variable in piece.reads]
+        start = time.perf_counter()
+        results = jax.block_until_ready(piece.run(*given))
+        took = time.perf_counter() - start
+        count[family] += 1
+        seconds[family] += took
+        slowest[family].append((took, text))
+        values.update(zip(piece.writes, results, strict=True))
+        for variable in piece.drops:
+            del values[variable]
+    nothing = jax.jit(lambda x: x + 1).lower(jnp.zeros(8)).compile()
+    alone = _ms(lambda x: jax.block_until_ready(nothing(x)), jnp.zeros(8))
+    print(
+        f"\nThe host dispatches for {1000 * dispatched:.0f} ms, all has run after "
+        f"{1000 * whole:.0f} ms. {len(function._pieces)} pieces; to run one that does nothing and "
+        f"wait for it takes {alone:.3f} ms.\n\n| pieces | how many | ms, with a wait behind each | "
+        "less that of an empty one |\n|---|---|---|---|"
+    )
+    for family, took in sorted(seconds.items(), key=lambda pair: -pair[1]):
+        net = 1000 * took - count[family] * alone
+        print(f"| {family} | {count[family]} | {1000 * took:.0f} | {net:.0f} |")
+    for family, known in slowest.items():
+        groups: dict[str, list[float]] = defaultdict(list)
+        for took, text in known:
+            groups[text].append(took)
+        most = sorted(groups.items(), key=lambda pair: -sum(pair[1]))[:4]
+        for text, each in most:
+            print(f"- {family}: {len(each)} x {1000 * statistics.median(each):.2f} ms {text}")
+    sys.stdout.flush()
+
+
+def families(function: pieces.Chain) -> tuple[list[str], list[str]]:
+    """What kind of piece each is, and what it says."""
+    kinds, texts = [], []
+    for piece in function._pieces:
+        equations = getattr(piece, "equations", ())
+        names = [equation.primitive.name for equation in equations]
+        shapes = [str(variable.aval) for variable in piece.reads][:4]
+        texts.append(f"{' '.join(dict.fromkeys(names))} of {', '.join(shapes)}"[:160])
+        if equations and scopes(equations[0]).endswith(MEASURE_SCOPE):
+            kinds.append("measure")
+        elif "dot_general" in names:
+            kinds.append("product")
+        elif any("reduce" in name for name in names):
+            kinds.append("reduction")
+        else:
+            kinds.append("other")
+    return kinds, texts
+
+
+def main() -> int:
+    """Prints everything."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--small", action="store_true", help="sizes for a CPU")
+    parser.add_argument("--seconds", type=float, default=220, help="no variant begins after that")
+    arguments = parser.parse_args()
+    begin = time.perf_counter()
+    print(f"JAX {jax.__version__} on {jax.devices()[0].device_kind}\n")
+    print(f"Trouble with the kernel: {selfcheck.trouble(jax.devices()[0])}")
+    print(f"Looking for it took {time.perf_counter() - begin:.1f} s.", flush=True)
+    wrong = judge(counting.Shape())
+    print(f"\n{3 * len(CASES)} cases judged; wrong: {len(wrong)}")
+    print("\n".join(wrong[:12]), flush=True)
+    timed_measures(SIZES if ON_GPU else (2**18,))
+    print(f"\n{time.perf_counter() - begin:.0f} s so far", flush=True)
+    compare(arguments.small, begin + arguments.seconds)
+    return 1 if wrong else 0
+
+
+def compare(small: bool, end: float) -> None:
+    """Prints the table of variants."""
+    import keras
+
+    from floatline.pipeline import load_backend
+
+    keras.utils.set_random_seed(0)
+    keras.config.set_dtype_policy("mixed_float16")
+    model, batch = backends.transformer(backends.SMALL if small else backends.LARGE)
+    backend = load_backend()
+    step = backend.keras_step(model, lambda _: None)
+    first = backends._timed(lambda: step.run(batch))
+    plain = statistics.median(backends._timed(lambda: step.run(batch)) for _ in range(5))
+    print(f"\nplain: {1000 * plain:.1f} ms, compiled in {first - plain:.1f} s\n", flush=True)
+    lines, base = [], None
+    for variant in VARIANTS:
+        if time.perf_counter() > end:
+            print(f"no time left for: {variant.name}")
+            continue
+        fresh = backend.keras_step(model, lambda _: None)
+        with seen_functions() as functions:
+            trace, steady, line = traced(fresh, batch, variant)
+        line = f"| {variant.name} | {line} | {steady / plain:.1f} | {len(trace.sites)} |"
+        lines.append(f"{line} {agreement(base, trace)} |")
+        print(lines[-1], flush=True)
+        function, inputs = functions[-1] if functions else (None, ())
+        if base is None and isinstance(function, pieces.Chain):
+            where(function, inputs)
+        base = base or trace
+        print(f"{end - time.perf_counter():.0f} s left; notes: {trace.notes}", flush=True)
+        del fresh, function, inputs, functions
+    print("\n| variant | traced, ms | compile, s | ratio | sites | sites that differ |\n|" + "---|" * 6)
+    print("\n".join(lines))
+
+
+@contextlib.contextmanager
+def seen_functions() -> Iterator[list[Any]]:
+    """The functions that traces compile, with their inputs."""
+    from floatline.backends.jax import programs
+
+    found: list[Any] = []
+    original = programs.compiled
+
+    def compiled(closed: Any, inputs: Any, options: Any, **rest: Any) -> Any:
+        function = original(closed, inputs, options, **rest)
+        found.append((function, list(inputs)))
+        return function
+
+    with mock.patch.object(programs, "compiled", compiled):
+        yield found
+
+
+def agreement(base: Any, trace: Any) -> str:
+    """How many sites have other counts, and the largest distance of errors."""
+    if base is None:
+        return ""
+    pairs = [
+        (one.statistics, other.statistics)
+        for one, other in zip(base.sites, trace.sites, strict=True)
+    ]
+    differing = sum(one.exponents != other.exponents for one, other in pairs)
+    apart = max(
+        (abs(a.local_error - b.local_error) for a, b in pairs if a.local_error < 1), default=0.0
+    )
+    return f"{differing}; local errors by {apart:.1e} at most"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
