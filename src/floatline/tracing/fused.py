@@ -112,9 +112,7 @@ def _extremes(computed: Tensor, shadow: Tensor) -> list[Tensor]:
     return [*finite, ops.where(true >= TINY, -true, NOTHING)]
 
 
-def tallied(
-    computed: Tensor, shadow: Tensor, local: Tensor, least: float | Tensor
-) -> list[Tensor]:
+def tallied(computed: Tensor, shadow: Tensor, local: Tensor, least: float | Tensor) -> list[Tensor]:
     """1 where an element belongs to a tally; elements need not be special to be looked at."""
     magnitudes = [ops.abs(lane) for lane in (computed, shadow, local)]
     found = []

@@ -198,7 +198,9 @@ def _added(rows: Array, values: Array, elements: int) -> Pack:
     maxima = jnp.max(values[:, SUMS : SUMS + len(NO_MAXIMA)], axis=0)
     zeros = elements - jnp.sum(counts[1:FIELDS], dtype=np.int32)
     extras = jnp.asarray([elements, 0], np.int32)
-    tallies = counts[FIELDS : FIELDS + len(TALLIES)].at[list(TALLIES).index("shadow_zero")].set(zeros)
+    tallies = (
+        counts[FIELDS : FIELDS + len(TALLIES)].at[list(TALLIES).index("shadow_zero")].set(zeros)
+    )
     parts = [zeros[None], counts[1:FIELDS], tallies, extras]
     return Pack(
         jnp.concatenate(parts)[None],

@@ -62,7 +62,7 @@ def trouble(device: Any) -> str | None:
     try:
         with jax.default_device(device):
             wrong = [name for name in map(_first_difference, CASES) if name]
-    except Exception as error:  # Whatever keeps it from running: XLA's operations remain.
+    except Exception as error:  # noqa: BLE001 (whatever it is, XLA's operations remain)
         return f"it does not run ({headline(error)})"
     return f"it is wrong about {wrong[0]}" if wrong else None
 
@@ -111,7 +111,5 @@ def differing(found: Statistics, truth: Statistics) -> list[str]:
         field.name
         for field in dataclasses.fields(Statistics)
         for mine, other in [(getattr(found, field.name), getattr(truth, field.name))]
-        if not (
-            math.isclose(mine, other, rel_tol=NEAR) if field.name in SUMS else mine == other
-        )
+        if not (math.isclose(mine, other, rel_tol=NEAR) if field.name in SUMS else mine == other)
     ]
