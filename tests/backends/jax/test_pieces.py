@@ -13,7 +13,7 @@ from jax import lax
 
 from floatline.backends.jax import pieces
 from floatline.backends.jax.backend import JaxBackend
-from floatline.backends.jax.pieces import compiled, in_pieces
+from floatline.backends.jax.pieces import Chain, _Compiler, bundled, compiled, cut, in_pieces
 from floatline.backends.jax.programs import WHOLE_NOTE
 
 CPU = jax.devices("cpu")[0]
@@ -83,6 +83,63 @@ def test_layers_that_are_alike_are_compiled_once(
     x = jnp.eye(3)
     in_pieces(jax.make_jaxpr(lambda x: deep(x, layers))(x), CPU, {})([x])
     assert len(lowered) == 1
+
+
+def chained(function: Callable[..., Any], inputs: Sequence[Any], together: int) -> Chain:
+    sharding = jax.sharding.SingleDeviceSharding(CPU)
+    return Chain(jax.make_jaxpr(function)(*inputs), _Compiler(sharding, {}, together))
+
+
+@pytest.mark.parametrize(
+    ("function", "inputs", "programs"),
+    [
+        (deep, [np.eye(3, dtype="float32")], 1),
+        (forked, [np.arange(4.0, dtype="float32"), np.int32(1)], 3),
+        (of_keys, [np.ones(3, "float32")], 1),
+    ],
+)
+def test_pieces_that_are_compiled_together_give_the_same(
+    function: Callable[..., Any], inputs: Sequence[np.ndarray], programs: int
+) -> None:
+    arrays = [jnp.asarray(array) for array in inputs]
+    apart, together = (chained(function, arrays, number) for number in (1, 10**6))
+    assert len(together._pieces) == programs <= len(apart._pieces)
+    for one, other in zip(together(arrays), apart(arrays), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_sequence_that_comes_again_is_put_together_in_the_same_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def layers(x: jax.Array) -> jax.Array:
+        for number in range(9):
+            for step, change in enumerate((jnp.sin, jnp.exp, jnp.tanh, jnp.sqrt, jnp.negative)):
+                with jax.named_scope(f"layer{number}{step}"):
+                    x = change(x)
+        return x
+
+    groups = list(cut(jax.make_jaxpr(layers)(jnp.ones(3)).jaxpr.eqns))
+    bundles = list(bundled(groups, 3))
+    assert [group for bundle in bundles for group in bundle] == groups
+    names = [tuple(e.primitive.name for group in b for e in group) for b in bundles]
+    assert len(bundles) < len(groups)
+    assert len(set(names)) < 6
+
+
+def rewritten(x: jax.Array) -> jax.Array:
+    """What XLA makes (1 + 1e-6) - x of: 0 in float16, for an x of 1."""
+    with jax.named_scope("first"):
+        rest = 1 - x
+    with jax.named_scope("second"):
+        return jnp.log(rest + jnp.float16(1e-6))
+
+
+def test_what_is_compiled_together_is_not_rewritten_together() -> None:
+    x = jnp.ones(8, jnp.float16)
+    chain = chained(rewritten, [x], 10**6)
+    assert len(chain._pieces) == 1
+    assert np.isfinite(np.asarray(chain([x])[0])).all()
+    assert np.isneginf(np.asarray(jax.jit(rewritten)(x))).all()
 
 
 def test_constants_that_differ_are_not_taken_for_each_other() -> None:

@@ -350,9 +350,9 @@ def _others(job: _Job, base: Array, bits: tuple[Array, Array], row: Array) -> Ar
             look = lambda block, before: _counted(job.fields(block), start, before)  # noqa: E731 (the body of a loop)
             return row + _placed(job.over_blocks(look, empty), start)
 
-        return lax.cond(number == 0, lambda: row, counted)  # type: ignore[no-any-return]
+        return lax.cond(number == 0, lambda: row, counted)
 
-    return lax.fori_loop(lowest >> shift, (highest >> shift) + 1, add, row)  # type: ignore[no-any-return]
+    return lax.fori_loop(lowest >> shift, (highest >> shift) + 1, add, row)
 
 
 def _again(job: _Job) -> tuple[Array, Array]:

@@ -221,7 +221,8 @@ def _alive(jaxpr: Any) -> list[Any]:
 
 def _crossing(border: _Border) -> list[list[Any]]:
     """For each group, what it makes for those behind it."""
-    found, needed = [], set()
+    needed: set[Any] = set()
+    found = []
     for group in reversed(border.groups):
         made = [variable for equation in group for variable in equation.outvars]
         found.append([variable for variable in made if variable in needed])
