@@ -21,7 +21,7 @@ import pstats
 import statistics
 import sys
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -36,7 +36,7 @@ import numpy as np
 
 from floatline.backends.jax import counting, interpreter, pieces, selfcheck
 from floatline.backends.jax.jaxprs import MEASURE_SCOPE, scopes
-from floatline.tracing.statistics import least_normal
+from floatline.tracing.statistics import Pack, least_normal
 
 REPEATS = 20
 STEPS = 3
@@ -52,24 +52,54 @@ class Variant(NamedTuple):
     Attributes:
         name: What the table calls it.
         kernel: Large arrays are measured by the kernel.
-        together: About how many pieces are compiled as one; 1 for none.
+        together: How many pieces are compiled as one at most; None for the present number.
         product: The precision of float32 products of the shadow; None for the present one.
     """
 
     name: str
     kernel: bool = True
-    together: int = 1
+    together: int | None = None
     product: str | None = None
 
 
+ALONE = "each piece alone"
+
 VARIANTS = (
     Variant("as it is"),
-    Variant("4 pieces as one", together=4),
+    Variant(ALONE, together=1),
+    Variant("up to 8 as one", together=8),
+    Variant("up to 4 as one", together=4),
+    Variant("up to 64 as one", together=64),
     Variant("products in six of bfloat16", product="BF16_BF16_F32_X6"),
     Variant("without the kernel", kernel=False),
-    Variant("16 pieces as one", together=16),
     Variant("products in TF32 (too few digits; for comparison)", product="TF32_TF32_F32"),
 )
+
+
+HEAD = (
+    "| variant | traced, ms | ratio | built and compiled, s | compiled, s | host dispatches, ms "
+    "| branches, ms | calls | programs | sites | outputs apart from the step's |\n"
+    + "|---" * 11
+    + "|"
+)
+
+
+class Compiled(NamedTuple):
+    """What a trace has compiled: the jaxpr, the function, its inputs, and the seconds it took."""
+
+    closed: Any
+    run: Any
+    inputs: Sequence[Any]
+    seconds: float
+
+
+class Row(NamedTuple):
+    """What tracing took: usually, at first, each time; and what was compiled."""
+
+    steady: float
+    first: float
+    times: Sequence[float]
+    function: Compiled
 
 
 def arrays_of(case: str, dtype: str, which: Sequence[int]) -> list[Any]:
@@ -171,7 +201,7 @@ def as_in(variant: Variant) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         if not variant.kernel:
             stack.enter_context(mock.patch.object(selfcheck, "trouble", return_value="left out"))
-        if variant.together > 1:
+        if variant.together is not None:
             stack.enter_context(mock.patch.object(pieces, "TOGETHER", variant.together))
         if variant.product is not None:
             preset = getattr(jax.lax.DotAlgorithmPreset, variant.product)
@@ -186,31 +216,78 @@ def as_in(variant: Variant) -> Iterator[None]:
         yield
 
 
-def traced(step: Any, batch: Any, variant: Variant) -> tuple[Any, Any, str]:
-    """A trace of a variant, its seconds, and its line of the table."""
+def traced(step: Any, batch: Any, variant: Variant) -> tuple[Any, Row]:
+    """A trace of a variant, and its row of the table without what the device alone tells."""
     state = step.snapshot()
-    with as_in(variant):
+    with as_in(variant), seen_functions() as functions:
         begin = time.perf_counter()
         trace = step.trace(state, batch)
         first = time.perf_counter() - begin
         times = [backends._timed(lambda: step.trace(state, batch)) for _ in range(STEPS)]
-    steady = statistics.median(times)
-    calls = [f"{1000 * seconds:.0f}" for seconds in times]
-    return trace, steady, f"{1000 * steady:.0f} ({', '.join(calls)}) | {first - steady:.1f}"
+    return trace, Row(statistics.median(times), first, times, functions[-1])
 
 
-def where(closed: Any, function: pieces.Chain, inputs: Sequence[Any]) -> None:
-    """Prints what each family of pieces takes, waiting behind each, and the dispatching alone."""
+def chains(function: pieces.Chain) -> Iterator[pieces.Chain]:
+    """A chain and those of its branches; of each branch the longest."""
+    yield function
+    for piece in function._pieces:
+        if isinstance(piece.run, pieces._Fork):
+            longest = max(piece.run._functions, key=lambda chain: len(chain._pieces))
+            yield from chains(longest)
+
+
+def dispatched(function: pieces.Function, inputs: Sequence[Any]) -> str:
+    """How long the host dispatches, and how long it takes until all has run; in ms."""
     jax.block_until_ready(function(inputs))
     begin = time.perf_counter()
     found = function(inputs)
-    dispatched = time.perf_counter() - begin
+    host = time.perf_counter() - begin
     jax.block_until_ready(found)
-    whole = time.perf_counter() - begin
+    return f"{1000 * host:.0f} of {1000 * (time.perf_counter() - begin):.0f}"
+
+
+def in_branches(function: pieces.Chain, inputs: Sequence[Any]) -> float:
+    """What the branches take, the optimizer's update among them, in ms; waits around each."""
+    values = function._consts | dict(zip(function._inputs, inputs, strict=True))
+    seconds = 0.0
+    for piece in function._pieces:
+        given = [values[variable] for variable in piece.reads]
+        forks = isinstance(piece.run, pieces._Fork)
+        if forks:
+            jax.block_until_ready(given)
+        begin = time.perf_counter()
+        results = piece.run(*given)
+        if forks:
+            jax.block_until_ready(results)
+            seconds += time.perf_counter() - begin
+        values.update(zip(piece.writes, results, strict=True))
+        for variable in piece.drops:
+            del values[variable]
+    return 1000 * seconds
+
+
+def apart_from(program: Any, function: pieces.Function, inputs: Sequence[Any]) -> str:
+    """How far what the trace computes is from what the step computes: median and most, relative."""
+    plain, mine = program.run(inputs).outputs, function(inputs)[len(Pack._fields) :]
+    distances = [
+        float(np.abs(one - other).sum() / np.abs(other).sum())
+        for one, other in (
+            (np.asarray(one, np.float64), np.asarray(other, np.float64))
+            for one, other in zip(mine, plain, strict=True)
+            if np.issubdtype(np.asarray(other).dtype, np.floating)
+        )
+        if np.any(other)
+    ]
+    return f"{statistics.median(distances):.1e}, {max(distances):.1e}" if distances else ""
+
+
+def where(row: Row, together: int) -> None:
+    """Prints what each family of pieces takes, waiting behind each."""
+    closed, function, inputs, _ = row.function
     count, seconds = defaultdict(int), defaultdict(float)
     slowest: dict[str, list[tuple[float, str]]] = defaultdict(list)
     values = function._consts | dict(zip(function._inputs, inputs, strict=True))
-    for piece, family, text in zip(function._pieces, *families(closed), strict=True):
+    for piece, family, text in zip(function._pieces, *families(closed, together), strict=True):
         given = [values[variable] for variable in piece.reads]
         start = time.perf_counter()
         results = jax.block_until_ready(piece.run(*given))
@@ -224,10 +301,9 @@ def where(closed: Any, function: pieces.Chain, inputs: Sequence[Any]) -> None:
     nothing = jax.jit(lambda x: x + 1).lower(jnp.zeros(8)).compile()
     alone = _ms(lambda x: jax.block_until_ready(nothing(x)), jnp.zeros(8))
     print(
-        f"\nThe host dispatches for {1000 * dispatched:.0f} ms, all has run after "
-        f"{1000 * whole:.0f} ms. {len(function._pieces)} pieces; to run one that does nothing and "
-        f"wait for it takes {alone:.3f} ms.\n\n| pieces | how many | ms, with a wait behind each | "
-        "less that of an empty one |\n|---|---|---|---|"
+        f"\nTo run a piece that does nothing and wait for it takes {alone:.3f} ms.\n\n"
+        "| pieces | how many | ms, with a wait behind each | less that of an empty one |\n"
+        "|---|---|---|---|"
     )
     for family, took in sorted(seconds.items(), key=lambda pair: -pair[1]):
         net = 1000 * took - count[family] * alone
@@ -252,14 +328,14 @@ def on_host(step: Any, batch: Any) -> None:
     print("\n".join(line[-150:] for line in lines), flush=True)
 
 
-def families(closed: Any) -> tuple[list[str], list[str]]:
+def families(closed: Any, together: int) -> tuple[list[str], list[str]]:
     """What kind of piece each is, and what it says."""
     kinds, texts = [], []
-    for border in pieces.bordered(closed.jaxpr, 1):
+    for border in pieces.bordered(closed.jaxpr, together):
         names = [equation.primitive.name for equation in border.equations]
         shapes = [str(variable.aval) for variable in border.reads][:4]
         texts.append(f"{' '.join(dict.fromkeys(names))} of {', '.join(shapes)}"[:160])
-        if scopes(border.equations[0]).endswith(MEASURE_SCOPE):
+        if all(scopes(group[0]).endswith(MEASURE_SCOPE) for group in border.groups):
             kinds.append("measure")
         elif "dot_general" in names:
             kinds.append("product")
@@ -274,19 +350,22 @@ def main() -> int:
     """Prints everything."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--small", action="store_true", help="sizes for a CPU")
-    parser.add_argument("--seconds", type=float, default=220, help="no variant begins after that")
+    parser.add_argument(
+        "--seconds", type=float, default=150, help="what would end after that is left out"
+    )
     arguments = parser.parse_args()
     begin = time.perf_counter()
     print(f"JAX {jax.__version__} on {jax.devices()[0].device_kind}\n")
     print(f"Trouble with the kernel: {selfcheck.trouble(jax.devices()[0])}")
-    print(f"Looking for it took {time.perf_counter() - begin:.1f} s.", flush=True)
+    print(f"What is held back is not rewritten: {holds_back()}", flush=True)
+    compare(arguments.small, begin + arguments.seconds)
+    if time.perf_counter() > begin + arguments.seconds:
+        print("no time left for the kernel")
+        return 0
     wrong = judge(counting.Shape())
     print(f"\n{3 * (len(CASES) if ON_GPU else 2)} cases judged; wrong: {len(wrong)}")
     print("\n".join(wrong[:12]), flush=True)
-    print(f"What is held back is not rewritten: {holds_back()}", flush=True)
     timed_measures(SIZES if ON_GPU else (2**18,))
-    print(f"\n{time.perf_counter() - begin:.0f} s so far", flush=True)
-    compare(arguments.small, begin + arguments.seconds)
     return 1 if wrong else 0
 
 
@@ -324,43 +403,58 @@ def compare(small: bool, end: float) -> None:
     first = backends._timed(lambda: step.run(batch))
     plain = statistics.median(backends._timed(lambda: step.run(batch)) for _ in range(5))
     print(f"\nplain: {1000 * plain:.1f} ms, compiled in {first - plain:.1f} s\n", flush=True)
-    lines, base = [], None
+    print(HEAD, flush=True)
+    traces: dict[str, Any] = {}
+    longest, described = 0.0, None
+    program = next(iter(step._plain.values()))
     for variant in VARIANTS:
-        if time.perf_counter() > end:
+        if time.perf_counter() + longest > end:
             print(f"no time left for: {variant.name}")
             continue
+        begin = time.perf_counter()
         fresh = backend.keras_step(model, lambda _: None)
-        with seen_functions() as functions:
-            trace, steady, line = traced(fresh, batch, variant)
-        line = f"| {variant.name} | {line} | {steady / plain:.1f} | {len(trace.sites)} |"
-        lines.append(f"{line} {agreement(base, trace)} |")
-        print(lines[-1], flush=True)
-        closed, function, inputs = functions[-1] if functions else (None, None, ())
-        if base is None and isinstance(function, pieces.Chain):
-            where(closed, function, inputs)
-        if base is None:
-            on_host(fresh, batch)
-        base = base or trace
-        print(f"{end - time.perf_counter():.0f} s left; notes: {trace.notes}", flush=True)
-        del fresh, closed, function, inputs, functions
-    print(
-        "\n| variant | traced, ms | compile, s | ratio | sites | sites that differ |\n|"
-        + "---|" * 6
+        traces[variant.name], row = traced(fresh, batch, variant)
+        print(line_of(variant, traces[variant.name], row, plain, program), flush=True)
+        longest = max(longest, time.perf_counter() - begin)
+        described = described or (fresh, row)
+    for name, trace in traces.items():
+        if ALONE in traces and name != ALONE:
+            print(f"\n{name}, beside each piece alone: {agreement(traces[ALONE], trace)}")
+    fresh, row = described
+    if isinstance(row.function.run, pieces.Chain):
+        where(row, pieces.TOGETHER if ON_GPU else 1)
+    on_host(fresh, batch)
+
+
+def line_of(variant: Variant, trace: Any, row: Row, plain: float, program: Any) -> str:
+    """A row of the table."""
+    _, function, inputs, compiling = row.function
+    calls, programs, branches = 1, 1, 0.0
+    if isinstance(function, pieces.Chain):
+        every = [piece.run for chain in chains(function) for piece in chain._pieces]
+        calls, programs = len(every), len({id(run) for run in every})
+        branches = in_branches(function, inputs)
+    return (
+        f"| {variant.name} | {1000 * row.steady:.0f} "
+        f"({', '.join(f'{1000 * seconds:.0f}' for seconds in row.times)}) "
+        f"| {row.steady / plain:.1f} | {row.first - row.steady:.1f} | {compiling:.1f} "
+        f"| {dispatched(function, inputs)} | {branches:.0f} | {calls} | {programs} "
+        f"| {len(trace.sites)} | {apart_from(program, function, inputs)} |"
     )
-    print("\n".join(lines))
 
 
 @contextlib.contextmanager
-def seen_functions() -> Iterator[list[Any]]:
+def seen_functions() -> Iterator[list[Compiled]]:
     """The functions that traces compile, with their inputs."""
     from floatline.backends.jax import programs
 
-    found: list[Any] = []
+    found: list[Compiled] = []
     original = programs.compiled
 
     def compiled(closed: Any, inputs: Any, options: Any, **rest: Any) -> Any:
+        begin = time.perf_counter()
         function = original(closed, inputs, options, **rest)
-        found.append((closed, function, list(inputs)))
+        found.append(Compiled(closed, function, list(inputs), time.perf_counter() - begin))
         return function
 
     with mock.patch.object(programs, "compiled", compiled):
@@ -368,18 +462,25 @@ def seen_functions() -> Iterator[list[Any]]:
 
 
 def agreement(base: Any, trace: Any) -> str:
-    """How many sites have other counts, and the largest distance of errors."""
-    if base is None:
-        return ""
-    pairs = [
-        (one.statistics, other.statistics)
-        for one, other in zip(base.sites, trace.sites, strict=True)
-    ]
-    differing = sum(one.exponents != other.exponents for one, other in pairs)
+    """How many sites have other counts, how far errors are apart, and where it begins."""
+    pairs = list(zip(base.sites, trace.sites, strict=True))
+    counts = sum(a.statistics.exponents != b.statistics.exponents for a, b in pairs)
     apart = max(
-        (abs(a.local_error - b.local_error) for a, b in pairs if a.local_error < 1), default=0.0
+        (
+            abs(a.statistics.local_error - b.statistics.local_error)
+            for a, b in pairs
+            if a.statistics.local_error < 1
+        ),
+        default=0.0,
     )
-    return f"{differing}; local errors by {apart:.1e} at most"
+    other = {a.index for a, b in pairs if a.statistics != b.statistics}
+    first = [a for a, _ in pairs if a.index in other and other.isdisjoint(a.inputs)]
+    names = Counter(f"{site.place.phase} {site.place.operation} {site.dtype}" for site in first)
+    listed = ", ".join(f"{n} x {name}" for name, n in names.most_common(12))
+    return (
+        f"{counts} of {len(pairs)} sites have other exponents, {len(other)} other numbers; local "
+        f"errors are apart by {apart:.1e} at most. Other, from inputs that are the same: {listed}."
+    )
 
 
 if __name__ == "__main__":

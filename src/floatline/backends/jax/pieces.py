@@ -8,8 +8,7 @@ step, each with all its lanes, a network of many layers has no more kinds of pie
 from __future__ import annotations
 
 import os
-import zlib
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -18,11 +17,9 @@ import numpy as np
 from jax import lax
 from jax.extend import core
 
+from floatline.backends.jax.bundles import BRANCH, CONVOLUTION, bundled, cut
 from floatline.backends.jax.jaxprs import MEASURE_SCOPE, bind, closed_over, is_variable, scopes
 from floatline.backends.jax.lanes import Array
-
-BRANCH = "cond"
-CONVOLUTION = "conv_general_dilated"
 
 WHOLE = 2500
 """Operations of a function that is compiled as a whole."""
@@ -143,60 +140,11 @@ class _Border(NamedTuple):
         return [equation for group in self.groups for equation in group]
 
 
-def cut(equations: Sequence[Any]) -> Iterator[list[Any]]:
-    """Groups consecutive operations of one name scope; a branch is a piece of its own.
-
-    Example:
-
-    >>> import jax.numpy as jnp
-    >>> def function(x):
-    ...     for number in range(2):
-    ...         with jax.named_scope(f"piece{number}"):
-    ...             x = jnp.exp(x) + 1.0
-    ...     return x
-    >>> [len(group) for group in cut(jax.make_jaxpr(function)(1.0).jaxpr.eqns)]
-    [2, 2]
-    """
-    scope: str | None = None
-    group: list[Any] = []
-    for equation in equations:
-        here = scopes(equation)
-        forks = equation.primitive.name == BRANCH
-        if group and (forks or here != scope):
-            yield group
-            group = []
-        scope = None if forks else here
-        group.append(equation)
-    if group:
-        yield group
-
-
-def bundled(groups: Iterable[list[Any]], together: int) -> Iterator[list[list[Any]]]:
-    """Puts consecutive groups together, about so many, a repeated sequence the same way each time.
-
-    Where a bundle ends is told by what its last group computes and not by how many came before.
-    """
-    bundle: list[list[Any]] = []
-    for group in groups:
-        alone = any(equation.primitive.name in (BRANCH, CONVOLUTION) for equation in group)
-        if alone and bundle:
-            yield bundle
-            bundle = []
-        bundle.append(group)
-        text = " ".join(f"{e.primitive.name} {[str(v.aval) for v in e.outvars]}" for e in group)
-        ends = zlib.crc32(text.encode()) % together == 0
-        if alone or ends or len(bundle) == 4 * together:
-            yield bundle
-            bundle = []
-    if bundle:
-        yield bundle
-
-
 def bordered(jaxpr: Any, together: int) -> list[_Border]:
     """The pieces of a jaxpr. What is needed of one is known from the end only."""
     needed = set(filter(is_variable, jaxpr.outvars))
     found = []
-    for groups in reversed(list(bundled(cut(_alive(jaxpr)), together))):
+    for groups in reversed(bundled(cut(_alive(jaxpr)), together)):
         equations = [equation for group in groups for equation in group]
         made = {variable for equation in equations for variable in equation.outvars}
         used = dict.fromkeys(v for equation in equations for v in equation.invars if is_variable(v))
