@@ -202,11 +202,14 @@ def test_a_branch_that_the_host_takes_shows_the_same_sites(
             closed, _Compiler(jax.sharding.SingleDeviceSharding(device), options, together)
         ),
     )
-    forks = []
+    forks: list[Any] = []
     original = pieces._Fork.__call__
-    monkeypatch.setattr(
-        pieces._Fork, "__call__", lambda fork, *given: forks.append(fork) or original(fork, *given)
-    )
+
+    def seen(fork: Any, *given: Any) -> Any:
+        forks.append(fork)
+        return original(fork, *given)
+
+    monkeypatch.setattr(pieces._Fork, "__call__", seen)
     apart = traced()
     assert forks
     assert [site.place for site in apart.sites] == [site.place for site in whole.sites]
