@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from floatline.records import Statistics
@@ -63,10 +65,14 @@ def _counted(counts: np.ndarray) -> dict[str, np.ndarray]:
 
 def _exponents(fields: np.ndarray) -> np.ndarray:
     """Elements per power of two; field 0 is below all of them, field 255 not finite."""
+    rows, found = np.nonzero(fields[:, 1:_NONFINITE_FIELD])
+    powers, counted = (found + 1 - _EXPONENT_BIAS).tolist(), fields[rows, found + 1].tolist()
+    borders = np.searchsorted(rows, np.arange(len(fields) + 1)).tolist()
     result = np.empty(len(fields), object)
-    result[:] = [{} for _ in fields]
-    for row, field in np.argwhere(fields[:, 1:_NONFINITE_FIELD]).tolist():
-        result[row][field + 1 - _EXPONENT_BIAS] = int(fields[row, field + 1])
+    result[:] = [
+        dict(zip(powers[start:end], counted[start:end], strict=True))
+        for start, end in pairwise(borders)
+    ]
     return result
 
 

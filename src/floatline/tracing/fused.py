@@ -69,7 +69,7 @@ def measure(
     columns = kernels.reduce(
         _distances(computed, shadow, local),
         _extremes(computed, shadow),
-        _tallied(computed, shadow, local, bound),
+        tallied(computed, shadow, local, bound),
     )
     sums, maxima, counts = (ops.stack(list(column), axis=-1) for column in columns)
     fields = ops.right_shift(kernels.bits(ops.abs(shadow)), FIELD_SHIFT)
@@ -112,9 +112,7 @@ def _extremes(computed: Tensor, shadow: Tensor) -> list[Tensor]:
     return [*finite, ops.where(true >= TINY, -true, NOTHING)]
 
 
-def _tallied(
-    computed: Tensor, shadow: Tensor, local: Tensor, least: float | Tensor
-) -> list[Tensor]:
+def tallied(computed: Tensor, shadow: Tensor, local: Tensor, least: float | Tensor) -> list[Tensor]:
     """1 where an element belongs to a tally; elements need not be special to be looked at."""
     magnitudes = [ops.abs(lane) for lane in (computed, shadow, local)]
     found = []

@@ -13,7 +13,8 @@ from jax import lax
 
 from floatline.backends.jax import pieces
 from floatline.backends.jax.backend import JaxBackend
-from floatline.backends.jax.pieces import compiled, in_pieces
+from floatline.backends.jax.bundles import bundled, cut
+from floatline.backends.jax.pieces import Chain, _Compiler, compiled, in_pieces
 from floatline.backends.jax.programs import WHOLE_NOTE
 
 CPU = jax.devices("cpu")[0]
@@ -83,6 +84,140 @@ def test_layers_that_are_alike_are_compiled_once(
     x = jnp.eye(3)
     in_pieces(jax.make_jaxpr(lambda x: deep(x, layers))(x), CPU, {})([x])
     assert len(lowered) == 1
+
+
+def chained(function: Callable[..., Any], inputs: Sequence[Any], together: int) -> Chain:
+    sharding = jax.sharding.SingleDeviceSharding(CPU)
+    return Chain(jax.make_jaxpr(function)(*inputs), _Compiler(sharding, {}, together))
+
+
+@pytest.mark.parametrize(
+    ("function", "inputs", "programs"),
+    [
+        (deep, [np.eye(3, dtype="float32")], 1),
+        (forked, [np.arange(4.0, dtype="float32"), np.int32(1)], 3),
+        (of_keys, [np.ones(3, "float32")], 1),
+    ],
+)
+def test_pieces_that_are_compiled_together_give_the_same(
+    function: Callable[..., Any], inputs: Sequence[np.ndarray], programs: int
+) -> None:
+    arrays = [jnp.asarray(array) for array in inputs]
+    apart, together = (chained(function, arrays, number) for number in (1, 10**6))
+    assert len(together._pieces) == programs <= len(apart._pieces)
+    for one, other in zip(together(arrays), apart(arrays), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def layered(x: jax.Array, layers: int = 9) -> jax.Array:
+    """A sequence of scopes that comes again."""
+    for number in range(layers):
+        for step, change in enumerate((jnp.sin, jnp.exp, jnp.tanh, jnp.sqrt, jnp.negative)):
+            with jax.named_scope(f"layer{number}{step}"):
+                x = change(x)
+    return x
+
+
+@pytest.mark.parametrize("together", [1, 2, 3, 5, 8, 100])
+def test_a_sequence_that_comes_again_is_put_together_in_the_same_way(together: int) -> None:
+    groups = list(cut(jax.make_jaxpr(layered)(jnp.ones(3)).jaxpr.eqns))
+    bundles = bundled(groups, together)
+    assert [group for bundle in bundles for group in bundle] == groups
+    assert max(map(len, bundles)) <= together
+    names = [tuple(e.primitive.name for group in b for e in group) for b in bundles]
+    assert len(bundles) <= max(3, 3 * len(groups) / together)
+    assert len(set(names)) <= 5
+
+
+def test_what_comes_only_once_is_put_together_too() -> None:
+    def once(x: jax.Array) -> jax.Array:
+        for change in (jnp.sin, jnp.exp, jnp.tanh, jnp.sqrt, jnp.negative):
+            with jax.named_scope(change.__name__):
+                x = change(x)
+        return x
+
+    groups = list(cut(jax.make_jaxpr(once)(jnp.ones(3)).jaxpr.eqns))
+    assert [len(bundle) for bundle in bundled(groups, 3)] == [3, 2]
+
+
+def test_branches_and_convolutions_stay_alone() -> None:
+    def function(x: jax.Array, number: jax.Array) -> jax.Array:
+        for _ in range(2):
+            with jax.named_scope("before"):
+                x = jnp.sin(x)
+            with jax.named_scope("convolution"):
+                x = lax.conv(x, jnp.ones((1, 1, 3)), (1,), "SAME")
+            with jax.named_scope("after"):
+                x = jnp.exp(x)
+            x = lax.cond(number > 0, jnp.sin, jnp.cos, x)
+        return x
+
+    groups = list(cut(jax.make_jaxpr(function)(jnp.ones((1, 1, 8)), 1).jaxpr.eqns))
+    for bundle in bundled(groups, 100):
+        names = {equation.primitive.name for group in bundle for equation in group}
+        assert len(bundle) == 1 or names.isdisjoint({"cond", "conv_general_dilated"})
+
+
+def rewritten(x: jax.Array) -> jax.Array:
+    """What XLA makes (1 + 1e-6) - x of: 0 in float16, for an x of 1."""
+    with jax.named_scope("first"):
+        rest = 1 - x
+    with jax.named_scope("second"):
+        return jnp.log(rest + jnp.float16(1e-6))
+
+
+def test_what_is_compiled_together_is_not_rewritten_together() -> None:
+    x = jnp.ones(8, jnp.float16)
+    chain = chained(rewritten, [x], 10**6)
+    assert len(chain._pieces) == 1
+    assert np.isfinite(np.asarray(chain([x])[0])).all()
+    assert np.isneginf(np.asarray(jax.jit(rewritten)(x))).all()
+
+
+def branching(x: jax.Array, w: jax.Array, number: jax.Array) -> jax.Array:
+    """A branch that the lanes enter alike, and what is in it."""
+    h = x.astype(jnp.float16) @ w.astype(jnp.float16)
+    chosen = lax.cond(number > 0, lambda v: jnp.sin(v) * 3, lambda v: v * 0, h)
+    return chosen.sum() + h.max()
+
+
+@pytest.mark.parametrize("number", [0, 1])
+@pytest.mark.parametrize("together", [1, 100])
+def test_a_branch_that_the_host_takes_shows_the_same_sites(
+    monkeypatch: pytest.MonkeyPatch, number: int, together: int
+) -> None:
+    batch = (jnp.eye(4) + 0.3, 0.1 + jnp.eye(4), jnp.int32(number))
+
+    def traced() -> Any:
+        step = JaxBackend().function_step(jax.jit(branching), lambda layer: None)
+        return step.trace(step.snapshot(), batch)
+
+    whole = traced()
+    monkeypatch.setattr(pieces, "WHOLE", 1)
+    monkeypatch.setattr(pieces, "AFFORDABLE", 1)
+    monkeypatch.setattr(
+        pieces,
+        "in_pieces",
+        lambda closed, device, options: Chain(
+            closed, _Compiler(jax.sharding.SingleDeviceSharding(device), options, together)
+        ),
+    )
+    forks: list[Any] = []
+    original = pieces._Fork.__call__
+
+    def seen(fork: Any, *given: Any) -> Any:
+        forks.append(fork)
+        return original(fork, *given)
+
+    monkeypatch.setattr(pieces._Fork, "__call__", seen)
+    apart = traced()
+    assert forks
+    assert [site.place for site in apart.sites] == [site.place for site in whole.sites]
+    for one, other in zip(apart.sites, whole.sites, strict=True):
+        assert one.inputs == other.inputs
+        assert one.statistics.count == other.statistics.count
+        assert one.statistics.exponents == other.statistics.exponents
+    assert {s.statistics.count for s in apart.sites if s.place.operation == "sin"} == {16 * number}
 
 
 def test_constants_that_differ_are_not_taken_for_each_other() -> None:

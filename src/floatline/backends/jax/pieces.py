@@ -9,24 +9,35 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jax import lax
 from jax.extend import core
 
+from floatline.backends.jax.bundles import BRANCH, CONVOLUTION, bundled, cut
 from floatline.backends.jax.jaxprs import MEASURE_SCOPE, bind, closed_over, is_variable, scopes
 from floatline.backends.jax.lanes import Array
-
-BRANCH = "cond"
 
 WHOLE = 2500
 """Operations of a function that is compiled as a whole."""
 
 AFFORDABLE = 4 * WHOLE
 """Those of a function that may be if nothing else shows what its user sees."""
+
+TOGETHER = 16
+"""How many pieces are compiled as one program at most, on a GPU. Starting a program takes its host
+a tenth of a millisecond, longer than most pieces run; a step of twelve layers has 11 500 pieces
+and 1100 such programs, of fewer kinds than there are kinds of pieces.
+
+What lies between two pieces is held back, so that XLA rewrites none with another: it rounds what it
+rounded, and multiplies what it multiplied. How what is held back lies in memory is left to it, and
+with that the order of a sum. On a CPU, where starting is cheap, XLA lets go of what is held back
+before it fuses: functions like `rsqrt` and `exp` then come out otherwise in the last digit.
+"""
 
 Function = Callable[[Sequence[Array]], list[Array]]
 
@@ -98,7 +109,8 @@ def compiled(
 
 def in_pieces(closed: Any, device: Any, options: Mapping[str, Any]) -> Chain:
     """Compiles a function for a device, piece by piece."""
-    return Chain(closed, _Compiler(jax.sharding.SingleDeviceSharding(device), options))
+    together = TOGETHER if device.platform == "gpu" else 1
+    return Chain(closed, _Compiler(jax.sharding.SingleDeviceSharding(device), options, together))
 
 
 class Chain:
@@ -107,7 +119,7 @@ class Chain:
     def __init__(self, closed: Any, compiler: _Compiler) -> None:
         self._consts = dict(zip(closed.jaxpr.constvars, closed.consts, strict=True))
         self._inputs, self._outputs = closed.jaxpr.invars, closed.jaxpr.outvars
-        self._pieces = compiler.compile(_bordered(closed.jaxpr))
+        self._pieces = compiler.compile(bordered(closed.jaxpr, compiler.together))
 
     @functools.cached_property
     def least_bytes(self) -> int:
@@ -175,53 +187,31 @@ def _value_of(atom: Any, values: Mapping[Any, Array]) -> Array:
 
 
 class _Border(NamedTuple):
-    """A piece before it is compiled: its operations, and what crosses its border."""
+    """A piece before it is compiled, or several: their operations, and what crosses its border."""
 
-    equations: Sequence[Any]
+    groups: Sequence[Sequence[Any]]
     reads: tuple[Any, ...]
     writes: tuple[Any, ...]
     drops: tuple[Any, ...]
 
-
-def cut(equations: Sequence[Any]) -> Iterator[list[Any]]:
-    """Groups consecutive operations of one name scope; a branch is a piece of its own.
-
-    Example:
-
-    >>> import jax.numpy as jnp
-    >>> def function(x):
-    ...     for number in range(2):
-    ...         with jax.named_scope(f"piece{number}"):
-    ...             x = jnp.exp(x) + 1.0
-    ...     return x
-    >>> [len(group) for group in cut(jax.make_jaxpr(function)(1.0).jaxpr.eqns)]
-    [2, 2]
-    """
-    scope: str | None = None
-    group: list[Any] = []
-    for equation in equations:
-        here = scopes(equation)
-        forks = equation.primitive.name == BRANCH
-        if group and (forks or here != scope):
-            yield group
-            group = []
-        scope = None if forks else here
-        group.append(equation)
-    if group:
-        yield group
+    @property
+    def equations(self) -> list[Any]:
+        """The operations of all of them."""
+        return [equation for group in self.groups for equation in group]
 
 
-def _bordered(jaxpr: Any) -> list[_Border]:
+def bordered(jaxpr: Any, together: int) -> list[_Border]:
     """The pieces of a jaxpr. What is needed of one is known from the end only."""
     needed = set(filter(is_variable, jaxpr.outvars))
     found = []
-    for group in reversed(list(cut(_alive(jaxpr)))):
-        made = {variable for equation in group for variable in equation.outvars}
-        used = dict.fromkeys(v for equation in group for v in equation.invars if is_variable(v))
+    for groups in reversed(bundled(cut(_alive(jaxpr)), together)):
+        equations = [equation for group in groups for equation in group]
+        made = {variable for equation in equations for variable in equation.outvars}
+        used = dict.fromkeys(v for equation in equations for v in equation.invars if is_variable(v))
         reads = tuple(variable for variable in used if variable not in made)
-        writes = tuple(v for equation in group for v in equation.outvars if v in needed)
+        writes = tuple(v for equation in equations for v in equation.outvars if v in needed)
         drops = tuple(variable for variable in reads if variable not in needed)
-        found.append(_Border(group, reads, writes, drops))
+        found.append(_Border(groups, reads, writes, drops))
         needed = (needed - made) | set(reads)
     return found[::-1]
 
@@ -237,15 +227,34 @@ def _alive(jaxpr: Any) -> list[Any]:
     return kept[::-1]
 
 
+def _crossing(border: _Border) -> list[list[Any]]:
+    """For each group, what it makes for those behind it."""
+    needed: set[Any] = set()
+    found = []
+    for group in reversed(border.groups):
+        made = [variable for equation in group for variable in equation.outvars]
+        found.append([variable for variable in made if variable in needed])
+        needed.update(v for equation in group for v in equation.invars if is_variable(v))
+    return found[::-1]
+
+
+def _held_back(made: Mapping[Any, Array]) -> dict[Any, Array]:
+    """The same values, of which XLA does not know how they were made."""
+    known = lax.optimization_barrier(list(made.values())) if made else []
+    return dict(zip(made, known, strict=True))
+
+
 class _Compiler:
     """Compiles pieces for one device, those that are alike once.
 
     Args:
         sharding: Where their inputs are.
         options: Compiler options.
+        together: How many pieces to compile as one at most.
     """
 
-    def __init__(self, sharding: Any, options: Mapping[str, Any]) -> None:
+    def __init__(self, sharding: Any, options: Mapping[str, Any], together: int) -> None:
+        self.together = together
         self._sharding, self._options = sharding, dict(options)
         self._texts: dict[int, Hashable] = {}
         self._known: dict[Hashable, Callable[..., Sequence[Array]]] = {}
@@ -280,16 +289,18 @@ class _Compiler:
         So may the choice of an algorithm for a convolution: without it, it may take a hundred times
         as long to run.
         """
-        measures = scopes(border.equations[0]).endswith(MEASURE_SCOPE)
-        convolves = any(e.primitive.name == "conv_general_dilated" for e in border.equations)
+        measures = all(scopes(group[0]).endswith(MEASURE_SCOPE) for group in border.groups)
+        convolves = any(e.primitive.name == CONVOLUTION for e in border.equations)
         return {} if measures or convolves else self._options
 
     def _lowered(self, border: _Border) -> Any:
         def run(*arrays: Array) -> list[Array]:
             values = dict(zip(border.reads, arrays, strict=True))
-            for equation in border.equations:
-                operands = [_value_of(atom, values) for atom in equation.invars]
-                values.update(zip(equation.outvars, bind(equation, operands), strict=True))
+            for group, crossing in zip(border.groups, _crossing(border), strict=True):
+                for equation in group:
+                    operands = [_value_of(atom, values) for atom in equation.invars]
+                    values.update(zip(equation.outvars, bind(equation, operands), strict=True))
+                values.update(_held_back({variable: values[variable] for variable in crossing}))
             return [values[variable] for variable in border.writes]
 
         shapes = [
@@ -316,7 +327,7 @@ class _Compiler:
             )
             for equation in border.equations
         )
-        return reads, equations, tuple(map(named, border.writes))
+        return reads, equations, tuple(map(named, border.writes)), tuple(map(len, border.groups))
 
     def _text(self, parameter: Any) -> Hashable:
         """A parameter as something to compare: its text, and which arrays it has closed over."""

@@ -29,6 +29,7 @@ from floatline.backends.jax.owners import named_after_parameters
 from floatline.backends.jax.pieces import Chain, Whole, compiled
 from floatline.backends.jax.provenance import Provenance
 from floatline.backends.jax.recorder import Recorder
+from floatline.backends.jax.selfcheck import KernelChoice
 from floatline.backends.jax.state_layers import owners
 from floatline.backends.memory import check_host
 from floatline.records import GradientSite, Place, Site, Trace
@@ -136,6 +137,7 @@ class TracedProgram:
         self._losses: tuple[int, ...] = ()
         self._function: Whole | Chain | None = None
         self._structure: Any = None
+        self._kernel = KernelChoice([])
 
     @property
     def in_pieces(self) -> bool:
@@ -145,6 +147,7 @@ class TracedProgram:
     def run(self, inputs: Sequence[Array]) -> tuple[Trace, list[Array]]:
         """Traces one step; returns the trace and what the step computed."""
         if self._function is None:
+            self._kernel = KernelChoice(inputs)
             closed, shapes = jax.make_jaxpr(self._build, return_shape=True)(list(inputs))
             self._structure = jax.tree.structure(shapes)
             options = {**_quickly_compiled(), **_ROUNDED}
@@ -155,6 +158,7 @@ class TracedProgram:
         sites, gradients = self._sites(Pack(*map(np.asarray, pack))), tuple(self._gradients)
         if not self._step.observed.layers:
             sites, gradients = named_after_parameters(sites, gradients, owners(self._step))
+        as_whole = (WHOLE_NOTE,) if self._whole and not self.in_pieces else ()
         trace = Trace(
             step=0,
             moment="first",
@@ -163,7 +167,7 @@ class TracedProgram:
             losses=self._losses,
             moved=self._omissions.moved,
             not_traced=self._omissions.listed(),
-            notes=(WHOLE_NOTE,) if self._whole and not self.in_pieces else (),
+            notes=(*as_whole, *self._kernel.notes),
         )
         return trace, outputs
 
@@ -177,18 +181,18 @@ class TracedProgram:
         layers = owners(step)
         provenance = Provenance(step.observed.layers, step.layer_source, step.root, layers)
         setting = Setting((COMPUTED, SHADOW), provenance, self._omissions)
-        frame = Frame(setting, Recorder(ledger), Harvest(), updated=_updated(step))
+        recorder = Recorder(ledger, kernel=self._kernel.used)
+        frame = Frame(setting, recorder, Harvest(), updated=_updated(step))
         outputs, losses, gradients, _ = _interpret(step, frame, inputs)
-        assert frame.recorder is not None
         self._losses = tuple(
-            _site(frame.recorder, v, Place(None, "Loss", "loss", "forward")) for v in losses
+            _site(recorder, v, Place(None, "Loss", "loss", "forward")) for v in losses
         )
         self._gradients = [
-            GradientSite(path, layer, _site(frame.recorder, v, _gradient_place(layer)))
+            GradientSite(path, layer, _site(recorder, v, _gradient_place(layer)))
             for path, v in gradients
             for layer in [layers.get(path)]
         ]
-        self._rows, pack = frame.recorder.finish()
+        self._rows, pack = recorder.finish()
         return (pack or empty(0)), [jnp.asarray(value.lead) for value in outputs]
 
 

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from floatline.backends.jax.counting import count
 from floatline.backends.jax.jaxprs import JOIN_SCOPE, MEASURE_SCOPE
 from floatline.backends.jax.lanes import Array, is_float
 from floatline.backends.jax.measuring import kernels
@@ -53,10 +54,12 @@ class Recorder:
 
     Args:
         ledger: Where sites are entered; shared by the recorders of all nested functions.
+        kernel: Measure large arrays by the kernel of `counting`.
     """
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, *, kernel: bool = False) -> None:
         self.ledger = ledger
+        self._kernel = kernel
         self._pool: list[_Pending] = []
         self._rows = 0
         self._packs: list[tuple[list[int], Pack]] = []
@@ -70,7 +73,7 @@ class Recorder:
         size = math.prod(np.shape(computed))
         integer = not is_float(np.dtype(description.dtype))
         if integer or size >= ALONE_ELEMENTS:
-            self._append([site], lambda: _alone(description.dtype, lanes))
+            self._append([site], lambda: _alone(description.dtype, lanes, self._kernel))
             return site
         rows = -(-size // ROW)
         if self._rows + rows > POOL_ROWS or len(self._pool) == POOL_SITES:
@@ -80,9 +83,9 @@ class Recorder:
         self._rows += rows
         return site
 
-    def nested(self) -> Recorder:
-        """A recorder of the same kind for a nested function."""
-        return Recorder(self.ledger)
+    def nested(self, *, spread: bool = False) -> Recorder:
+        """A recorder of the same kind for a nested function, which may be spread over devices."""
+        return Recorder(self.ledger, kernel=self._kernel and not spread)
 
     def absorb(self, sites: Sequence[int], pack: Pack) -> None:
         """Takes over the measurements of a nested function."""
@@ -108,20 +111,22 @@ class Recorder:
 class Census(Recorder):
     """Counts sites and measures nothing: for functions that are traced to be thrown away."""
 
-    def nested(self) -> Recorder:
+    def nested(self, *, spread: bool = False) -> Recorder:
         """A census of a nested function."""
+        del spread
         return Census(self.ledger)
 
     def _append(self, sites: Sequence[int], measure_them: Callable[[], Pack]) -> None:
         del sites, measure_them
 
 
-def _alone(dtype: str, lanes: Lanes) -> Pack:
+def _alone(dtype: str, lanes: Lanes, kernel: bool) -> Pack:
     """One array; lanes that are one array are handed over, and compared, once."""
     distinct = list({id(lane): lane for lane in lanes}.values())
     which = tuple(next(n for n, d in enumerate(distinct) if d is lane) for lane in lanes)
     with jax.named_scope(MEASURE_SCOPE):
-        return Pack(*_measured_alone(distinct, dtype=dtype, which=which))
+        counted = kernel and is_float(np.dtype(dtype))
+        return Pack(*_measured_alone(distinct, dtype=dtype, which=which, kernel=counted))
 
 
 def _together(pool: Sequence[_Pending]) -> Pack:
@@ -153,8 +158,12 @@ def _at_least(needed: int, most: int) -> int:
     return size
 
 
-@partial(jax.jit, static_argnames=("dtype", "which"))
-def _measured_alone(distinct: list[Array], *, dtype: str, which: tuple[int, ...]) -> Pack:
+@partial(jax.jit, static_argnames=("dtype", "which", "kernel"))
+def _measured_alone(
+    distinct: list[Array], *, dtype: str, which: tuple[int, ...], kernel: bool
+) -> Pack:
+    if kernel:
+        return count([jnp.ravel(array) for array in distinct], which, least_normal(dtype))
     flat = [jnp.ravel(lax.convert_element_type(array, jnp.float32)) for array in distinct]
     computed, shadow, local = (flat[number] for number in which)
     pack = measure(computed, shadow, local, least_normal(dtype), None, kernels())

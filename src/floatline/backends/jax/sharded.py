@@ -29,7 +29,7 @@ def _shard_map(frame: Frame, equation: Any, inputs: Sequence[Value]) -> Sequence
     sources: list[tuple[int, ...]] = []
 
     def part(flat: Sequence[Array]) -> tuple[list[Array], Pack | None]:
-        recorder = frame.recorder.nested() if frame.recorder is not None else None
+        recorder = frame.recorder.nested(spread=True) if frame.recorder is not None else None
         values = [
             value._replace(sources=given.sources)
             for value, given in zip(rejoined(flat, together, lanes), inputs, strict=True)
