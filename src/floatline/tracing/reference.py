@@ -13,7 +13,6 @@ from floatline.errors import FloatlineError, OutOfMemoryError
 from floatline.headlines import headline, same_kind
 from floatline.progress import Progress
 from floatline.records import Reference, StepRecord
-from floatline.tracing.control import dealt_out
 
 STEPS_AFTER_ERROR = 20
 """How far float32 goes on after the step that raised: enough to compare its losses with others."""
@@ -67,6 +66,9 @@ def train_on_others(
     """
     if capture.trainee is None:
         return ()
+    # It brings Keras along, which must not be imported before the script has chosen its backend.
+    from floatline.tracing.control import dealt_out
+
     batches = dealt_out([_as_handed(capture, batch) for batch in _batches(capture)])
     steps, _ = _train(capture, seconds, progress, clock, batches=batches)
     return () if any(step.raised for step in steps) else steps
