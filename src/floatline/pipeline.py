@@ -18,7 +18,7 @@ from floatline.capture.unscaled import unscaled
 from floatline.errors import BackendError, InputError, TraceError
 from floatline.findings.fixed_scale import shown_scale
 from floatline.findings.judge import explained, judge, needs_reference
-from floatline.findings.learning import learns_little
+from floatline.findings.learning import DEALS, learns_little, may_learn_nothing
 from floatline.installed import version
 from floatline.progress import Progress, silent
 from floatline.records import Diagnosis, Environment, Evidence, Reference, Trace
@@ -218,8 +218,7 @@ def examine(
             seconds = max(_LEAST_REFERENCE_SECONDS, capture.history.seconds)
             reference = train_reference(capture, seconds, progress)
             if learns_little(capture.history) and reference.short is None:
-                others = train_on_others(capture, seconds, progress)
-                reference = replace(reference, dealt_out=others)
+                reference = _with_others(capture, reference, seconds, progress)
     short = _short_note(reference)
     if reference is not None and short and not reference.steps:
         reference = None
@@ -249,6 +248,18 @@ def examine(
 
     with backend.preserve_random_state():
         return replace(diagnosis, repair=repair(capture, diagnosis, trials, progress))
+
+
+def _with_others(
+    capture: Capture, reference: Reference, seconds: float, progress: Progress
+) -> Reference:
+    """The reference with trainings on other targets, as many as it takes to tell."""
+    for seed in range(DEALS):
+        steps = train_on_others(capture, seconds, progress, seed)
+        reference = replace(reference, dealt_out=(*reference.dealt_out, steps))
+        if not may_learn_nothing(reference):
+            break
+    return reference
 
 
 def _short_note(reference: Reference | None) -> str | None:

@@ -79,8 +79,8 @@ class Reference:
             random draws. Empty when it was not run or cannot be built.
         repeated: `steps` once more, where that gave something else: the training is not
             deterministic, and the distance is noise, too. Empty for a deterministic one.
-        dealt_out: `steps` once more, with inputs that belong to other targets: what is learned
-            without the pairs. Empty when nobody asked, or where there are none.
+        dealt_out: `steps` again, with targets that belong to other inputs, dealt out anew each
+            time: what is learned without the pairs. Empty when nobody asked, or there are none.
         short: Why one of these ended early or is missing: memory had no room for it. None where it
             had.
     """
@@ -89,7 +89,7 @@ class Reference:
     perturbed: tuple[StepRecord, ...] = ()
     rebuilt: tuple[StepRecord, ...] = ()
     repeated: tuple[StepRecord, ...] = ()
-    dealt_out: tuple[StepRecord, ...] = ()
+    dealt_out: tuple[tuple[StepRecord, ...], ...] = ()
     short: str | None = None
 
 

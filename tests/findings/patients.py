@@ -365,12 +365,14 @@ def several_epochs() -> Configuration:
 
 def shuffled_targets() -> Evidence:
     levels = steps([1.2] * 10 + [1.0 + 0.1 * math.sin(step) for step in range(90)])
-    without = steps([1.2] * 10 + [1.0 + 0.1 * math.sin(step + 0.05) for step in range(90)])
+    others = tuple(
+        steps([1.2] * 10 + [1.0 + 0.1 * math.sin(step + lag) for step in range(90)])
+        for lag in (0.05, 0.1, 0.15)
+    )
     told = evidence([trace_of_a_loss()], levels, levels, config=several_epochs())
     history = History(levels, "end of training")
-    return dataclasses.replace(
-        told, history=history, reference=Reference(levels, dealt_out=without)
-    )
+    reference = Reference(levels, dealt_out=others)
+    return dataclasses.replace(told, history=history, reference=reference)
 
 
 PATIENTS: dict[str, tuple[Callable[[], Evidence], ...]] = {

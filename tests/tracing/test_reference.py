@@ -149,6 +149,6 @@ def test_a_training_on_others_is_one_of_pairs_of_a_keras_model() -> None:
     assert train_on_others(watched, 10, silent) == ()
     one_model = dataclasses.replace(watched, trainee=Trainee(None, lambda: step))
     assert train_on_others(one_model, 10, silent) == ()  # Lists are no tensors.
-    tensors = tuple((np.full((2, 1), float(i), "float32"), np.full(2, i)) for i in range(2))
+    tensors = tuple((np.full((2, 1), i + 0.5, "float32"), np.full(2, i + 0.5)) for i in range(2))
     with_tensors = dataclasses.replace(one_model, batches=tensors)
     assert [s.loss for s in train_on_others(with_tensors, 10, silent)] == [1.0, 0.5]

@@ -54,9 +54,10 @@ def train_on_others(
     capture: Capture,
     seconds: float,
     progress: Progress,
+    seed: int = 0,
     clock: Callable[[], float] = time.monotonic,
 ) -> tuple[StepRecord, ...]:
-    """Trains in float32 as above, but on inputs that belong to other targets.
+    """Trains in float32 as above, but on targets that belong to other inputs, dealt out by `seed`.
 
     A training whose loss ends no lower than this one's learns nothing from its inputs.
 
@@ -69,7 +70,7 @@ def train_on_others(
     # It brings Keras along, which must not be imported before the script has chosen its backend.
     from floatline.tracing.control import dealt_out
 
-    batches = dealt_out([_as_handed(capture, batch) for batch in _batches(capture)])
+    batches = dealt_out([_as_handed(capture, batch) for batch in _batches(capture)], seed)
     steps, _ = _train(capture, seconds, progress, clock, batches=batches)
     return () if any(step.raised for step in steps) else steps
 
