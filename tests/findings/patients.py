@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable
 
-from floatline.records import Configuration, Evidence, GradientSite, History, Reference, Trace
+from floatline.records import Evidence, GradientSite, Trace
 from tests.findings.crossed import crossed_rows
 from tests.findings.evidence import (
     INF,
@@ -23,6 +22,7 @@ from tests.findings.evidence import (
     stalls,
     steps,
 )
+from tests.findings.shuffled import shuffled_targets
 from tests.findings.special import (
     empty_vectors,
     gradient_of_a_penalty,
@@ -351,28 +351,6 @@ def logarithm_of_zero() -> Evidence:
     sketch.gradient("block", sketch.loss(log, **broken_too), **broken_too)
     lost = steps([NAN] * 40)
     return evidence([sketch.trace()], lost, lost)
-
-
-def trace_of_a_loss() -> Trace:
-    sketch = Sketch()
-    sketch.gradient("block", sketch.loss(sketch.add("MatMul")))
-    return sketch.trace()
-
-
-def several_epochs() -> Configuration:
-    return dataclasses.replace(configuration(), epochs=5)
-
-
-def shuffled_targets() -> Evidence:
-    levels = steps([1.2] * 10 + [1.0 + 0.1 * math.sin(step) for step in range(90)])
-    others = tuple(
-        steps([1.2] * 10 + [1.0 + 0.1 * math.sin(step + lag) for step in range(90)])
-        for lag in (0.05, 0.1, 0.15)
-    )
-    told = evidence([trace_of_a_loss()], levels, levels, config=several_epochs())
-    history = History(levels, "end of training")
-    reference = Reference(levels, dealt_out=others)
-    return dataclasses.replace(told, history=history, reference=reference)
 
 
 PATIENTS: dict[str, tuple[Callable[[], Evidence], ...]] = {

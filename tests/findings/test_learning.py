@@ -11,7 +11,7 @@ from floatline.findings.learning import DEALS, gains, learns_little, may_learn_n
 from floatline.findings.rule import Clear, Found
 from floatline.records import Evidence, History, Reference, StepRecord
 from tests.findings.evidence import check, conclude, configuration, curve, evidence, steps
-from tests.findings.patients import trace_of_a_loss
+from tests.findings.shuffled import trace_of_a_loss
 
 Steps = tuple[StepRecord, ...]
 
