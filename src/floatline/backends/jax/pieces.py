@@ -168,12 +168,11 @@ class _Fork:
 
 
 def _shape_of(array: Array) -> Any:
-    """An array, or a number, without its values."""
+    """An array, or a number, without its values; keys of random numbers know no weak type."""
     if not isinstance(array, jax.Array):
         return array
-    return jax.ShapeDtypeStruct(
-        array.shape, array.dtype, sharding=array.sharding, weak_type=array.weak_type
-    )
+    weak = bool(getattr(array, "weak_type", False))
+    return jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=array.sharding, weak_type=weak)
 
 
 def _size(variable: Any) -> int:
