@@ -214,8 +214,10 @@ def examine(
         scale = shown_scale(capture.history, traces)
         capture = capture if scale == 1.0 else unscaled(capture, scale)
         reference = None
-        if needs_reference(capture.configuration, capture.history, traces):
-            seconds = max(_LEAST_REFERENCE_SECONDS, capture.history.seconds)
+        seconds = max(_LEAST_REFERENCE_SECONDS, capture.history.seconds)
+        if needs_reference(capture.configuration, capture.history, traces) or (
+            _seems_to_learn_nothing(capture, seconds, progress)
+        ):
             reference = train_reference(capture, seconds, progress)
             if learns_little(capture.history) and reference.short is None:
                 reference = _with_others(capture, reference, seconds, progress)
@@ -248,6 +250,14 @@ def examine(
 
     with backend.preserve_random_state():
         return replace(diagnosis, repair=repair(capture, diagnosis, trials, progress))
+
+
+def _seems_to_learn_nothing(capture: Capture, seconds: float, progress: Progress) -> bool:
+    """Whether other targets do as well; where they do not, float32 need not be asked for it."""
+    if not learns_little(capture.history):
+        return False
+    others = train_on_others(capture, seconds, progress)
+    return may_learn_nothing(Reference(capture.history.steps, dealt_out=(others,)))
 
 
 def _with_others(

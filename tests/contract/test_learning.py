@@ -43,6 +43,4 @@ def test_a_fitted_model_whose_loss_is_flat_has_learned() -> None:
     model.optimizer.learning_rate = 1e-6
     diagnosis = floatline.diagnose(model, x, labels, batch_size=32, epochs=EPOCHS)
     assert (diagnosis.verdict, diagnosis.findings) == ("healthy", ())
-    reference = diagnosis.evidence.reference
-    assert reference is not None
-    assert [len(others) for others in reference.dealt_out] == [len(reference.steps)]
+    assert diagnosis.evidence.reference is None  # One training on other targets was enough.

@@ -41,6 +41,6 @@ def test_checks_name_every_rule_once(rule: str, build: Build) -> None:
 @every_patient
 def test_asks_for_a_reference_when_it_matters(rule: str, build: Build) -> None:
     case = build()
-    independent = rule in (*ADVICE, "FL404", "FL605")
+    independent = rule in (*ADVICE, "FL404", "FL605", "FL606")
     asked = needs_reference(case.configuration, case.history, case.traces)
     assert asked is not independent

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 from keras import ops
 
-from floatline.tracing.control import dealt_out
+from floatline.tracing.control import compares_row_by_row, dealt_out
 
 
 def numbered(batches: int, rows: int = 4) -> list[tuple[Any, Any]]:
@@ -85,3 +86,35 @@ HALVES = np.full(4, 0.5)
 )
 def test_what_holds_no_pairs_is_not_dealt_out(batch: Any) -> None:
     assert dealt_out([batch]) == ()
+
+
+class OwnLoss(keras.Model):  # type: ignore[misc]  # (Keras carries no types)
+    def compute_loss(self, *_: Any, **__: Any) -> Any:
+        return 0.0
+
+
+class OwnStep(keras.Model):  # type: ignore[misc]  # (Keras carries no types)
+    def train_step(self, *_: Any) -> Any:
+        return {}
+
+
+def own_function(y_true: Any, y_pred: Any) -> Any:
+    return ops.mean(y_true) - ops.mean(y_pred)
+
+
+@pytest.mark.parametrize(
+    ("kind", "loss", "row_by_row"),
+    [
+        (keras.Model, "mse", True),
+        (keras.Model, keras.losses.Huber(), True),
+        (keras.Model, keras.losses.mean_squared_error, True),
+        (keras.Model, own_function, False),
+        (OwnLoss, "mse", False),
+        (OwnStep, "mse", False),
+    ],
+)
+def test_losses_of_keras_alone_compare_row_by_row(kind: Any, loss: Any, row_by_row: bool) -> None:
+    inputs = keras.Input((2,))
+    model = kind(inputs, keras.layers.Dense(1)(inputs))
+    model.compile("sgd", loss)
+    assert compares_row_by_row(model) is row_by_row

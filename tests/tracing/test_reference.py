@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Iterator
 
+import keras
 import numpy as np
 import pytest
 
@@ -134,6 +135,12 @@ def test_the_record_of_an_outcome() -> None:
     assert record(0, Outcome(None)) == StepRecord(0, None)
 
 
+def compiled() -> keras.Model:
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    return model
+
+
 class Whole(ToldStep):
     """A step whose batches are kept as Keras hands them over."""
 
@@ -147,7 +154,7 @@ def test_a_training_on_others_is_one_of_pairs_of_a_keras_model() -> None:
     step = Whole(start=lambda _: losses(1.0, 0.5))
     watched = capture(step, moments=FIRST, batches=pairs)
     assert train_on_others(watched, 10, silent) == ()
-    one_model = dataclasses.replace(watched, trainee=Trainee(None, lambda: step))
+    one_model = dataclasses.replace(watched, trainee=Trainee(compiled(), lambda: step))
     assert train_on_others(one_model, 10, silent) == ()  # Lists are no tensors.
     tensors = tuple((np.full((2, 1), i + 0.5, "float32"), np.full(2, i + 0.5)) for i in range(2))
     with_tensors = dataclasses.replace(one_model, batches=tensors)

@@ -55,6 +55,25 @@ def dealt_out(batches: Sequence[Batch], seed: int = 0) -> tuple[Batch, ...]:
     )
 
 
+def compares_row_by_row(model: Any) -> bool:
+    """Whether each prediction is held against the target of its own row, and nothing else.
+
+    So do Keras' losses in Keras' own training step. What a user writes may compare distributions.
+
+    Args:
+        model: A compiled Keras model.
+    """
+    own = ("compute_loss", "train_step")
+    if any(getattr(type(model), name) is not getattr(keras.Model, name) for name in own):
+        return False
+    losses = [loss for loss in keras.tree.flatten(model.loss) if loss is not None]
+    modules = [getattr(loss, "__module__", type(loss).__module__) for loss in losses]
+    return bool(losses) and all(
+        isinstance(loss, str) or str(module).startswith("keras.")
+        for loss, module in zip(losses, modules, strict=True)
+    )
+
+
 def _inputs(batch: Batch) -> Iterator[Any]:
     yield from keras.tree.flatten(batch[0])
 

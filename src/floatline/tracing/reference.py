@@ -68,8 +68,10 @@ def train_on_others(
     if capture.trainee is None:
         return ()
     # It brings Keras along, which must not be imported before the script has chosen its backend.
-    from floatline.tracing.control import dealt_out
+    from floatline.tracing.control import compares_row_by_row, dealt_out
 
+    if not compares_row_by_row(capture.trainee.model):
+        return ()
     batches = dealt_out([_as_handed(capture, batch) for batch in _batches(capture)], seed)
     steps, _ = _train(capture, seconds, progress, clock, batches=batches)
     return () if any(step.raised for step in steps) else steps

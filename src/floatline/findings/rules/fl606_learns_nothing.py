@@ -26,7 +26,8 @@ class LearnsNothing(Rule):
         the right ones gain nothing beyond three standard errors, and less than a twentieth of the
         loss. The error is that from step to step, and from one such training to the next, of which
         there are three. Looked at only where the loss of at least 60 updates of a Keras `fit` did
-        not fall to a quarter, and where inputs are no whole numbers. Advice only, where fewer than
+        not fall to a quarter, with a loss of Keras' own, which compares row by row, and inputs that
+        are no whole numbers. Advice only, where fewer than
         four epochs were meant, or neither 500 steps nor the end of the training were watched.
 
     Why it matters:
@@ -76,7 +77,3 @@ class LearnsNothing(Rule):
         meant = long and epochs >= LEAST_EPOCHS
         severity: Severity = "failure" if meant else "advice"
         return self.found(text, numbers, severity=severity)
-
-    def asks_float32(self, case: Case) -> bool:
-        """Where the loss hardly falls, float32 tells whether it could."""
-        return learns_little(case.evidence.history)
