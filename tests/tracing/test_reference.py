@@ -159,3 +159,16 @@ def test_a_training_on_others_is_one_of_pairs_of_a_keras_model() -> None:
     tensors = tuple((np.full((2, 1), i + 0.5, "float32"), np.full(2, i + 0.5)) for i in range(2))
     with_tensors = dataclasses.replace(one_model, batches=tensors)
     assert [s.loss for s in train_on_others(with_tensors, 10, silent)] == [1.0, 0.5]
+
+
+def test_where_float32_cannot_be_trained_nothing_is_said_of_other_targets() -> None:
+    def refuse(how: dict[str, bool]) -> ToldReplay:
+        raise TraceError(f"No float32: {how}.", "Nothing helps.")
+
+    step = Whole(start=refuse)
+    pairs = tuple((np.full((2, 1), i + 0.5, "float32"), np.full(2, i + 0.5)) for i in range(2))
+    watched = capture(step, moments=FIRST, batches=pairs)
+    watched = dataclasses.replace(watched, trainee=Trainee(compiled(), lambda: step))
+    assert train_on_others(watched, 10, silent) == ()
+    with pytest.raises(TraceError):
+        train_reference(watched, 10, silent)

@@ -27,8 +27,8 @@ class LearnsNothing(Rule):
         loss. The error is that from step to step, and from one such training to the next, of which
         there are three. Looked at only where the loss of at least 60 updates of a Keras `fit` did
         not fall to a quarter, with a loss of Keras' own, which compares row by row, and inputs that
-        are no whole numbers. Advice only, where fewer than
-        four epochs were meant, or neither 500 steps nor the end of the training were watched.
+        are no whole numbers. Advice only, where fewer than four epochs were meant, or neither 500
+        steps nor the end of the training were watched.
 
     Why it matters:
         The loss falls as far as the mean of the targets takes it, and later because the model
