@@ -38,6 +38,7 @@ class Size(NamedTuple):
     sequences: int
     pixels: int
     images: int
+    vocabulary: int = VOCABULARY
 
 
 LARGE = Size(12, 1024, 16, 512, 16, 224, 64)
@@ -51,7 +52,7 @@ def transformer(size: Size) -> tuple[Any, Any]:
     from keras import layers
 
     tokens = keras.Input((size.tokens,), dtype="int32")
-    x = layers.Embedding(VOCABULARY, size.width)(tokens)
+    x = layers.Embedding(size.vocabulary, size.width)(tokens)
     for _ in range(size.layers):
         normal = layers.LayerNormalization()(x)
         attended = layers.MultiHeadAttention(size.heads, size.width // size.heads)(
@@ -60,12 +61,12 @@ def transformer(size: Size) -> tuple[Any, Any]:
         x = layers.Add()([x, attended])
         hidden = layers.Dense(4 * size.width, activation="gelu")(layers.LayerNormalization()(x))
         x = layers.Add()([x, layers.Dense(size.width)(hidden)])
-    logits = layers.Dense(VOCABULARY, dtype="float32")(layers.LayerNormalization()(x))
+    logits = layers.Dense(size.vocabulary, dtype="float32")(layers.LayerNormalization()(x))
     model = keras.Model(tokens, logits)
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     shape = (size.sequences, size.tokens)
     rng = np.random.default_rng(0)
-    return model, tuple(rng.integers(0, VOCABULARY, shape).astype("int32") for _ in range(2))
+    return model, tuple(rng.integers(0, size.vocabulary, shape).astype("int32") for _ in range(2))
 
 
 def resnet50(size: Size) -> tuple[Any, Any]:

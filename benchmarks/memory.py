@@ -22,31 +22,14 @@ import sys
 import time
 from typing import Any
 
-LAYERS, WIDTH, HEADS, TOKENS, SEQUENCES, VOCABULARY = 2, 512, 8, 256, 48, 512
+from backends import Size, transformer
+
+SIZE = Size(
+    layers=2, width=512, heads=8, tokens=256, sequences=48, pixels=0, images=0, vocabulary=512
+)
 ROOM = 1.5
 """Memory that is allowed over the peak of the plain step: less than the trace's three times."""
 LIMIT_S = 300
-
-
-def model() -> Any:
-    """A model that predicts the next token."""
-    import keras
-    from keras import layers
-
-    tokens = keras.Input((TOKENS,), dtype="int32")
-    x = layers.Embedding(VOCABULARY, WIDTH)(tokens)
-    for _ in range(LAYERS):
-        normal = layers.LayerNormalization()(x)
-        attended = layers.MultiHeadAttention(HEADS, WIDTH // HEADS)(
-            normal, normal, use_causal_mask=True
-        )
-        x = layers.Add()([x, attended])
-        hidden = layers.Dense(4 * WIDTH, activation="gelu")(layers.LayerNormalization()(x))
-        x = layers.Add()([x, layers.Dense(WIDTH)(hidden)])
-    logits = layers.Dense(VOCABULARY, dtype="float32")(layers.LayerNormalization()(x))
-    built = keras.Model(tokens, logits)
-    built.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    return built
 
 
 def measure(limit_mib: float) -> dict[str, Any]:
@@ -63,9 +46,11 @@ def measure(limit_mib: float) -> dict[str, Any]:
     _limit(keras.backend.backend(), limit_mib)
     keras.utils.set_random_seed(0)
     keras.config.set_dtype_policy("mixed_float16")
-    step = load_backend().keras_step(model(), lambda _: None)
-    sequence = np.random.default_rng(0).integers(0, VOCABULARY, (2, 1, TOKENS)).astype("int32")
-    batch = tuple(np.repeat(tokens, SEQUENCES, axis=0) for tokens in sequence)
+    model, _ = transformer(SIZE)
+    step = load_backend().keras_step(model, lambda _: None)
+    shape = (2, 1, SIZE.tokens)
+    sequence = np.random.default_rng(0).integers(0, SIZE.vocabulary, shape).astype("int32")
+    batch = tuple(np.repeat(tokens, SIZE.sequences, axis=0) for tokens in sequence)
     step.prepare(batch)
     state = step.snapshot()
     _, outcome = step.run(batch)
@@ -75,9 +60,9 @@ def measure(limit_mib: float) -> dict[str, Any]:
     capture = Capture(Configuration("mixed_float16"), step, History((record,)), (moment,), ())
     begin = time.perf_counter()
     (trace,) = trace_moments(capture, silent)
-    rows = SEQUENCES if trace.rows is None else _count(trace.rows)
+    rows = SIZE.sequences if trace.rows is None else _count(trace.rows)
     return {
-        "rows": trace.rows or f"all {SEQUENCES}",
+        "rows": trace.rows or f"all {SIZE.sequences}",
         "agrees": trace.agrees,
         "plain_mib": plain,
         "peak_mib": _peak_mib(),
@@ -87,7 +72,7 @@ def measure(limit_mib: float) -> dict[str, Any]:
             for site in trace.sites
             if site.place.phase == "backward"
             and site.shape
-            and site.shape[0] in (rows, rows * TOKENS)
+            and site.shape[0] in (rows, rows * SIZE.tokens)
         ],
     }
 
