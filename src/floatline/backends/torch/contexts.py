@@ -8,7 +8,7 @@ import torch
 
 from floatline.backends.torch.layers import Stack
 from floatline.backends.torch.observer import Observer
-from floatline.backends.torch.provenance import Context, running_frames
+from floatline.backends.torch.provenance import Context
 from floatline.records import Phase
 
 
@@ -45,8 +45,9 @@ class Contexts:
     def current(self) -> Context:
         """The circumstances of the running operation."""
         if self._current is None:
+            frames = self._stack.surroundings.frames()
             self._current = Context(
-                self._phase(), self._stack.layers, running_frames(), self._differentiated()
+                self._phase(), self._stack.layers, frames, self._differentiated()
             )
         return self._current
 

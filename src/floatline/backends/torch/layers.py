@@ -9,14 +9,16 @@ from typing import Any
 import keras
 import torch
 
+from floatline.backends.torch.frames import Surroundings
 from floatline.patches import replaced
 
 
 class Stack:
-    """The layers that are running now, outermost first."""
+    """The layers that are running now, outermost first, and what stands above them."""
 
     def __init__(self) -> None:
         self.layers: tuple[Any, ...] = ()
+        self.surroundings = Surroundings()
 
     @contextlib.contextmanager
     def kept(self) -> Iterator[None]:
@@ -35,7 +37,7 @@ class Stack:
                 if counts(layer):
                     self.layers = (*before, layer)
                 try:
-                    return original(layer, *args, **kwargs)
+                    return self.surroundings.around(original, layer, *args, **kwargs)
                 finally:
                     self.layers = before
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import sys
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
-from types import CodeType, FrameType
+from types import CodeType
 from typing import Any
 
 import torch
@@ -15,17 +15,14 @@ from floatline.backends.interface import LayerSource
 from floatline.backends.lines import (
     KERAS,
     LAYER_CALL,
-    OUR_OWN,
     PLUMBING,
     library_line,
     users_line,
     within,
 )
+from floatline.backends.torch.frames import Frames
 from floatline.backends.torch.layers import Paths
 from floatline.records import Phase, Place, SourceLine
-
-Frames = tuple[tuple[CodeType, int], ...]
-"""Code and instruction of every Python function that is running, innermost first."""
 
 
 @dataclass(frozen=True)
@@ -47,33 +44,12 @@ class Context:
     @cached_property
     def key(self) -> Any:
         """Tells circumstances apart for as long as one of them is kept: it names what lives."""
-        frames = tuple([(id(code), instruction) for code, instruction in self.frames])
-        return self.phase, tuple(map(id, self.layers)), frames
+        return self.phase, tuple(map(id, self.layers)), self.frames.key
 
     @cached_property
     def keras_functions(self) -> tuple[str, ...]:
         """The functions of Keras' PyTorch backend that are running, innermost first."""
-        return tuple([code.co_name for code, _ in self.frames if _is_backend(code.co_filename)])
-
-
-def running_frames() -> Frames:
-    """The Python stack inside the step that is running now.
-
-    What stands above the step (the user's loop, Floatline) says nothing of the operation. Lines
-    are looked up later: only few stacks of a step are different.
-    """
-    found = []
-    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 (the documented way to the stack; `inspect` copies it)
-    while frame is not None:
-        code = frame.f_code
-        file = code.co_filename
-        if file.startswith(OUR_OWN):
-            if file == _ENTRY and code.co_name == ENTRY_NAME:
-                break
-        else:
-            found.append((code, frame.f_lasti))
-        frame = frame.f_back
-    return tuple(found)
+        return tuple([code.co_name for code in self.frames.codes if _is_backend(code.co_filename)])
 
 
 class Provenance:
@@ -90,6 +66,7 @@ class Provenance:
         self._places: dict[Any, tuple[Context, Place]] = {}
         self._last: tuple[Context, str, Place] | None = None
         self._counts: dict[str, int] = {}
+        self._tellings: dict[Any, tuple[Frames, _Told]] = {}
         self._known: dict[tuple[int, int], SourceLine] = {}
 
     def place(self, operation: str, context: Context) -> Place:
@@ -128,28 +105,63 @@ class Provenance:
         self, context: Context, layers: tuple[Any, ...]
     ) -> tuple[SourceLine | None, SourceLine | None]:
         """The user's line, else the line that made the layer; and the library's line."""
-        frames = self._lines_of(context.frames)
-        own = frames if context.forward is None else within(frames, _ENGINE)
-        differentiated = self._lines_of(context.forward.frames) if context.forward else ()
-        source = users_line(within(own, *_LAYER_CALLS))
-        source = source or users_line(within(differentiated, *_LAYER_CALLS))
-        if source is None:
-            source = next(filter(None, map(self._layer_source, reversed(layers))), None)
-        source = source or users_line(own) or users_line(differentiated) or users_line(frames)
-        library = library_line(own, _is_telling)
-        library = library or library_line(differentiated, _is_telling)
+        forward = context.forward
+        own = self._told(context.frames, inside_engine=forward is not None)
+        differentiated = None if forward is None else self._told(forward.frames)
+        told = [own] if differentiated is None else [own, differentiated]
+        source = _first(stack.in_layer for stack in told)
+        source = source or _first(map(self._layer_source, reversed(layers)))
+        source = source or _first(stack.users for stack in told) or own.outside
+        library = _first(stack.library for stack in told)
         return source, (None if library == source else library)
 
-    def _lines_of(self, frames: Frames) -> tuple[SourceLine, ...]:
-        """The lines of a stack that is kept, outermost first."""
-        return tuple([self._line_of(code, instruction) for code, instruction in reversed(frames)])
+    def _told(self, frames: Frames, *, inside_engine: bool = False) -> _Told:
+        """What a stack says, which it says for every layer that computes in the same way."""
+        key = frames.key, inside_engine
+        if key not in self._tellings:
+            lines = tuple(map(self._line_of, reversed(frames.codes), _instructions(frames)))
+            own = within(lines, _ENGINE) if inside_engine else lines
+            told = _Told(
+                in_layer=users_line(within(own, *_LAYER_CALLS)),
+                users=users_line(own),
+                library=library_line(own, _is_telling),
+                outside=users_line(lines),
+            )
+            # The stack is kept, too: identities in the key are those of living code.
+            self._tellings[key] = frames, told
+        return self._tellings[key][1]
 
     def _line_of(self, code: CodeType, instruction: int) -> SourceLine:
-        # By identity: to compare code by its content takes longer than to find the line.
         key = id(code), instruction
         if key not in self._known:
             self._known[key] = SourceLine(code.co_filename, _line(code, instruction))
         return self._known[key]
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """The lines that a stack is asked for.
+
+    Attributes:
+        in_layer: The user's innermost line, inside of the innermost layer.
+        users: The user's innermost line, in a backward pass inside of it.
+        library: The library's innermost telling line below the user's.
+        outside: The user's innermost line, wherever.
+    """
+
+    in_layer: SourceLine | None
+    users: SourceLine | None
+    library: SourceLine | None
+    outside: SourceLine | None
+
+
+def _instructions(frames: Frames) -> Iterator[int]:
+    """The instructions of a stack, outermost first."""
+    return reversed(frames.key[1::2])
+
+
+def _first(lines: Iterable[SourceLine | None]) -> SourceLine | None:
+    return next(filter(None, lines), None)
 
 
 def keras_functions(context: Context) -> tuple[str, ...]:
@@ -172,11 +184,6 @@ def _line(code: CodeType, instruction: int) -> int:
             return line or code.co_firstlineno
     return code.co_firstlineno
 
-
-ENTRY_NAME = "enter_step"
-_HERE = os.path.dirname(os.path.abspath(__file__))
-_ENTRY = os.path.join(_HERE, "step.py")
-"""The user's step is called by this function: everything above it led there."""
 
 _ENGINE = os.path.join("torch", "autograd", "graph.py")
 _BACKEND = os.path.join(KERAS, "backend", "torch", "")

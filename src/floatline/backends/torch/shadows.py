@@ -21,7 +21,10 @@ PURGE_EVERY = 256
 """New slots between two searches for memory that the step has freed."""
 
 PURGE_BYTES = 1 << 28
-"""New shadow bytes after which freed memory is searched for at once."""
+"""New shadow bytes after which freed memory is searched for at once, or `PURGE_SHARE` of those that
+live, if that is more: to search takes as long as there are slots."""
+
+PURGE_SHARE = 1 / 8
 
 
 class Slot:
@@ -36,9 +39,10 @@ class Slot:
             the workspace of a library call is; it can only be read as a whole.
         widened: Whether it holds 16-bit values that were cast to a wider dtype.
         wide: The operation in a wider dtype whose result it is, where that is worth knowing.
+        size: Bytes of the shadow.
     """
 
-    __slots__ = ("dtype", "flat", "reference", "sources", "whole", "wide", "widened")
+    __slots__ = ("dtype", "flat", "reference", "size", "sources", "whole", "wide", "widened")
 
     def __init__(self, reference: Any, dtype: torch.dtype, sources: tuple[int, ...]) -> None:
         self.reference = reference
@@ -48,6 +52,7 @@ class Slot:
         self.whole: Tensor | None = None
         self.widened = False
         self.wide: Any = None
+        self.size = 0
 
     @property
     def differs(self) -> bool:
@@ -68,8 +73,8 @@ class Shadows:
         self._slots: dict[int, Slot] = {}
         # Sparse tensors have no memory of their own; they are known by themselves.
         self._sparse: Any = WeakTensorKeyDictionary()
-        self._fresh = 0
-        self._fresh_bytes = 0
+        self._fresh = self._fresh_bytes = 0
+        self._enough_bytes: float = PURGE_BYTES
         self._host = HostMemory()
 
     def slot(self, tensor: Tensor) -> Slot:
@@ -118,11 +123,13 @@ class Shadows:
     def adopt(self, tensor: Tensor, shadow: Tensor, sources: tuple[int, ...]) -> None:
         """Notes a new result together with its shadow."""
         slot = self._enter(tensor, sources)
-        shadow = shadow.detach().to(raised(tensor.dtype))
-        size = shadow.numel() * shadow.element_size()
-        self._fresh_bytes += size
+        shadow = shadow.detach()
+        if shadow.dtype != raised(tensor.dtype):
+            shadow = shadow.to(raised(tensor.dtype))
+        slot.size = shadow.numel() * shadow.element_size()
+        self._fresh_bytes += slot.size
         if shadow.device.type == "cpu":
-            self._host.made(size)
+            self._host.made(slot.size)
         if tensor.layout != torch.strided or shadow.shape != tensor.shape:
             slot.whole = shadow
         elif _same_layout(tensor, shadow):
@@ -150,7 +157,7 @@ class Shadows:
         slot = Slot(StorageWeakRef(tensor.untyped_storage()), tensor.dtype, sources)
         self._slots[memory(tensor)] = slot
         self._fresh += 1
-        if self._fresh >= PURGE_EVERY or self._fresh_bytes >= PURGE_BYTES:
+        if self._fresh >= PURGE_EVERY or self._fresh_bytes >= self._enough_bytes:
             self._purge()
         return slot
 
@@ -159,6 +166,8 @@ class Shadows:
         gone = [key for key, slot in self._slots.items() if slot.reference.expired()]
         for key in gone:
             del self._slots[key]
+        living = sum(slot.size for slot in self._slots.values())
+        self._enough_bytes = max(PURGE_BYTES, PURGE_SHARE * living)
 
 
 def memory(tensor: Tensor) -> int:

@@ -15,10 +15,16 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 
 from floatline.backends.torch.calls import Call, Feed, call_of, written_in
 from floatline.backends.torch.contexts import Contexts
-from floatline.backends.torch.lanes import LOW, Arguments, Tensor, mapped, upcast
+from floatline.backends.torch.lanes import LOW, Arguments, Tensor, mapped, tensors_in, upcast
 from floatline.backends.torch.literals import numbers_among
 from floatline.backends.torch.memory import ran_short
-from floatline.backends.torch.operations import FOLLOWS_COMPUTED, READS_BITS, ROUNDS_ITS_LITERAL
+from floatline.backends.torch.operations import (
+    FOLLOWS_COMPUTED,
+    READS_BITS,
+    ROUNDS_ITS_LITERAL,
+    Operation,
+    operation,
+)
 from floatline.backends.torch.products import multiplied, needed
 from floatline.backends.torch.results import Results
 from floatline.backends.torch.shadows import Shadows
@@ -54,12 +60,18 @@ class Tracer(TorchDispatchMode):  # type: ignore[misc]  # PyTorch is not type-ch
         """Runs one operation in every lane; what it returns is the computed result."""
         del types
         self._contexts.note_node()
-        call = call_of(function, (tuple(args), dict(kwargs or {})))
+        arguments = tuple(args), dict(kwargs or {})
         # What the user's modes and autocast would change has been changed before.
         with torch._C.DisableTorchFunction(), torch._C._DisableAutocast():  # noqa: SLF001 (a tenth of the cost of torch.autocast)
-            if call.known.view and all(tensor.layout == torch.strided for tensor in call.inputs):
-                return self._look(call)
-            return self._run(call)
+            known = operation(function)
+            if known.view and all(t.layout == torch.strided for t in tensors_in(arguments)):
+                return self._look(function, known, arguments)
+            return self._run(call_of(function, arguments))
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Says no to PyTorch: no traced step is compiled, and every call would pass the guard."""
+        return False
 
     def sources(self, tensor: Tensor) -> tuple[int, ...]:
         """The sites that the values of a tensor come from."""
@@ -84,12 +96,13 @@ class Tracer(TorchDispatchMode):  # type: ignore[misc]  # PyTorch is not type-ch
                 self.shadows.adopt(tensor, shadow, site)
         return tensor
 
-    def _look(self, call: Call) -> Any:
+    def _look(self, function: Any, known: Operation, arguments: Arguments) -> Any:
         """A view needs nothing: its shadow is the same window on other memory."""
         self._sites.omissions.moved += 1
-        if call.known.overload in READS_BITS and self._differs(call):
-            self._sites.omissions.add(call.known.title, "reads the bits of its input")
-        return call.run()
+        if known.overload in READS_BITS and self._differs(call_of(function, arguments)):
+            self._sites.omissions.add(known.title, "reads the bits of its input")
+        positional, named = arguments
+        return function(*positional, **named)
 
     def _run(self, call: Call) -> Any:
         differs = self._differs(call)

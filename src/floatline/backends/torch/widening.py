@@ -58,12 +58,22 @@ class Widening:
         self, call: Call, result: Tensor, sources: tuple[int, ...], context: Context
     ) -> None:
         """Notes the result of an operation, if all it read had been widened inside Keras."""
-        floats = [tensor for tensor in call.inputs if tensor.is_floating_point()]
-        slots = [self._shadows.slot(tensor) for tensor in floats]
-        wide = None
-        if slots and not call.low and all(slot.widened or slot.wide for slot in slots):
-            wide = _carried_out(call.title, slots, sources, keras_functions(context))
-        self._shadows.slot(result).wide = wide
+        slots = () if call.low else self._all_wide(call)
+        functions = keras_functions(context) if slots else ()
+        self._shadows.slot(result).wide = (
+            _carried_out(call.title, slots, sources, functions) if slots else None
+        )
+
+    def _all_wide(self, call: Call) -> Sequence[Slot]:
+        """What is known of the floats that an operation reads; nothing if one is not wide."""
+        slots = []
+        for tensor in call.inputs:  # Stops at the first that is not: a list may have hundreds.
+            if tensor.is_floating_point():
+                slot = self._shadows.slot(tensor)
+                if not (slot.widened or slot.wide):
+                    return ()
+                slots.append(slot)
+        return slots
 
     def moved(self, call: Call, result: Tensor) -> None:
         """A copy in another order, or with some values left out, is as wide as what it copies."""
