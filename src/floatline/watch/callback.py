@@ -46,7 +46,7 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]  # (Keras carries n
         log: A file that every reading, sample and warning is added to, `.jsonl` or `.csv`; or a
             folder for TensorBoard.
         every: Steps between two samples; 0 takes none. By default the first one is taken early, and
-            then as many as 0.5 % of the time allows: `floatline.watch.pace`.
+            then as many as 0.4 % of the time allows: `floatline.watch.pace`.
         read_every: Steps between two looks at loss and loss scale.
         on_failure: `"stop"` ends the training, `"continue"` lets it go on.
         diagnose: Whether a failure is diagnosed as soon as it is kept.

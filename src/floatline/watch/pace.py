@@ -6,7 +6,7 @@ import math
 import statistics
 from dataclasses import dataclass, replace
 
-SHARE = 0.005
+SHARE = 0.004
 """Of the time of training, what samples may take."""
 
 FIRST = 50
@@ -47,7 +47,7 @@ def steps_between(pace: Pace) -> int:
         pace: What was measured; as long as no sample was, samples are as near as they may be.
 
     >>> steps_between(Pace(plain=(0.01,), sampled=(0.05,)))
-    800
+    1000
     >>> steps_between(Pace())
     100
     """
