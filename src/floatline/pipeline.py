@@ -191,6 +191,7 @@ def diagnose_script(
         budget=limit,
         progress=progress,
         examine=lambda capture: examine(capture, load_backend(), progress, script, trials=trials),
+        settles=lambda shown: shown.verdict != "healthy",
         texts=texts,
     )
     return diagnosis if trials is None else with_rewrites(diagnosis, rerun, trials, progress)

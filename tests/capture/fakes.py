@@ -10,6 +10,7 @@ from floatline.backends.interface import (
     Batch,
     CallHandler,
     LayerSource,
+    Notes,
     Outcome,
     Replay,
     State,
@@ -128,8 +129,8 @@ class FakeBackend:
             model.train_function = before
 
     @contextlib.contextmanager
-    def find_steps(self, handler: CallHandler) -> Iterator[None]:
-        yield
+    def find_steps(self, handler: CallHandler) -> Iterator[Notes]:
+        yield tuple
 
     @contextlib.contextmanager
     def preserve_random_state(self) -> Iterator[None]:

@@ -48,6 +48,7 @@ def run(
     outcomes: Iterable[Outcome | BaseException] = (),
     dtype: str | None = None,
     examine: Callable[[Capture], Any] = lambda capture: capture,
+    settles: Callable[[Any], bool] = lambda _: True,
 ) -> Any:
     return capture_script(
         str(script),
@@ -57,6 +58,7 @@ def run(
         budget=budget or Budget(),
         progress=silent,
         examine=examine,
+        settles=settles,
     )
 
 

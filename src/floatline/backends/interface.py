@@ -23,6 +23,9 @@ in half precision."""
 CallHandler = Callable[[Any, Callable[[], StepKind], tuple[Any, ...], Mapping[str, Any]], Any]
 """Answers a call: the function, what kind of a step it is (built to find out), arguments."""
 
+Notes = Callable[[], tuple[str, ...]]
+"""Tells what a reader must know."""
+
 LayerSource = Callable[[Any], SourceLine | None]
 """The user's line that made a layer, where it is known."""
 
@@ -182,11 +185,11 @@ class Backend(Protocol):
         """
         ...
 
-    def find_steps(self, handler: CallHandler) -> AbstractContextManager[None]:
-        """While active, calls of the user's compiled functions go to `handler`.
+    def find_steps(self, handler: CallHandler) -> AbstractContextManager[Notes]:
+        """While active, a script runs, and calls of its compiled functions go to `handler`.
 
         Only outermost calls do: what a step calls is part of it. The handler decides whether the
-        call takes its course.
+        call takes its course. What is entered tells how the script ran otherwise than it stands.
         """
         ...
 

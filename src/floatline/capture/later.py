@@ -42,6 +42,11 @@ def gives_way(model: Any) -> bool:
     return any(map(_names_half, trees)) and sum(map(trainings, trees)) > 1
 
 
+def trains_again() -> bool:
+    """Whether the user's files, as far as they are loaded, train more than once."""
+    return sum(map(trainings, _users_trees())) > 1
+
+
 def names_half() -> bool:
     """Whether the script, or what it has loaded of the user's, names half precision."""
     return any(map(_names_half, _users_trees()))

@@ -38,6 +38,7 @@ def capture_script(
     budget: Budget,
     progress: Progress,
     examine: Callable[[Capture], T],
+    settles: Callable[[T], bool] = lambda _: True,
     make: Callable[..., Takeover[T]] | None = None,
     texts: Texts = MappingProxyType({}),
 ) -> T:
@@ -51,6 +52,7 @@ def capture_script(
         budget: How long the script's training is watched.
         progress: Told of every step.
         examine: Looks at the capture at the training call, while the script is still alive.
+        settles: Whether a result is the answer, whatever the script may train after it.
         make: Makes what takes over there; called like the class `Takeover`, which is the default.
         texts: Files that are read otherwise than they stand.
 
@@ -86,6 +88,7 @@ def capture_script(
             budget=budget,
             progress=progress,
             examine=lambda capture: examine(noted(capture)),
+            settles=settles,
         )
         begun.append(takeover)
         stack.enter_context(takeover.installed())

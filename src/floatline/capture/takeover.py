@@ -5,28 +5,31 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Generic, NoReturn, TypeVar
 
 import keras
 
-from floatline.backends.interface import Backend, Batch, StepKind
-from floatline.capture import configuration
+from floatline.backends.interface import Backend, Batch, Notes, StepKind
 from floatline.capture.capture import Budget, Capture
 from floatline.capture.cells import lent_variables
 from floatline.capture.failures import training_error
-from floatline.capture.function import batch_of_call, unmarked
+from floatline.capture.function import batch_of_call
 from floatline.capture.later import computes_in_half, gives_way, names_half
-from floatline.capture.model import capture_fit, check_model
-from floatline.capture.recording import Recording
+from floatline.capture.model import capture_fit
 from floatline.capture.script_errors import other_framework, unmarked_loop
+from floatline.capture.several import Several
 from floatline.capture.watch import BudgetSpent
-from floatline.capture.watched import Watched
+from floatline.capture.watched import (
+    Watched,
+    Watching,
+    function_under_watch,
+    model_under_watch,
+)
 from floatline.errors import BackendError, FloatlineError
 from floatline.marks import AsideCompiled, AsideStep, FoundStep, MarkedStep
 from floatline.patches import wrapped
 from floatline.progress import Progress
-from floatline.records import Configuration
 from floatline.user_lines import LayerSources, user_line
 
 T = TypeVar("T")
@@ -43,12 +46,14 @@ class Takeover(Generic[T]):
     opens a recording that grows with each call, until the budget is spent or the script ends. So
     does a `fit` in float32 of a script that names half precision, in case a later one is in that.
     While it is busy (capturing or examining) and once it is done, it lets calls pass or unwinds.
+    A `fit` that ended by itself and settles nothing runs again as it is, and the next is captured.
 
     Args:
         load_backend: Gives the backend that Keras runs on.
         budget: How long to watch.
         progress: Told of every step.
         examine: Looks at the capture while the script is still alive.
+        settles: Whether a result is the answer, whatever the script may train after it.
     """
 
     def __init__(
@@ -58,11 +63,13 @@ class Takeover(Generic[T]):
         budget: Budget,
         progress: Progress,
         examine: Callable[[Capture], T],
+        settles: Callable[[T], bool] = lambda _: True,
     ) -> None:
         self._load_backend = load_backend
         self._budget = budget
         self._progress = progress
         self._examine = examine
+        self._several = Several(settles)
         self._sources = LayerSources()
         self._busy = False
         self._results: list[T] = []
@@ -70,6 +77,7 @@ class Takeover(Generic[T]):
         self._watched: Watched | None = None
         self._step_error: BaseException | None = None
         self._notes: list[str] = []
+        self._backend_notes: Notes = tuple
         self._left = contextlib.ExitStack()
 
     def installed(self) -> contextlib.ExitStack:
@@ -82,7 +90,8 @@ class Takeover(Generic[T]):
             stack.enter_context(wrapped(optimizer, "apply_gradients", self._on_apply))
             stack.enter_context(wrapped(keras.Layer, "__new__", self._on_new_layer))
             with contextlib.suppress(BackendError):  # Reported when training really begins.
-                stack.enter_context(self._load_backend().find_steps(self.on_compiled_call))
+                finding = self._load_backend().find_steps(self.on_compiled_call)
+                self._backend_notes = stack.enter_context(finding)
             return stack.pop_all()
 
     def conclude(self, error: BaseException | None) -> tuple[T, ...]:
@@ -98,9 +107,11 @@ class Takeover(Generic[T]):
         with self._left:
             if self._error is None and not self._results and self._watched is not None:
                 self._finish(self._watched, error)
+        if self._error is None and isinstance(error, KeyboardInterrupt) and not self._results:
+            self._error = error
         if self._error is not None:
             raise self._error
-        return tuple(self._results)
+        return self._several.chosen(self._results)
 
     @property
     def waiting(self) -> bool:
@@ -125,8 +136,19 @@ class Takeover(Generic[T]):
             return self._later_call(original, model, args, kwargs)
         if gives_way(model):
             return self._aside_fit(original, model, args, kwargs)
-        self._in_place(lambda: self._capture_fit(original, model, args, kwargs))
-        raise Unwind
+        taken: list[Capture] = []
+
+        def take() -> Capture:
+            taken.append(self._capture_fit(original, model, args, kwargs))
+            return taken[0]
+
+        with self._several.timed():
+            self._in_place(take)
+        data = args[0] if args else kwargs.get("x")
+        if self._error is not None or not self._several.goes_on(taken[0], self._results, data):
+            raise Unwind
+        with self._being_busy():
+            return original(model, *args, **kwargs)
 
     def _prefer(self, model: Any) -> None:
         """Leaves what gives way for a model in half precision."""
@@ -138,11 +160,10 @@ class Takeover(Generic[T]):
     ) -> Any:
         """Runs a `fit` as it is, and watches its first steps in case that none is preferred."""
         self._record_model(model, "fit", gives_way=True)
-        self._busy = True  # What Keras and callbacks call is a part of it.
         try:
-            return self._watched_call(lambda: original(model, *args, **kwargs))
+            with self._being_busy():
+                return self._watched_call(lambda: original(model, *args, **kwargs))
         finally:
-            self._busy = False
             if self._watched is not None:
                 self._watched.recording.leave()
 
@@ -179,25 +200,11 @@ class Takeover(Generic[T]):
 
     def _record_model(self, model: Any, entry: str, *, gives_way: bool) -> None:
         source = user_line()
-
-        def make() -> Recording:
-            check_model(model)
-            backend = self._load_backend()
-            return Recording(
-                backend,
-                lambda: backend.keras_step(model, self._sources),
-                budget=self._budget,
-                progress=self._progress,
-                model=model,
-                gives_way=gives_way,
+        self._record(
+            lambda watching: model_under_watch(
+                watching, model, entry=entry, source=source, gives_way=gives_way
             )
-
-        def describe() -> Configuration:
-            return configuration.of_model(
-                model, entry=entry, source=source, layer_source=self._sources
-            )
-
-        self._record(lambda: Watched(make(), model, describe, gives_way=gives_way))
+        )
 
     def on_marked_step(
         self, mark: MarkedStep[Any, Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
@@ -272,38 +279,15 @@ class Takeover(Generic[T]):
         return bool(wanted) and self._found(kind) in wanted
 
     def _found(self, kind: Callable[[], StepKind]) -> StepKind:
-        self._busy = True  # Building the step applies its optimizer, which is no training yet.
-        try:
+        with self._being_busy():  # Building the step applies its optimizer: no training yet.
             return kind()
-        finally:
-            self._busy = False
 
     def _watches(self, function: Callable[..., Any]) -> bool:
         return self._watched is not None and self._watched.key == MarkedStep(function).key
 
     def _record_function(self, mark: MarkedStep[Any, Any], args: tuple[Any, ...]) -> None:
-        source, gives_way = user_line(), isinstance(mark, AsideStep)
-        function = unmarked(mark)
-        held = getattr(mark.owner, "__dict__", {}).values()
-        known = configuration.known_objects(mark.written, (*args, *held))
-
-        def make() -> Recording:
-            backend = self._load_backend()
-            return Recording(
-                backend,
-                lambda: backend.function_step(function, self._sources),
-                budget=self._budget,
-                progress=self._progress,
-                owners=known,
-                gives_way=gives_way,
-            )
-
-        def describe() -> Configuration:
-            return configuration.of_function(
-                function, known, source=source, layer_source=self._sources
-            )
-
-        self._record(lambda: Watched(make(), mark.key, describe, function, gives_way))
+        source = user_line()
+        self._record(lambda watching: function_under_watch(watching, mark, args, source=source))
 
     def on_update(self) -> None:
         """Lets an optimizer update weights, unless that is done in a loop that has no mark."""
@@ -354,9 +338,10 @@ class Takeover(Generic[T]):
         if self._watched is not None and not self._busy and text not in self._notes:
             self._notes.append(text)
 
-    def _record(self, make: Callable[[], Watched]) -> None:
+    def _record(self, make: Callable[[Watching], Watched]) -> None:
         try:
-            watched = make()
+            backend = self._load_backend()
+            watched = make(Watching(backend, self._budget, self._progress, self._sources))
             watched.recording.__enter__()
         except Exception as error:  # noqa: BLE001 - raised again outside the script
             self.fail(error)
@@ -365,14 +350,20 @@ class Takeover(Generic[T]):
 
     def _in_place(self, take: Callable[[], Capture]) -> None:
         """Captures and examines; keeps the result or the error for after the script."""
-        self._busy = True
         try:
-            capture = take()
-            self._results.append(self._examine(self._with_notes(capture)))
+            with self._being_busy():
+                self._results.append(self._examine(self._with_notes(take())))
         except BaseException as error:  # noqa: BLE001 - Ctrl-C too: scripts catch it, it is for us
             self._error = error
+
+    @contextlib.contextmanager
+    def _being_busy(self) -> Iterator[None]:
+        """While active, what Keras and callbacks call is a part of what is going on."""
+        before, self._busy = self._busy, True
+        try:
+            yield
         finally:
-            self._busy = False
+            self._busy = before
 
     def fail(self, error: BaseException) -> NoReturn:
         """Ends the script; `conclude` raises the error."""
@@ -380,7 +371,8 @@ class Takeover(Generic[T]):
         raise Unwind from None
 
     def _with_notes(self, capture: Capture) -> Capture:
-        return dataclasses.replace(capture, notes=(*capture.notes, *self._notes))
+        notes = (*self._several.notes, *self._backend_notes(), *self._notes)
+        return dataclasses.replace(capture, notes=(*capture.notes, *notes))
 
     def _finish(self, watched: Watched, error: BaseException | None) -> None:
         if isinstance(error, KeyboardInterrupt):

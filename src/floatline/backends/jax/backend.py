@@ -12,7 +12,7 @@ import jax
 import keras
 
 from floatline.backends.batches import of_one_batch
-from floatline.backends.interface import Batch, CallHandler, LayerSource
+from floatline.backends.interface import Batch, CallHandler, LayerSource, Notes
 from floatline.backends.jax.discovery import find_steps
 from floatline.backends.jax.handed import Handed
 from floatline.backends.jax.intercept import intercept
@@ -87,9 +87,11 @@ class JaxBackend:
         """While active, `fit` and `train_on_batch` of `model` hand every batch to `advance`."""
         return intercept(model, advance)
 
-    def find_steps(self, handler: CallHandler) -> AbstractContextManager[None]:
+    @contextlib.contextmanager
+    def find_steps(self, handler: CallHandler) -> Iterator[Notes]:
         """While active, calls of the user's compiled functions go to `handler`."""
-        return find_steps(handler)
+        with find_steps(handler):
+            yield tuple
 
     @contextlib.contextmanager
     def preserve_random_state(self) -> Iterator[None]:

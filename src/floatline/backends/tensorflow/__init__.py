@@ -12,10 +12,11 @@ import tensorflow as tf
 from tensorflow.python.eager import context
 
 from floatline.backends.batches import of_one_batch
-from floatline.backends.interface import Batch, CallHandler, LayerSource
+from floatline.backends.interface import Batch, CallHandler, LayerSource, Notes
 from floatline.backends.tensorflow.discovery import find_steps
 from floatline.backends.tensorflow.intercept import intercept
 from floatline.backends.tensorflow.step import TensorFlowStep
+from floatline.backends.tensorflow.strategies import mirrored_on_one_device
 from floatline.errors import TrainingError
 
 
@@ -80,9 +81,11 @@ class TensorFlowBackend:
         """While active, `fit` and `train_on_batch` of `model` hand every batch to `advance`."""
         return intercept(model, advance)
 
-    def find_steps(self, handler: CallHandler) -> AbstractContextManager[None]:
-        """While active, calls of the user's compiled functions go to `handler`."""
-        return find_steps(handler)
+    @contextlib.contextmanager
+    def find_steps(self, handler: CallHandler) -> Iterator[Notes]:
+        """While active, the user's compiled functions go to `handler`, and nothing is mirrored."""
+        with find_steps(handler), mirrored_on_one_device() as notes:
+            yield notes
 
     @contextlib.contextmanager
     def preserve_random_state(self) -> Iterator[None]:

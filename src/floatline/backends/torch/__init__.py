@@ -11,7 +11,7 @@ import keras
 import torch
 
 from floatline.backends.batches import of_one_batch
-from floatline.backends.interface import Batch, CallHandler, LayerSource
+from floatline.backends.interface import Batch, CallHandler, LayerSource, Notes
 from floatline.backends.torch.discovery import find_steps
 from floatline.backends.torch.intercept import intercept
 from floatline.backends.torch.state import put_random_state, random_state
@@ -58,9 +58,11 @@ class TorchBackend:
         """While active, `fit` and `train_on_batch` of `model` hand every batch to `advance`."""
         return intercept(model, advance)
 
-    def find_steps(self, handler: CallHandler) -> AbstractContextManager[None]:
+    @contextlib.contextmanager
+    def find_steps(self, handler: CallHandler) -> Iterator[Notes]:
         """While active, calls of the user's compiled functions go to `handler`."""
-        return find_steps(handler)
+        with find_steps(handler):
+            yield tuple
 
     @contextlib.contextmanager
     def preserve_random_state(self) -> Iterator[None]:
