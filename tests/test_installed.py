@@ -7,6 +7,7 @@ from importlib import metadata
 
 import pytest
 
+import floatline
 from floatline.installed import version
 from floatline.pipeline import environment, load_backend
 from tests.architecture.laws import SOURCE
@@ -19,6 +20,12 @@ def _not_installed(name: str) -> str:
 def test_what_is_installed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metadata, "version", {"floatline": "1.2"}.__getitem__)
     assert version() == "1.2"
+
+
+def test_the_package_tells_what_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert floatline.__version__ == version()
+    monkeypatch.setattr(metadata, "version", {"floatline": "1.2"}.__getitem__)
+    assert floatline.__version__ == "1.2"
 
 
 def test_a_diagnosis_needs_no_installed_floatline(monkeypatch: pytest.MonkeyPatch) -> None:

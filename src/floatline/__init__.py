@@ -9,6 +9,7 @@ from floatline.marks import training_step as training_step
 from floatline.records import Diagnosis as Diagnosis
 
 if TYPE_CHECKING:
+    __version__: str
     from floatline.pipeline import diagnose as diagnose
     from floatline.pipeline import trace as trace
     from floatline.precision.enabling import enable as enable
@@ -71,4 +72,6 @@ def __getattr__(name: str) -> Any:
     """What brings Keras and its framework along is loaded when it is first named."""
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
+    if name == "__version__":
+        return importlib.import_module("floatline.installed").version()
     raise AttributeError(f"module 'floatline' has no attribute {name!r}")

@@ -45,8 +45,16 @@ def test_a_loss_that_fell_once_and_stands_still_behind_a_dead_activation() -> No
         dies(FAR_OFF, before=True),  # It was so from the start, and did no harm.
         dies([2910.0, *[0.0] * 39]),  # Solved.
         dies(curve(2910.0, 0.3217)),  # It went on learning.
-        dies(FAR_OFF[:12]),  # Too few steps to say that it stands still.
+        dies([2910.0, *[0.0] * 8]),  # Solved, in few steps.
+        dies(FAR_OFF[:12], after=False),
     ],
 )
 def test_what_does_not_show_that_it_is_dead(case: Evidence) -> None:
     assert judge(case).verdict == "healthy"
+
+
+@pytest.mark.parametrize("count", [2, 5, 9, 14])
+def test_too_few_steps_to_say_that_a_dead_network_stands_still(count: int) -> None:
+    judgement = judge(dies(FAR_OFF[:count]))
+    assert judgement.verdict == "undecided"
+    assert "more steps, for an activation has died" in judgement.explanation

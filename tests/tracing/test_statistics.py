@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -25,6 +26,11 @@ from tests.tracing.measuring import measured, on_host, statistics
 from tests.tracing.vectors import DTYPES, Lanes, assert_same, by_the_book, lanes, rounded_to
 
 LEAST = least_normal("float16")
+
+pytestmark = pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow",
+    reason="The kernels under test are TensorFlow's, and Keras' operations run on its own backend.",
+)
 
 quick = settings(max_examples=40, deadline=None)
 

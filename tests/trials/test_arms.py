@@ -13,7 +13,7 @@ from floatline.progress import silent
 from floatline.records import Configuration, Reference, StepRecord
 from floatline.remedies.dtypes import float32_layer
 from floatline.repairs import TrialBudget
-from floatline.trials.aims import AsGoodAsFloat32, Learns
+from floatline.trials.aims import EVERYWHERE, AsGoodAsFloat32, Learns
 from floatline.trials.arms import Arms
 from floatline.trials.bench import Run
 from floatline.trials.determinism import with_chance
@@ -148,3 +148,15 @@ def test_chance_widens_the_band() -> None:
     worse = falling(STEPS, 8.0)
     assert AsGoodAsFloat32(HALF, Reference(falling(STEPS))).judge(worse)[0] == "not fixed"
     assert AsGoodAsFloat32(HALF, reference).judge(worse)[0] == "fixed"
+
+
+@pytest.mark.parametrize(("float32_stands", "expected"), [(False, "not fixed"), (True, "fixed")])
+def test_weights_that_only_a_plan_holds_still_are_not_fixed(
+    float32_stands: bool, expected: str
+) -> None:
+    def train(plan: Plan, steps: int) -> Run:
+        return Run(falling(steps), 1.0, still=float32_stands or plan != EVERYWHERE)
+
+    tried = arms(Numbers(train))
+    assert tried.attempt((A.summary,)) == expected
+    assert ("No weight has moved" in tried.trials[0].reason) is not float32_stands

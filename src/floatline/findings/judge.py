@@ -11,7 +11,7 @@ from floatline.findings.elsewhere import only_here
 from floatline.findings.fixed_scale import fixed_too_high
 from floatline.findings.gradients import all_lost
 from floatline.findings.graph import decisively_wrong, graph
-from floatline.findings.outcome import COMPARABLE_STEPS, SEARCH_STEPS
+from floatline.findings.outcome import COMPARABLE_STEPS, SEARCH_STEPS, only_searched
 from floatline.findings.rule import CannotTell, Found, Result, Rule
 from floatline.findings.rules.fl402_loss_scale_too_high import searched_from_above
 from floatline.findings.table import RULES
@@ -162,9 +162,11 @@ def _position(case: Case, finding: Finding) -> int:
 
 
 def _without_duplicates(case: Case, findings: list[Finding]) -> list[Finding]:
-    """Drops the overflow that is only that of a scale that was set too high."""
-    too_high = searched_from_above(case) or fixed_too_high(case)
-    if any(f.rule == "FL402" for f in findings) and too_high:
+    """Drops the overflow that is only that of a scale that was set too high, or searched for."""
+    rules = {f.rule for f in findings}
+    too_high = "FL402" in rules and (searched_from_above(case) or fixed_too_high(case))
+    of_the_data = "FL601" in rules and only_searched(case.evidence)
+    if too_high or of_the_data:
         return [f for f in findings if f.phase == "forward" or f.rule not in BACKWARD]
     return findings
 

@@ -217,6 +217,22 @@ def _wasted(history: History, skipped: int) -> bool:
     return skipped > SEARCH_STEPS and skipped >= WASTED_SHARE * len(steps)
 
 
+def only_searched(evidence: Evidence) -> bool:
+    """Whether the steps that are skipped here, and finite in float32, are a search for a scale.
+
+    Example:
+
+    >>> from floatline.records import Configuration
+    >>> search = tuple(StepRecord(i, 1.0, skipped=i < 3) for i in range(40))
+    >>> only_searched(Evidence(Configuration("mixed_float16"), History(search)))
+    True
+    """
+    reference = evidence.reference
+    elsewhere = {step.step for step in reference.steps if bad(step)} if reference else set()
+    here = sum(s.skipped and s.step not in elsewhere for s in evidence.history.steps)
+    return any(s.skipped for s in evidence.history.steps) and not _wasted(evidence.history, here)
+
+
 def _nonfinite_losses(steps: Sequence[StepRecord], reference: Reference | None) -> int:
     others = _as_if_asked_for(reference) if reference else ()
     elsewhere = {step.step for step in others if nonfinite(step.loss)}

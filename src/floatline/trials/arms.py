@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Mapping
 
@@ -10,13 +11,18 @@ from floatline.progress import Progress
 from floatline.records import StepRecord
 from floatline.remedies.combine import combined
 from floatline.repairs import Remedy, Trial, TrialBudget, TrialVerdict
-from floatline.trials.aims import Aim, Judged
+from floatline.trials.aims import EVERYWHERE, Aim, Judged
 from floatline.trials.bench import Bench, Run
 from floatline.trials.journal import Journal
 from floatline.trials.search import LONGER, Names
 from floatline.trials.verdict import final_loss
 
 STAGE = "trying remedies"
+
+STILL = "No weight has moved, bit for bit; in float32 they do."
+
+FEW_STEPS = 10
+"""Steps in float32 that tell whether weights move at all."""
 
 
 class Arms:
@@ -106,6 +112,14 @@ class Arms:
     def _left(self) -> float:
         return self._deadline - self._clock()
 
+    def _moves_in_float32(self, plan: Plan, steps: int) -> bool:
+        """Whether any weight moves in float32: a rate of 0 is no fault of a plan's."""
+        everywhere = dataclasses.replace(
+            EVERYWHERE, optimizer=plan.optimizer, epsilons=plan.epsilons
+        )
+        run = self._bench.train(everywhere, min(steps, FEW_STEPS), max(0.0, self._left))
+        return bool(run.steps) and run.error is None and not run.still
+
     def _noted(self, trial: Trial) -> TrialVerdict:
         self._trials.append(trial)
         return trial.verdict
@@ -123,6 +137,8 @@ class Arms:
             state, reason = "undecided", f"The trial raised {run.error}"
         else:
             state, reason = judge(run.steps)
+            if state == "fixed" and run.still and self._moves_in_float32(plan, len(run.steps)):
+                state, reason = "not fixed", STILL
         beside = reference[: len(run.steps)]
         return Trial(
             remedies=names,

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
+
+import keras
 
 from floatline.backends.interface import Batch, Replay, Step
 from floatline.capture.capture import Capture, Trainee
@@ -21,11 +25,12 @@ from floatline.tracing.reference import record
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What one training did, and for how long it ran."""
+    """What one training did, for how long it ran, and whether all weights are what they were."""
 
     steps: tuple[StepRecord, ...]
     seconds: float
     error: str | None = None
+    still: bool = False
 
 
 class Bench:
@@ -56,16 +61,18 @@ class Bench:
         except FloatlineError as full:  # A disk may have filled since; nothing has changed yet.
             return Run((), self._clock() - begun, _words(full))
         done: list[StepRecord] = []
-        error = None
+        error, still = None, False
         try:
             with apply(plan, self._trainee.model, strict=False, lasting=False):
                 step = self._step()
                 set_learning_rate(self._trainee.model, plan.optimizer)
+                weights = _weights(self._trainee.model)
                 for index, batch in enumerate(self._batches(steps)):
                     _, outcome = step.run(batch)
                     done.append(record(index, outcome))
                     if self._clock() - begun > seconds:
                         break
+                still = bool(done) and weights == _weights(self._trainee.model) != []
         except Exception as raised:  # noqa: BLE001 (a trial may fail in any way, and the others go on)
             if self._capture.error is None:
                 error = _words(raised)
@@ -73,7 +80,7 @@ class Bench:
                 done.append(StepRecord(len(done), math.nan, raised=headline(raised)))
         finally:
             self._capture.step.restore(kept)
-        return Run(tuple(done), self._clock() - begun, error)
+        return Run(tuple(done), self._clock() - begun, error, still)
 
     def train_in_float32(self, steps: int, seconds: float) -> Run:
         """The same training in float32, beside the user's variables."""
@@ -98,6 +105,12 @@ class Bench:
 
     def _batches(self, steps: int) -> Iterator[Batch]:
         return itertools.islice(itertools.cycle(self._capture.batches), steps)
+
+
+def _weights(model: Any) -> list[str]:
+    """A digest of each variable that is trained: two copies of a large model need not fit."""
+    arrays = (keras.ops.convert_to_numpy(v.value) for v in model.trainable_variables)
+    return [hashlib.sha256(array.tobytes()).hexdigest() for array in arrays]
 
 
 def _words(error: Exception) -> str:

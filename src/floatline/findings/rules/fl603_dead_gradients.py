@@ -32,6 +32,11 @@ END_SHARE = 5
 NOISE_BANDS = 3.0
 """Standard errors of the two medians that a fall must exceed: batches differ, too."""
 
+LEAST_STEPS = 3 * END_STEPS
+"""Fewest losses that show a standstill: those of the first updates, and two ends to compare."""
+
+TOO_FEW_STEPS = "more steps, for an activation has died and the loss may stand still (--seconds)"
+
 
 @final
 class DeadGradients(Rule):
@@ -47,7 +52,8 @@ class DeadGradients(Rule):
         the last one only, where the loss is back at that of the first step, or stands still behind
         an activation that has died since, in a float32 training of the same steps as well; and a
         step that is built anew for float32 does no better. And the first operation that turns
-        values into nothing but zeros.
+        values into nothing but zeros. Undecided where an activation has died and fewer than
+        fifteen losses were seen.
 
     Why it matters:
         The model does not learn.
@@ -75,8 +81,10 @@ class DeadGradients(Rule):
     def check(self, case: Case) -> Result:
         """Looks at the float32 gradients of the first and the last traced step."""
         dead, on_the_way = dead_share(case), died(case)
-        if not (dead or on_the_way) or case.outcome.worse:
+        if case.outcome.worse:
             return Clear()  # Float32 may choose other constants, and learn.
+        if not (dead or on_the_way):
+            return CannotTell(TOO_FEW_STEPS) if _may_have_died(case) else Clear()
         if on_the_way and case.outcome.worse is None:
             return CannotTell(REFERENCE)
         traces = _differentiated(case)
@@ -101,13 +109,31 @@ def died(case: Case) -> bool:
 
     One that started far off may end below its first loss: then what died shows that it is dead.
     """
-    traces, losses = _differentiated(case), _losses(case)
-    if not traces or not losses or case.outcome.broken:
+    losses = _losses(case)
+    if not _lost_gradients(case):
         return False
-    if not _dead_share(traces[0]) < DEAD_SHARE <= _dead_share(traces[-1]):
+    return _is_back(losses) or (_went_silent(case) and _stands_still(losses))
+
+
+def _may_have_died(case: Case) -> bool:
+    """Whether an activation died on the way, and too few losses were seen since to say more."""
+    losses = _losses(case)
+    if not (_lost_gradients(case) and _went_silent(case)):
         return False
-    silenced = _silenced(traces[-1]) is not None and _silenced(traces[0]) is None
-    return _is_back(losses) or (silenced and _stands_still(losses))
+    return len(losses) < LEAST_STEPS and abs(losses[-1]) > SOLVED_LOSS
+
+
+def _lost_gradients(case: Case) -> bool:
+    """Whether there were gradients at first, and are none at the end."""
+    traces = _differentiated(case)
+    if not traces or not _losses(case) or case.outcome.broken:
+        return False
+    return _dead_share(traces[0]) < DEAD_SHARE <= _dead_share(traces[-1])
+
+
+def _went_silent(case: Case) -> bool:
+    traces = _differentiated(case)
+    return _silenced(traces[-1]) is not None and _silenced(traces[0]) is None
 
 
 def _differentiated(case: Case) -> list[Trace]:
@@ -160,7 +186,7 @@ def _stalls(losses: list[float]) -> bool:
 def _stands_still(losses: list[float]) -> bool:
     """Whether the loss is no lower at the end than soon after the first updates."""
     later = losses[END_STEPS:]
-    return len(later) >= 2 * END_STEPS and _stalls(later)
+    return len(losses) >= LEAST_STEPS and _stalls(later)
 
 
 def _is_back(losses: list[float]) -> bool:
