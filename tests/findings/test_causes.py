@@ -173,9 +173,10 @@ def test_what_breaks_behind_an_infinite_divisor_breaks_on_its_zeros() -> None:
     assert {origin.rule for origin in overflows(sketch.trace())} == {"FL204"}
 
 
-def test_a_softmax_that_vanished_before_a_logarithm() -> None:
+@pytest.mark.parametrize("operation", ["Softmax", "Sigmoid", "logistic"])
+def test_a_probability_that_vanished_before_a_logarithm(operation: str) -> None:
     sketch = Sketch()
-    vanished = sketch.add("Softmax", zero=9, flushed=9, local_flushed=9)
+    vanished = sketch.add(operation, zero=9, flushed=9, local_flushed=9)
     assert cause(sketch, sketch.breaks("Log", vanished)) == "FL205"
 
 

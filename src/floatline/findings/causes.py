@@ -28,6 +28,7 @@ TARGET_FACTOR = 4.0
 """An overflow within this factor of a batch tensor that does not fit is caused by that tensor."""
 
 _FRAGILE = ("divide", "log", "root")
+_PROBABLE = ("softmax", "sigmoid", "exponential")
 
 
 BACKWARD = ("FL110", "FL111", "FL112")
@@ -173,8 +174,9 @@ def _lost_digit(graph: Graph, site: Site) -> str | None:
             return "FL203"
         if one_minus_epsilon(graph, ancestor):
             return "FL203" if _guarded_by_nothing(graph, ancestor) else "FL305"
-        softmax = kind(ancestor.place.operation) in ("softmax", "exponential")
-        vanished |= softmax and ancestor.statistics.local_flushed > 0
+        vanished |= (
+            kind(ancestor.place.operation) in _PROBABLE and ancestor.statistics.local_flushed > 0
+        )
     # An epsilon is there to catch what vanished: when it is 0 itself, it comes first. What float32
     # holds, on these very inputs, does not break on their zeros: it overflows.
     if not vanished or site.place.phase != "forward" or not site.statistics.local_nonfinite:

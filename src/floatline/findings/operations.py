@@ -21,6 +21,7 @@ Kind = Literal[
     "power",
     "reduction",
     "root",
+    "sigmoid",
     "softmax",
     "spectrum",
     "square",
@@ -47,6 +48,7 @@ _NAMES: dict[Kind, str] = {
     " euclideannorm cumulativelogsumexp segmentsum unsortedsegmentsum reducewindowsum avgpool"
     " std var varmean nansum",
     "root": "sqrt rsqrt",
+    "sigmoid": "sigmoid logistic",
     "softmax": "softmax logsoftmax softmaxcrossentropywithlogits"
     " sparsesoftmaxcrossentropywithlogits",
     # Complex numbers are no values of a trace on TensorFlow and JAX: the first that is one of their

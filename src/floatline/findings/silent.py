@@ -12,6 +12,7 @@ from floatline.findings.graph import (
     low,
 )
 from floatline.findings.identifiers import narrowing, rounded_integers
+from floatline.findings.loops import carried_sum
 from floatline.findings.operations import kind
 from floatline.findings.origins import Origin, blurs_exponent, loses_digits
 from floatline.formats import FORMATS
@@ -88,6 +89,8 @@ def _forward_rule(view: Graph, site: Site, first: bool) -> str | None:
         return "FL205" if vanishes else None
     if _vanishes(site):
         return specific(view, site, "FL204")
+    if carried_sum(view, site):
+        return "FL302"
     if what == "reduction" and numbers.local_error >= max(REDUCTION_ERROR, 8 * ends.epsilon):
         return "FL302"
     if first and loses_digits(view, site):

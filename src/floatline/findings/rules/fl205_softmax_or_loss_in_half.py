@@ -19,8 +19,9 @@ class SoftmaxOrLossInHalf(OriginRule):
         clips them, a constant without gradient.
 
     Evidence:
-        A softmax or exponential that flushes probabilities, feeds a logarithm, and leaves the
-        gradients decisively wrong, in a training that does worse than float32.
+        A softmax, sigmoid or exponential that flushes probabilities and breaks a logarithm. Or a
+        softmax that does, feeds a logarithm that stays finite, and leaves the gradients decisively
+        wrong, in a training that does worse than float32.
         Without a run, `floatline inspect` tells a softmax or sigmoid in half precision before a
         loss that takes its logarithm, and a loss that was given a half-precision dtype.
 
@@ -51,6 +52,7 @@ class SoftmaxOrLossInHalf(OriginRule):
             instead="Return logits, and use a loss that takes logits.",
             torch="Return logits, and use cross_entropy or binary_cross_entropy_with_logits.",
         ),
+        "Where the code takes the logarithm: log_softmax, or -softplus(-x) for that of a sigmoid.",
     )
 
     def sentence(self, origin: Origin) -> str:

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from typing import final
 
+from floatline.findings.graph import graph
+from floatline.findings.loops import carried_sum
 from floatline.findings.origin_rule import OriginRule
 from floatline.findings.origins import Origin
 from floatline.findings.words import share, where
+
+CARRY = ("Carry the value through the loop in float32, and cast what each turn computes from it.",)
+"""What to do where a loop adds."""
 
 
 @final
@@ -19,7 +24,8 @@ class ReductionSumStagnation(OriginRule):
 
     Evidence:
         A reduction with a relative error of 5 % or more of its own, which leads to gradients that
-        are decisively wrong.
+        are decisively wrong. Or a value that a loop (`lax.scan`) carries in half precision, adds to
+        what is below its last digit, and leaves with such an error after all turns.
 
     Why it matters:
         Sums, cumulative sums and averages are too small by any factor, without NaN.
@@ -42,8 +48,18 @@ class ReductionSumStagnation(OriginRule):
         "Use a mean, which accumulates in float32.",
     )
 
+    def advice(self, origin: Origin) -> tuple[str, ...]:
+        """A loop has no mean to use instead."""
+        return CARRY if carried_sum(graph(origin.trace), origin.site) else self.remedies
+
     def sentence(self, origin: Origin) -> str:
         """What happens at the origin."""
+        if carried_sum(graph(origin.trace), origin.site):
+            return (
+                f"A loop carries {where(origin.spot.place)} in {origin.site.dtype}, and adds what"
+                f" is below its last digit: off by {share(origin.site.statistics.error)} after all"
+                " turns"
+            )
         return (
             f"{where(origin.spot.place)} is off by {share(origin.site.statistics.local_error)} of"
             " its value by itself: the sum outgrows its terms"
