@@ -197,3 +197,28 @@ def test_a_kept_batch_does_not_follow_the_tensor_that_a_loop_refills() -> None:
     assert torch.equal(second, torch.ones(2))
     assert first.requires_grad
     assert not second.requires_grad
+
+
+def test_a_region_that_was_open_around_the_step_is_open_again() -> None:
+    _, _, function = training()
+    step = step_of(function)
+    state = step.snapshot()
+    with torch.autocast("cpu", torch.bfloat16):
+        _, live = step.run(BATCH)
+    step.restore(state)
+    _, again = step.run(BATCH)
+    assert again.loss == live.loss
+    assert "bfloat16" in {site.dtype for site in step.trace(state, BATCH).sites}
+    assert not torch.is_autocast_enabled("cpu")
+    step.restore(state)
+    exact = step.float32(state, rounded=False, rebuilt=True).advance(BATCH)
+    assert exact.loss != live.loss
+
+
+def test_a_step_without_a_region_around_it_gets_none() -> None:
+    _, _, function = training()
+    step = step_of(function)
+    state = step.snapshot()
+    step.run(BATCH)
+    with torch.autocast("cpu", torch.bfloat16, enabled=False):
+        assert "bfloat16" not in {site.dtype for site in step.trace(state, BATCH).sites}

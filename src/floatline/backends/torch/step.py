@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -52,6 +53,7 @@ class TorchStep:
         self._layer_source = layer_source
         self._optimizers: list[Any] = []
         self._names: dict[int, str] = {}
+        self._around: dict[str, torch.dtype] | None = None
 
     # The real step
 
@@ -61,9 +63,11 @@ class TorchStep:
 
     def run(self, batch: Batch) -> tuple[Any, Outcome]:
         """Runs the real step on the real variables; returns what it returned, and its outcome."""
+        if self._around is None:
+            self._around = autocast_regions()
         known = bool(self._optimizers)
         observer = Observer(note_loss, note_finite, has_optimizer=known, seed=self._seed)
-        with self.keeper.noting_births(), observer as observed:
+        with self.keeper.noting_births(), inside(self._around), observer as observed:
             returned = enter_step(self._call, own(batch))
         self._optimizers = observed.optimizers
         self.keeper.add_roots([*observed.optimizers, *observed.scalers])
@@ -111,7 +115,8 @@ class TorchStep:
             if reached.compiled or getattr(self._owner, "jit_compile", False):
                 run.omit("torch.compile", "the step was traced uncompiled")
             data = own(batch) if self._owner is None else as_tensors(own(batch))
-            trace = run.run(lambda data: enter_step(self._call, data), data)
+            with inside(self._around or {}):
+                trace = run.run(lambda data: enter_step(self._call, data), data)
             check_begins_early_enough(trace)
             self.low = self.low or run.low
             return trace, self.keeper.named_values()
@@ -171,6 +176,22 @@ def check_begins_early_enough(trace: Trace) -> None:
 def enter_step(call: Callable[[Batch], Any], batch: Batch) -> Any:
     """Calls the user's step; what stands above this function in a stack is not the step's."""
     return call(batch)
+
+
+def autocast_regions() -> dict[str, torch.dtype]:
+    """The autocast regions that are open here, each device with its dtype."""
+    devices = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
+    return {d: torch.get_autocast_dtype(d) for d in devices if torch.is_autocast_enabled(d)}
+
+
+@contextlib.contextmanager
+def inside(regions: dict[str, torch.dtype]) -> Iterator[None]:
+    """While active, what was open around the user's step is open again: the script has left it."""
+    with contextlib.ExitStack() as stack:
+        for device, dtype in regions.items():
+            if not torch.is_autocast_enabled(device):
+                stack.enter_context(torch.autocast(device, dtype))
+        yield
 
 
 def as_tensors(batch: Batch) -> Batch:
