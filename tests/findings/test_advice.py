@@ -81,3 +81,18 @@ def test_no_rule_advises_what_only_another_framework_has(rule: Rule, backend: st
     finding = Finding(rule.id, rule.cause, "forward", "", {}, rule.remedies, None)
     advice = in_own_words(case, finding).remedies
     assert not [t for t in advice if FOREIGN[backend].search(t) and not t.endswith(DUAL)]
+
+
+def test_what_stands_outside_of_every_layer_is_not_told_to_build_one() -> None:
+    inside = reduction()
+    (trace,) = inside.traces
+    sites = tuple(
+        dataclasses.replace(site, place=dataclasses.replace(site.place, layer=None))
+        for site in trace.sites
+    )
+    outside = dataclasses.replace(inside, traces=(dataclasses.replace(trace, sites=sites),))
+    in_layer, in_loss = (conclude(case).findings[0] for case in (inside, outside))
+    assert in_layer.rule == in_loss.rule == "FL102"
+    assert any("Build the layer" in remedy for remedy in in_layer.remedies)
+    assert not any("the layer" in remedy for remedy in in_loss.remedies)
+    assert any("Compute it in float32" in remedy for remedy in in_loss.remedies)

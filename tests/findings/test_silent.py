@@ -106,10 +106,33 @@ def test_float32_that_cancels_what_was_rounded_before_is_named() -> None:
     assert "too: the layers that it comes from" in finding.remedies[0]
 
 
+def test_the_sine_in_float32_of_an_angle_that_was_rounded_before_is_named_at_the_rounding() -> None:
+    def angle(cast: str) -> Trace:
+        sketch = Sketch()
+        times = sketch.add("x", role="input", dtype="float32", layer=None, max_abs=1e3)
+        error, wrong = (1.2e-3, 0.24) if cast == "bfloat16" else (0.0, 0.0)
+        rounded = sketch.add("Cast", times, dtype=cast, max_abs=1e3, error=error)
+        wide = sketch.add("Cast", rounded, dtype="float32", max_abs=1e3, error=error)
+        wave = sketch.add("Sin", wide, dtype="float32", error=wrong)
+        loss = sketch.loss(sketch.add("MatMul", wave, dtype="bfloat16", error=wrong))
+        sketch.gradient("block", loss, error=wrong)
+        return sketch.trace(0, "first")
+
+    config = configuration("mixed_bfloat16", "bfloat16", scaling=False)
+    case = evidence([angle("bfloat16")], flat(0.5), steps(curve(0.5, 0.1)), config=config)
+    (finding,) = conclude(case).findings
+    assert finding.place is not None
+    assert (finding.rule, finding.place.operation) == ("FL301", "Cast")
+    assert "folds in float32" in finding.summary
+    assert finding.remedies[0].startswith("Compute the difference or the angle")
+    exact = evidence([angle("float32")], flat(0.5), steps(curve(0.5, 0.1)), config=config)
+    assert "FL301" not in rules_found(exact)
+
+
 @pytest.mark.parametrize(
     "trace",
     [difference(0.05), difference(0.9, rounded=0.0), difference(0.9, rounded=0.05),
-     difference(0.9, operation="Sin")],
+     difference(0.9, operation="Atan2")],
     ids=["few digits", "nothing was rounded", "was wrong before", "is no difference"],
 )  # fmt: skip
 def test_float32_is_not_blamed_for_more_than_it_cancels(trace: Trace) -> None:

@@ -24,6 +24,8 @@ class OfKeras(str):
         instead: What takes its place without Keras, `{float32}` being how the framework computes
             something in float32; nothing where other advice says the same.
         torch: The same for PyTorch, where its words differ.
+        of_layer: Whether it speaks of the layer in which something was found: what stands outside
+            of every layer, in a loss or a step, needs the other words with Keras as well.
 
     Example:
 
@@ -34,12 +36,16 @@ class OfKeras(str):
 
     instead: str
     torch: str
+    of_layer: bool
 
-    def __new__(cls, text: str, *, instead: str = "", torch: str = "") -> OfKeras:
+    def __new__(
+        cls, text: str, *, instead: str = "", torch: str = "", of_layer: bool = False
+    ) -> OfKeras:
         """The advice, a string, which knows its other words."""
         made = super().__new__(cls, text)
         made.instead = instead
         made.torch = torch
+        made.of_layer = of_layer
         return made
 
     def without_keras(self, backend: str | None) -> str:
@@ -49,18 +55,21 @@ class OfKeras(str):
 
 
 def in_own_words(case: Case, finding: Finding) -> Finding:
-    """A finding whose advice can be followed where nothing of Keras' takes part.
+    """A finding whose advice can be followed: where nothing of Keras' takes part, or no layer does.
 
     Args:
         case: The case.
         finding: What was found in it.
     """
-    if _knows_keras(case):
-        return finding
-    said = (
-        remedy.without_keras(case.backend) if isinstance(remedy, OfKeras) else remedy
-        for remedy in finding.remedies
-    )
+    keras = _knows_keras(case)
+    outside = finding.place is not None and finding.place.layer is None
+
+    def own_words(remedy: str) -> str:
+        if not isinstance(remedy, OfKeras) or (keras and not (outside and remedy.of_layer)):
+            return remedy
+        return remedy.without_keras(case.backend)
+
+    said = map(own_words, finding.remedies)
     return replace(finding, remedies=tuple(dict.fromkeys(filter(None, said))))
 
 

@@ -11,7 +11,7 @@ from floatline.findings.graph import Graph, graph, literal, low
 from floatline.findings.identifiers import narrowing, picked_by
 from floatline.findings.operations import kind
 from floatline.findings.swallowed import bridges
-from floatline.formats import FORMATS, Format
+from floatline.formats import FORMATS
 from floatline.records import Site, Trace
 
 ORDINARY_MAX = FORMATS["float16"].max_finite
@@ -29,6 +29,9 @@ AMPLIFICATION = 8
 
 CLEAN_EPSILONS = 8
 """Relative error of inputs, in epsilons, that ordinary rounding of a few operations explains."""
+
+NEEDS_DIGITS = ("add", "subtract", "trigonometric")
+"""Kinds of operations whose result may hang on digits that their terms have lost."""
 
 Reach = Literal["confirmed", "unconfirmed", "none"]
 
@@ -130,27 +133,35 @@ def cancels(view: Graph, site: Site) -> Site:
 def loses_digits(view: Graph, site: Site) -> bool:
     """Whether an operation has inputs as exact as half precision, and a decisively wrong result.
 
-    It computes in half precision itself, or it is a sum or difference, in whatever precision, of
-    what was rounded to half precision before: a float32 output layer does not bring digits back.
+    It computes in half precision itself, or it is a sum, a difference or a sine, in whatever
+    precision, of what was rounded to half precision before: a float32 output layer does not bring
+    digits back, nor does a cast of a rounded angle.
     """
     ends, inputs = low(site), [s.statistics for s in view.inputs(site)]
-    ends = ends or _rounded_before(view, site)
+    behind = None if ends else rounding_behind(view, site)
+    ends = ends or (low(behind) if behind else None)
     if ends is None or not inputs:
         return False
-    if site.statistics.error < max(AMPLIFIED_ERROR, AMPLIFIED_EPSILONS * ends.epsilon):
+    # What a sine in float32 makes of a rounded angle is no residual, and no rounding of its own.
+    folds = behind is not None and kind(site.place.operation) == "trigonometric"
+    enough = 0.0 if folds else AMPLIFIED_EPSILONS * ends.epsilon
+    if site.statistics.error < max(AMPLIFIED_ERROR, enough):
         return False
     if any(n.nonfinite or n.saturated + n.poisoned for n in inputs):
         return False  # Not digits are lost here, but an overflow is passed on.
     return max(n.error for n in inputs) <= CLEAN_EPSILONS * ends.epsilon
 
 
-def _rounded_before(view: Graph, site: Site) -> Format | None:
-    """The half-precision format that the terms of a sum in another precision came through."""
-    if kind(site.place.operation) not in ("add", "subtract") or site.role != "value":
+def rounding_behind(view: Graph, site: Site) -> Site | None:
+    """The nearest half-precision value behind an operation in another precision that needs digits.
+
+    None where it needs no more than it is given, or nothing it is given was rounded.
+    """
+    if kind(site.place.operation) not in NEEDS_DIGITS or site.role != "value":
         return None
     if not any(s.statistics.error for s in view.inputs(site)):
         return None
-    return next((ends for ends in map(low, view.ancestors(site, None)) if ends), None)
+    return next((s for s in view.ancestors(site, None) if low(s)), None)
 
 
 def compiled_reciprocals(trace: Trace) -> tuple[Origin, ...]:

@@ -14,7 +14,7 @@ from floatline.findings.graph import (
 from floatline.findings.identifiers import narrowing, rounded_integers
 from floatline.findings.loops import carried_sum
 from floatline.findings.operations import kind
-from floatline.findings.origins import Origin, blurs_exponent, loses_digits
+from floatline.findings.origins import Origin, blurs_exponent, loses_digits, rounding_behind
 from floatline.formats import FORMATS
 from floatline.records import Site, Trace
 
@@ -54,9 +54,17 @@ def silent_origins(trace: Trace, *, first: bool, bounds_differ: bool = False) ->
         if rule in best:
             best[rule] = _with_other(best[rule])
         elif site.index in influential | hidden | view.inherited or rule == "FL305":
-            named = narrowing(view, site) if rule == "FL303" else site
+            named = _named(view, site, rule)
             best[rule] = Origin(rule, trace, site, named, "none", _passed(view, site))
     return tuple(best.values())
+
+
+def _named(view: Graph, site: Site, rule: str) -> Site:
+    """The operation to show: where ids, or the angle of a sine in float32, were rounded."""
+    if rule == "FL303":
+        return narrowing(view, site)
+    folds = rule == "FL301" and low(site) is None and kind(site.place.operation) == "trigonometric"
+    return (rounding_behind(view, site) or site) if folds else site
 
 
 def _rule_of(view: Graph, site: Site, first: bool, hidden: frozenset[int]) -> str | None:

@@ -50,6 +50,7 @@ class ActivationRangeOverflow(OriginRule):
         OfKeras(
             'Build this layer, and the addition or normalisation it feeds, with dtype="float32".',
             instead="Compute this, and the sum or normalisation it feeds, in float32: {float32}.",
+            of_layer=True,
         ),
         "Make the values smaller before it: normalise its input or initialise smaller.",
         OfKeras(

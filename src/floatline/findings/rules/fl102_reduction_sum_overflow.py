@@ -49,7 +49,8 @@ class ReductionSumOverflow(OriginRule):
         "Divide the terms before adding them up, or use a mean instead of a sum.",
         OfKeras(
             'Build the layer with dtype="float32".',
-            instead="Compute the layer in float32: {float32}.",
+            instead="Compute it in float32: {float32}.",
+            of_layer=True,
         ),
     )
 

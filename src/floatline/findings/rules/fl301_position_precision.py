@@ -28,10 +28,10 @@ class PositionPrecision(OriginRule):
     Evidence:
         In the first step, an operation of the forward pass whose relative error is 10 % or more
         although its inputs are as exact as the format allows, and which leads to gradients that
-        are decisively wrong; a sum or difference in float32 counts as well, of what was rounded to
-        half precision before it. In any step, forward and backward, a difference in an exponent
-        that is eight times less exact than its terms: a sum of logarithms over a long chain (a
-        CRF, a CTC loss) grows until half precision cannot tell its terms apart.
+        are decisively wrong; a sum, a difference or a sine in float32 counts as well, of what was
+        rounded to half precision before it. In any step, forward and backward, a difference in an
+        exponent that is eight times less exact than its terms: a sum of logarithms over a long
+        chain (a CRF, a CTC loss) grows until half precision cannot tell its terms apart.
 
     Why it matters:
         No NaN: the model learns from noise, and its quality falls with sequence length or
@@ -56,14 +56,16 @@ class PositionPrecision(OriginRule):
         "Compute the difference or the angle, and what leads to it, in float32; cast the result.",
         OfKeras(
             'Build the layer with dtype="float32"; a custom layer also needs autocast=False.',
-            instead="Compute the layer in float32: {float32}.",
+            instead="Compute it in float32: {float32}.",
+            of_layer=True,
         ),
         "Subtract a common offset from the data before the model.",
     )
 
     def advice(self, origin: Origin) -> tuple[str, ...]:
         """Where float32 subtracts, it is what it subtracts that needs more digits."""
-        behind = origin.reach == "none" and low(origin.site) is None
+        wide = origin.reach == "none" and low(origin.site) is None
+        behind = wide and origin.spot is origin.site
         return BEHIND_FLOAT32 if behind else self.remedies
 
     def sentence(self, origin: Origin) -> str:
@@ -76,6 +78,12 @@ class PositionPrecision(OriginRule):
         if origin.reach != "none":
             return f"{where(origin.spot.place)} cancels to a value that breaks what follows"
         error = number(origin.site.statistics.error)
+        if low(origin.site) is None and origin.spot is not origin.site:
+            return (
+                f"{where(origin.spot.place)} rounds to half precision what"
+                f" {where(origin.site.place)} folds in {origin.site.dtype}: a relative error of"
+                f" {error}"
+            )
         if low(origin.site) is None:
             return (
                 f"{where(origin.spot.place)} cancels, in {origin.site.dtype}, what was rounded to"
