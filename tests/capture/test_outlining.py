@@ -325,6 +325,8 @@ def test_names_that_are_added_are_known_by_their_beginning() -> None:
 
 
 TWO = """
+LOW = torch.float16 if fast else torch.float32
+
 def teach(data):
     for x in data:
         loss = {first}
@@ -344,6 +346,7 @@ def step(x):
         ("model(x)", "model(x.half())", ["teach"]),
         ("bfloat16(model(x))", "model(x)", ["step"]),
         ("model(x)", "model(x)", []),
+        ("model(x)", "model(x.to(LOW))", ["teach"]),
         ("model(x).half()", "scaler.scale_loss(model(x))", []),
     ],
 )

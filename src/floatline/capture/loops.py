@@ -19,6 +19,7 @@ _BACKWARD = frozenset({"backward", "GradientTape"})
 _UPDATE = frozenset({"step", "minimize", "apply", "apply_gradients", "assign_sub"})
 _TIDY = frozenset({"zero_grad", "update_parameters", "unscale_"})
 HALF = frozenset({"autocast", "bfloat16", "float16", "half", "scale_loss", "unscale_"})
+_DTYPES = frozenset({"bfloat16", "float16", "half"})
 _BESIDE = frozenset({"train", "eval", "parameters", "append", "extend", "clear", "item"})
 _LOOPS = (ast.For, ast.While, ast.AsyncFor)
 
@@ -124,19 +125,40 @@ def _apart(function: Function, words: Words) -> Place | None:
     return Place(function, body, begin, end, tuple(sorted(names - own)))
 
 
-def aside(found: Sequence[Sequence[ast.stmt]]) -> list[bool]:
+def aside(tree: ast.Module, found: Sequence[Sequence[ast.stmt]]) -> list[bool]:
     """For the statements of each step, whether others name half precision and these do not.
 
     So does what a file trains beside what it is for: the teacher of a distillation, a baseline.
     """
-    low = [half_named(statements) for statements in found]
+    names = HALF | dtypes_in_half(tree)
+    low = [half_named(statements, names) for statements in found]
     return [any(low) and not named for named in low]
 
 
-def half_named(body: Iterable[ast.stmt]) -> bool:
+def half_named(body: Iterable[ast.AST], names: frozenset[str] = HALF) -> bool:
     """Whether statements name half precision."""
     nodes = (node for statement in body for node in ast.walk(statement))
-    return any(getattr(node, "attr", getattr(node, "id", None)) in HALF for node in nodes)
+    return any(getattr(node, "attr", getattr(node, "id", None)) in names for node in nodes)
+
+
+def dtypes_in_half(tree: ast.Module) -> frozenset[str]:
+    """The names that a file gives to a 16-bit dtype, or to one of two dtypes.
+
+    Example:
+
+    >>> tree = ast.parse("a = torch.half; b = c if d else np.float16; x = y.half()")
+    >>> sorted(dtypes_in_half(tree))
+    ['a', 'b']
+    """
+    given = [node for node in ast.walk(tree) if isinstance(node, ast.Assign)]
+    given = [n for n in given if isinstance(n.value, ast.Attribute | ast.Name | ast.IfExp)]
+    return frozenset(
+        target.id
+        for node in given
+        if half_named([node.value], _DTYPES)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    )
 
 
 def words_of(tree: ast.Module) -> Words:

@@ -29,7 +29,7 @@ def outlined(tree: ast.Module) -> ast.Module:
         return tree
     inside: set[int] = set()
     found, functions = places(tree), step_functions(tree)
-    gives_way = aside([*(place.statements for place in found), *(f.body for f in functions)])
+    gives_way = aside(tree, [*(place.statements for place in found), *(f.body for f in functions)])
     marks = [_ASIDE if way else _MARK for way in gives_way]
     for number, (place, mark) in enumerate(zip(found, marks, strict=False)):
         if _can_move(place):
