@@ -33,14 +33,14 @@ def test_one_slow_moment_among_several_changes_nothing() -> None:
     for seconds in (0.1, 0.1, 9.0, 0.1):
         pace = pace.after_plain(25 * seconds, 25).after_sampled(4 * seconds)
     assert pace.plain == (0.1, 0.1, 9.0, 0.1)
-    assert steps_between(pace) == 600
+    assert steps_between(pace) == round(3 / SHARE)
 
 
 def test_only_the_latest_times_count() -> None:
     pace = Pace((9.0,) * 5, (9.0,) * 5)
     for _ in range(5):
         pace = pace.after_plain(0.5, 25).after_sampled(0.12)
-    assert steps_between(pace) == 1000
+    assert steps_between(pace) == round(5 / SHARE)
 
 
 def test_a_clock_that_stands_still_divides_by_nothing() -> None:
@@ -68,7 +68,7 @@ def sampled(
 
 
 def test_the_first_samples_come_early_and_what_compiles_does_not_count() -> None:
-    assert sampled(None, 2600) == [FIRST, FIRST + LEAST, 950, 1750, 2550]
+    assert sampled(None, 2600) == [FIRST, FIRST + LEAST, 1150, 2150]
 
 
 def test_a_sample_follows_a_reading() -> None:
