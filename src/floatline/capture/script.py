@@ -1,4 +1,4 @@
-"""Runs an unmodified script up to its first training, and takes over there."""
+"""Runs an unmodified script up to a training that answers for it, and takes over there."""
 
 from __future__ import annotations
 
@@ -42,7 +42,9 @@ def capture_script(
     make: Callable[..., Takeover[T]] | None = None,
     texts: Texts = MappingProxyType({}),
 ) -> T:
-    """Runs a script as `python script arguments...` would, up to its first training.
+    """Runs a script as `python script arguments...` would, up to the training that is examined.
+
+    That is the first, and each one after it until one settles the question: see `several.py`.
 
     Args:
         script: Path of the script.

@@ -1,4 +1,4 @@
-"""Takes over inside a running script at its first training call."""
+"""Takes over inside a running script at its training calls, the first one first."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Unwind(BaseException):
 
 
 class Takeover(Generic[T]):
-    """Stands between a script and Keras until the script's first training was examined.
+    """Stands between a script and Keras until a training of the script was examined.
 
     While it waits, the first `fit` is captured in place; the first `train_on_batch` or marked step
     opens a recording that grows with each call, until the budget is spent or the script ends. So
